@@ -1,0 +1,3 @@
+"""haagent: a Linux high-availability failover agent."""
+
+__version__ = "0.1.0"

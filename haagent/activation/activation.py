@@ -1,0 +1,232 @@
+"""All groups of this node: start, the core's words, the regular comparison, reload, stop.
+
+One object per process. Everything here runs on the loop's thread; a call from the core does its work before it
+returns when the backend allows it (`arp`), and never waits for anything outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from haagent import backends
+from haagent.activation.group import Group
+from haagent.activation.health import Health
+from haagent.activation.hooks import Hooks
+from haagent.activation.keeper import Keeper
+from haagent.activation.pipeline import GroupPipeline
+from haagent.activation.ports import Clock, GroupSpec, HostPort, Note, Post
+from haagent.activation.steps import AddressStep, SteerStep, Step
+from haagent.address.facts import AddressError, Vip
+from haagent.address.host import Host
+from haagent.config.plugins import typed_options
+from haagent.core.events import AddressFound, Dropped, TakeFailed
+from haagent.core.messages import Ballot
+from haagent.core.settings import LEADER
+
+COMPARE_S = 2.0  # design: "every few seconds and on each change"; shorter than the shortest lifetime is not needed
+
+
+class Activation:
+    def __init__(
+        self,
+        *,
+        groups: Sequence[GroupSpec],
+        post: Post,
+        note: Note,
+        now: Clock,
+        node: str,
+        cluster: str = "",
+        adopt: bool = False,
+        host: HostPort | None = None,
+    ) -> None:
+        """`adopt`: an earlier life's addresses are reported by `AddressFound` and left for the core to decide on."""
+        self._post, self._note, self._now = post, note, now
+        self._node, self._cluster = node, cluster
+        self._adopt = adopt
+        self._host: HostPort = host if host is not None else Host()
+        self._groups: dict[str, Group] = {}
+        self._specs = tuple(groups)
+        self._timer: asyncio.TimerHandle | None = None
+        self._soon: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Open everything, compose everything, then look at what an earlier life left."""
+        for spec in self._specs:
+            self._groups[spec.name] = self._build(spec)
+        self._groups.setdefault(LEADER, self._build_leader())
+        await self._host.open(self._vips(), self.compare)
+        for group in self._groups.values():
+            await group.open()
+        self._clean_up()
+        for group in self._groups.values():
+            group.start_checks(self._node)
+        self._tick()
+
+    def take(self, group: str, ballot: Ballot, until: float) -> None:
+        if group in self._groups:
+            self._groups[group].take(ballot, until)
+        else:
+            self._post(TakeFailed(group=group, ballot=ballot, error=f"{group} is not configured on this node"))
+
+    def renew(self, group: str, until: float) -> None:
+        if group in self._groups:
+            self._groups[group].renew(until)
+
+    def drop(self, group: str, ballot: Ballot, why: str) -> None:
+        if group in self._groups:
+            self._groups[group].pipeline.drop(ballot, why)
+        else:
+            self._post(Dropped(group=group, ballot=ballot))  # a reload has removed it, and its addresses
+
+    def announce(self, group: str, why: str) -> None:
+        if group in self._groups and self._groups[group].pipeline.tenure is not None:
+            self._note("announced", group, f"told the neighbours again: {why}")
+            self._groups[group].pipeline.reassert()
+
+    async def reconfigure(self, groups: Sequence[GroupSpec]) -> None:
+        """Apply another configuration: unchanged groups do not notice, a held one that changed stays held.
+
+        A group that is gone is let go. Ask the core to hand it over first, if that matters.
+        """
+        wanted = {spec.name: spec for spec in groups}
+        fresh = {
+            name: self._build(spec)
+            for name, spec in wanted.items()
+            if name not in self._groups or self._groups[name].spec != spec
+        }
+        ending = [name for name in self._groups if name != LEADER and (name not in wanted or name in fresh)]
+        vips = [vip for group in (*self._groups.values(), *fresh.values()) for vip in group.keeper.vips]
+        await self._host.watch(vips)
+        for group in fresh.values():
+            await group.open()
+        replaced = [(self._groups.pop(name), fresh.get(name)) for name in ending]
+        self._groups.update(fresh)
+        for old, new in replaced:
+            await self._replace(old, new)
+        for group in fresh.values():
+            group.start_checks(self._node)
+        await self._host.watch(self._vips())
+        self.compare()
+
+    async def close(self) -> None:
+        for timer in (self._timer, self._soon):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._soon = None
+        await asyncio.gather(*(group.close() for group in self._groups.values()))
+        self._host.close()
+
+    def compare(self) -> None:
+        """What is, against what should be; on each message of the monitor and every two seconds."""
+        try:
+            seen = self._host.seen()
+        except AddressError as error:
+            self._note("failed", "", str(error))
+            return
+        waits = [group.compare(seen) for group in self._groups.values()]
+        again = min((wait for wait in waits if wait > 0), default=0.0)
+        if again and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(again, self._compare_again)
+
+    def status(self) -> dict[str, Any]:
+        """Per group: whether it is held, what is in the kernel, how long each step took, what had to be repaired."""
+        try:
+            seen = self._host.seen()
+        except AddressError:
+            return {name: group.status([]) | {"addresses": None} for name, group in self._groups.items()}
+        return {name: group.status(seen) for name, group in self._groups.items()}
+
+    def _compare_again(self) -> None:
+        self._soon = None
+        self.compare()
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(COMPARE_S, self._tick)
+        for group in self._groups.values():
+            group.pipeline.check_lease()
+            group.pipeline.verify()
+        self.compare()
+
+    def _clean_up(self) -> None:
+        seen = self._host.seen()
+        for name, group in self._groups.items():
+            if self._adopt and group.keeper.mine(seen):
+                group.pipeline.is_adopting = True
+                self._post(AddressFound(group=name))
+            else:
+                group.keeper.clear(seen, "was left by an earlier life of the agent")
+        configured = {vip.packed for vip in self._vips()}
+        for one in seen:
+            if one.is_ours and one.packed not in configured:
+                where = self._host.links.name_of(one.index)
+                text = f"{one} on {where} has our tag and is not configured any more"
+                try:
+                    self._host.strike(one)
+                    self._note("removed", "", f"{text}; removed")
+                except AddressError as error:
+                    self._note("failed", "", f"{text}: {error}")
+
+    def _vips(self) -> list[Vip]:
+        return [vip for group in self._groups.values() for vip in group.keeper.vips]
+
+    def _build(self, spec: GroupSpec) -> Group:
+        plugin = backends.find(spec.backend.kind)
+        context = backends.Context(
+            cluster=self._cluster,
+            node=self._node,
+            group=spec.name,
+            interface=spec.interface,
+            addresses=tuple(spec.addresses),
+            note=lambda kind, text: self._note(kind, spec.name, text),
+        )
+        backend = plugin(context, typed_options(plugin, dict(spec.backend.options)))
+        vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
+        steps = (AddressStep(vips, self._host, self._now), SteerStep(spec.backend.kind, backend))
+        hooks = Hooks(
+            spec.hooks,
+            group=spec.name,
+            node=self._node,
+            addresses=[str(address) for address in spec.addresses],
+            note=lambda kind, text: self._note(kind, spec.name, text),
+        )
+        return self._group(spec, vips=vips, steps=steps, hooks=hooks, backend=backend)
+
+    def _build_leader(self) -> Group:
+        """It has no addresses: taken and dropped at once."""
+        return self._group(None, vips=(), steps=(), hooks=None, backend=None)
+
+    def _group(
+        self,
+        spec: GroupSpec | None,
+        *,
+        vips: Sequence[Vip],
+        steps: Sequence[Step],
+        hooks: Hooks | None,
+        backend: backends.Backend | None,
+    ) -> Group:
+        name = spec.name if spec is not None else LEADER
+        pipeline = GroupPipeline(name, steps=steps, hooks=hooks, post=self._post, note=self._note, now=self._now)
+        keeper = Keeper(name, vips=vips, host=self._host, note=self._note, now=self._now)
+        return Group(
+            spec,
+            pipeline,
+            keeper,
+            backend=backend,
+            health=Health(name, self._post),
+            host=self._host,
+            note=self._note,
+            touched=self.compare,
+        )
+
+    async def _replace(self, old: Group, new: Group | None) -> None:
+        tenure = old.pipeline.tenure
+        if tenure is None or new is None:
+            await old.close()
+            return
+        old.pipeline.retire()
+        staying = {vip.packed for vip in new.keeper.vips}
+        self._host.remove([vip for vip in old.keeper.vips if vip.packed not in staying])
+        new.take(tenure.ballot, tenure.until)
+        await old.close()

@@ -1,0 +1,111 @@
+"""The steps of the pipeline. A step does its work at once, or says what is to be awaited.
+
+`take` and `drop` return None when the work is done, or a `Later` when something outside must answer first. Both are
+idempotent. A step that fails raises one of `FAULTS`, at once or from its `Later`.
+
+A step that `shuts` is one whose drop stops the traffic: those are dropped first, and what they report is `Dropped`.
+The guards, the fence, the units and the gate of later releases are further members of the tuple, in the order of
+design section 7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from haagent.activation.ports import Clock, HostPort
+from haagent.address.facts import AddressError, Vip
+from haagent.backends import Backend, BackendError, Immediate
+from haagent.core.messages import Ballot
+
+Later = Callable[[], Awaitable[None]]
+FAULTS = (AddressError, BackendError)
+
+SPARE_S = 1  # the kernel counts whole seconds and looks now and then: it must not be earlier than we are
+SHORTEST_S = 2  # and 1 was measured to end as early as 1.01 s
+
+
+class Tenure(msgspec.Struct):
+    """The right to hold, as last told by the core."""
+
+    ballot: Ballot
+    until: float
+
+
+class Step(Protocol):
+    name: str
+    timeout_s: float
+    shuts: bool
+
+    def take(self, tenure: Tenure) -> Later | None: ...
+    def drop(self, ballot: Ballot) -> Later | None: ...
+
+
+class AddressStep:
+    """The addresses in the kernel, with a lifetime a little longer than the lease."""
+
+    name = "address"
+    timeout_s = 1.0  # synchronous: netlink answers before the call returns
+    shuts = True
+
+    def __init__(self, vips: Sequence[Vip], host: HostPort, now: Clock) -> None:
+        self._vips = tuple(vips)
+        self._host = host
+        self._now = now
+
+    def take(self, tenure: Tenure) -> Later | None:
+        self._host.add(self._vips, lifetime_s(tenure.until - self._now()))
+        return None
+
+    def drop(self, ballot: Ballot) -> Later | None:
+        self._host.remove(self._vips)
+        return None
+
+
+class SteerStep:
+    """Clients are steered here, by whatever backend the group has."""
+
+    shuts = False
+
+    def __init__(self, kind: str, backend: Backend) -> None:
+        self.name = kind
+        self.timeout_s = backend.timeout_s
+        self._backend = backend
+        self._immediate = backend if isinstance(backend, Immediate) else None  # asking takes 10 us: once
+
+    @property
+    def is_immediate(self) -> bool:
+        return self._immediate is not None
+
+    def take(self, tenure: Tenure) -> Later | None:
+        if self._immediate is not None:
+            self._immediate.take_now(tenure.ballot)
+            return None
+        return lambda: self._backend.take(tenure.ballot)
+
+    def drop(self, ballot: Ballot) -> Later | None:
+        if self._immediate is not None:
+            self._immediate.drop_now(ballot)
+            return None
+        return lambda: self._backend.drop(ballot)
+
+    def announce(self) -> bool:
+        """False: this backend has nothing to say quickly; ask it `verified` instead."""
+        if self._immediate is not None:
+            self._immediate.announce()
+            return True
+        return False
+
+    async def verify(self, ballot: Ballot) -> bool:
+        """False: it was not held, and has been taken again."""
+        if await self._backend.holds():
+            return True
+        await self._backend.take(ballot)
+        return False
+
+
+def lifetime_s(remaining_s: float) -> int:
+    return max(SHORTEST_S, math.ceil(remaining_s) + SPARE_S)

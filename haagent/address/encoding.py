@@ -1,0 +1,226 @@
+"""Netlink in bytes: pyroute2 writes what we send, when the configuration is read; `struct` reads what the kernel
+says.
+
+Why both. A message that adds an address is composed once, by the library that knows how, and at the moment it is
+needed only three numbers are patched into it (link index, sequence number, lifetime): 4 microseconds instead of
+200. What the kernel reports must be read in the middle of a move, so a walk over a few attributes takes the place
+of a general decoder; and a removal of something seen is the kernel's own report with another message type.
+
+Lifetimes. An address is added with a finite `valid_lft`, so that it goes by itself when nobody renews it. IPv6:
+`preferred_lft` is 0. Such an address answers as any other, but the host does not choose it as the source of
+connections that it opens itself; those would break when the address moves, heartbeats included. IPv4 does not look
+at `preferred_lft` when it chooses (the first address of the subnet wins, which a later one is not): it equals
+`valid_lft`.
+
+IPv6 flags: NODAD (the lease is our duplicate detection; DAD costs a second) and, when the host has an address of
+its own in the same subnet, NOPREFIXROUTE: otherwise the kernel would put our short lifetime on the host's own
+on-link route.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Set
+
+from haagent.address.facts import TAG, Link, Seen, Vip
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+REQUEST, ACK, REPLACE, CREATE, DUMP = 0x1, 0x4, 0x100, 0x400, 0x300
+NLMSG_F_ACK_TLVS = 0x200
+
+AF_INET, AF_INET6 = 2, 10
+IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_CACHEINFO, IFA_FLAGS, IFA_PROTO = 1, 2, 3, 6, 8, 11
+IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_AF_SPEC = 1, 3, 26
+IFLA_INET_CONF, DEVCONF_PROMOTE_SECONDARIES = 1, 20
+IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
+ARPHRD_ETHER = 1
+FOREVER = 0xFFFFFFFF
+
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ADDRESS = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
+_LINK = struct.Struct("=BxHiII")  # family, hardware type, index, flags, changed
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_LIFETIMES = struct.Struct("=II")  # preferred, valid
+_NUMBER = struct.Struct("=I")
+_INDEX_AT, _SEQUENCE_AT = HEADER.size + 4, 8
+
+
+class Prepared:
+    """The messages that add (or renew) and remove one VIP, complete but for three numbers."""
+
+    def __init__(self, vip: Vip) -> None:
+        self.vip = vip
+        self._is_v6 = vip.address.version == 6
+        # The second variant is for a host that has an address of its own in the same IPv6 subnet.
+        self._adding = tuple(bytearray(_compose(vip, has_prefix_route=has)) for has in (False, self._is_v6))
+        self._removing = bytearray(_compose_removal(vip))
+        self._lifetimes_at = _find(self._adding[0], IFA_CACHEINFO)
+        self._packed, self._prefix = vip.packed, vip.prefix
+
+    def add(self, *, index: int, sequence: int, lifetime_s: int, own: Set[tuple[int, int, int]]) -> bytes:
+        """`own`: the `subnet` of each IPv6 address that is the host's own."""
+        is_shared = self._is_v6 and subnet(index, self._packed, self._prefix) in own
+        message = self._adding[is_shared]
+        _LIFETIMES.pack_into(message, self._lifetimes_at, 0 if self._is_v6 else lifetime_s, lifetime_s)
+        return _addressed(message, index=index, sequence=sequence)
+
+    def remove(self, *, index: int, sequence: int) -> bytes:
+        return _addressed(self._removing, index=index, sequence=sequence)
+
+
+def _addressed(message: bytearray, *, index: int, sequence: int) -> bytes:
+    _NUMBER.pack_into(message, _SEQUENCE_AT, sequence)
+    _NUMBER.pack_into(message, _INDEX_AT, index)
+    return bytes(message)
+
+
+def subnet(index: int, packed: bytes, prefix: int) -> tuple[int, int, int]:
+    return index, prefix, int.from_bytes(packed, "big") >> (8 * len(packed) - prefix)
+
+
+def _compose(vip: Vip, *, has_prefix_route: bool) -> bytes:
+    attributes: list[tuple[str, object]] = [("IFA_PROTO", TAG)]
+    if vip.label:
+        attributes.append(("IFA_LABEL", vip.label))
+    if vip.address.version == 6:
+        attributes.append(("IFA_FLAGS", IFA_F_NODAD | (IFA_F_NOPREFIXROUTE if has_prefix_route else 0)))
+    attributes.append(("IFA_CACHEINFO", {"ifa_preferred": 0, "ifa_valid": 0}))
+    return _encode(vip, RTM_NEWADDR, REQUEST | ACK | CREATE | REPLACE, attributes)
+
+
+def _compose_removal(vip: Vip) -> bytes:
+    return _encode(vip, RTM_DELADDR, REQUEST | ACK, [])
+
+
+def _encode(vip: Vip, kind: int, flags: int, attributes: list[tuple[str, object]]) -> bytes:
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # a quarter of a second: not before it is needed
+
+    message = ifaddrmsg()
+    message["header"]["type"] = kind
+    message["header"]["flags"] = flags
+    message["family"] = AF_INET if vip.address.version == 4 else AF_INET6
+    message["prefixlen"] = vip.prefix
+    text = str(vip.address.ip)
+    message["attrs"] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text), *attributes]
+    message.encode()
+    return bytes(message.data)
+
+
+def _find(message: bytes | bytearray, wanted: int) -> int:
+    """Where the payload of an attribute of an address message begins."""
+    at = HEADER.size + _ADDRESS.size
+    while at < len(message):
+        length, kind = _ATTRIBUTE.unpack_from(message, at)
+        if kind == wanted:
+            return at + _ATTRIBUTE.size
+        at += (length + 3) & ~3
+    raise AssertionError(f"attribute {wanted} is missing from a message of ours")
+
+
+def removing(seen: Seen, sequence: int) -> bytes:
+    """The kernel's own words for the address, sent back with another type."""
+    length = len(seen.raw)
+    return HEADER.pack(length, RTM_DELADDR, REQUEST | ACK, sequence, 0) + seen.raw[HEADER.size :]
+
+
+def dump_addresses(sequence: int) -> bytes:
+    body = _ADDRESS.pack(0, 0, 0, 0, 0)
+    return HEADER.pack(HEADER.size + len(body), RTM_GETADDR, REQUEST | DUMP, sequence, 0) + body
+
+
+def dump_links(sequence: int) -> bytes:
+    body = _LINK.pack(0, 0, 0, 0, 0)
+    return HEADER.pack(HEADER.size + len(body), RTM_GETLINK, REQUEST | DUMP, sequence, 0) + body
+
+
+def promoting(index: int, sequence: int) -> bytes:
+    """`promote_secondaries` of one interface; by netlink, because /proc/sys is read-only in many containers."""
+    setting = _attribute(DEVCONF_PROMOTE_SECONDARIES, struct.pack("=I", 1))
+    spec = _attribute(IFLA_AF_SPEC, _attribute(AF_INET, _attribute(IFLA_INET_CONF, setting)))
+    body = _LINK.pack(0, 0, index, 0, 0) + spec
+    return HEADER.pack(HEADER.size + len(body), RTM_SETLINK, REQUEST | ACK, sequence, 0) + body
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    length = _ATTRIBUTE.size + len(payload)
+    return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
+
+
+def split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Type, sequence number, sender's port and whole bytes of each message."""
+    at, end = 0, len(datagram)
+    while at + HEADER.size <= end:
+        length, kind, _flags, sequence, port = HEADER.unpack_from(datagram, at)
+        if length < HEADER.size or at + length > end:
+            return
+        yield kind, sequence, port, datagram[at : at + length]
+        at += (length + 3) & ~3
+
+
+def _attributes(message: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    end = len(message)
+    while at + _ATTRIBUTE.size <= end:
+        length, kind = _ATTRIBUTE.unpack_from(message, at)
+        if length < _ATTRIBUTE.size or at + length > end:
+            return
+        yield kind & 0x3FFF, message[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
+
+
+def read_address(message: bytes) -> Seen:
+    _family, prefix, _flags, _scope, index = _ADDRESS.unpack_from(message, HEADER.size)
+    packed, local, label, tag, valid = b"", b"", "", 0, FOREVER
+    for kind, payload in _attributes(message, HEADER.size + _ADDRESS.size):
+        if kind == IFA_ADDRESS:
+            packed = payload
+        elif kind == IFA_LOCAL:
+            local = payload
+        elif kind == IFA_LABEL:
+            label = payload.rstrip(b"\0").decode(errors="replace")
+        elif kind == IFA_PROTO:
+            tag = payload[0]
+        elif kind == IFA_CACHEINFO:
+            valid = _LIFETIMES.unpack_from(payload)[1]
+    return Seen(
+        packed=local or packed,
+        prefix=prefix,
+        index=index,
+        tag=tag,
+        label=label,
+        valid_s=None if valid == FOREVER else valid,
+        raw=message,
+    )
+
+
+def read_link(message: bytes) -> Link:
+    _family, hardware, index, flags, _changed = _LINK.unpack_from(message, HEADER.size)
+    name, mac = "", b""
+    for kind, payload in _attributes(message, HEADER.size + _LINK.size):
+        if kind == IFLA_IFNAME:
+            name = payload.rstrip(b"\0").decode(errors="replace")
+        elif kind == IFLA_ADDRESS:
+            mac = payload
+    return Link(
+        index=index,
+        name=name,
+        mac=mac,
+        is_up=bool(flags & IFF_UP),
+        has_carrier=bool(flags & IFF_LOWER_UP),
+        is_ethernet=hardware == ARPHRD_ETHER and not flags & IFF_LOOPBACK and len(mac) == 6,
+    )
+
+
+def read_error(message: bytes) -> tuple[int, str]:
+    """errno (0: an acknowledgement) and the kernel's own explanation, if it gave one."""
+    errno = -struct.unpack_from("=i", message, HEADER.size)[0]
+    flags = HEADER.unpack_from(message)[2]
+    if not errno or not flags & NLMSG_F_ACK_TLVS:
+        return errno, ""
+    # NETLINK_CAP_ACK is set: of the request only the header is repeated, then come the attributes.
+    for kind, payload in _attributes(message, HEADER.size + 4 + HEADER.size):
+        if kind == 1:
+            return errno, payload.rstrip(b"\0").decode(errors="replace")
+    return errno, ""

@@ -1,0 +1,109 @@
+"""The backend of the machine room: the address is on this host's interface, and the neighbours are told so.
+
+One burst at once, and again after 1, 3 and 7 seconds: a switch that is still learning, a neighbour that was busy and a
+rival that announced at the same moment each miss at most one of them. Then a slow refresh while the group is held, for
+whoever was away. The delays are options; 0 seconds is always the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+import msgspec
+
+from haagent.address.announce import Announcer, load_scapy
+from haagent.address.facts import Link
+from haagent.backends import Context
+from haagent.config.durations import Duration
+from haagent.core.messages import Ballot
+
+
+class ArpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    repeat: tuple[Duration, ...] = (Duration(1), Duration(3), Duration(7))  # after taking
+    refresh: Duration = Duration(60)  # while held; 0s: never
+
+    def __post_init__(self) -> None:
+        if any(delay <= 0 for delay in self.repeat) or list(self.repeat) != sorted(set(self.repeat)):
+            raise ValueError("`repeat` does not grow: write growing times, such as [1s, 3s, 7s]")
+        if 0 < self.refresh < 1:
+            raise ValueError("`refresh` is too short: write at least 1s, or 0s for never")
+
+
+class Arp:
+    Options: ClassVar[type[msgspec.Struct]] = ArpOptions
+    timeout_s: float = 1.0  # nothing here waits
+
+    def __init__(self, context: Context, options: Any) -> None:
+        self._options: ArpOptions = options
+        self._announcer = Announcer(
+            [address.ip for address in context.addresses],
+            note=lambda text: context.note("announce", text),
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._delays: list[float] = []
+        self._is_held = False
+
+    @property
+    def frames_sent(self) -> int:
+        return self._announcer.sent
+
+    async def open(self) -> None:
+        await asyncio.to_thread(load_scapy)
+
+    async def take(self, ballot: Ballot) -> None:
+        self.take_now(ballot)
+
+    async def drop(self, ballot: Ballot) -> None:
+        self.drop_now(ballot)
+
+    async def holds(self) -> bool:
+        return self._is_held and self._announcer.is_ready
+
+    async def close(self) -> None:
+        self._stop()
+        self._announcer.close()
+
+    def take_now(self, ballot: Ballot) -> None:
+        self._is_held = True
+        self.announce()
+
+    def drop_now(self, ballot: Ballot) -> None:
+        self._stop()
+
+    def announce(self) -> None:
+        """The burst now, and its repetitions from the start: who asks has a reason that they serve too."""
+        if not self._is_held:
+            return
+        # A frame that does not leave is noted by the announcer and does not fail the take: the address answers
+        # ARP by itself, the next repetition is at most a second away, and a dead link is the link check's matter.
+        self._announcer.send()
+        previous = 0.0
+        self._delays = []
+        for at in self._options.repeat:
+            self._delays.append(at - previous)
+            previous = at
+        self._schedule()
+
+    def link_changed(self, link: Link | None) -> None:
+        self._announcer.link_changed(link)
+        if link is not None and not link.fault():
+            self.announce()
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        delay = self._delays.pop(0) if self._delays else self._options.refresh
+        if delay > 0:
+            self._timer = asyncio.get_running_loop().call_later(delay, self._repeat)
+
+    def _repeat(self) -> None:
+        self._announcer.send()
+        self._schedule()
+
+    def _stop(self) -> None:
+        self._is_held = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,50 @@
+"""events: the history of the cluster, in the order of the nodes' clocks."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+
+from haagent.cli.invocation import Invocation, failure
+from haagent.cli.style import Style
+
+
+@click.command()
+@click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now on.")
+@click.option("-n", "last", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest.")
+@click.option("--all", "everything", is_flag=True, help="All that the nodes remember.")
+@click.option("--group", default="", help="Of this group only.")
+@click.pass_obj
+def events(invocation: Invocation, last: int, group: str, *, follow: bool, everything: bool) -> None:
+    """Show what happened and why, from all nodes.
+
+    With --json: {"events": [...]}; with --follow one event a line.
+    """
+    from haagent.control.client import ControlError
+
+    invocation.ends_by_interrupt = follow
+    arguments: dict[str, Any] = {"group": group, "last": 0 if everything else last}
+    style = Style.of_stdout()
+    if not follow:
+        result = invocation.ask("events", **arguments)
+        lines = [line(event, style) for event in result["events"]]
+        if lines or invocation.json:
+            invocation.tell(result, "\n".join(lines))
+        return
+    try:
+        with invocation.agent() as agent:
+            for event in agent.follow("events", follow=True, **arguments):
+                click.echo(json.dumps(event, ensure_ascii=False) if invocation.json else line(event, style))
+    except ControlError as error:
+        raise failure(error) from error
+
+
+def line(event: dict[str, Any], style: Style) -> str:
+    """`2026-03-01 12:03:07.123  A  web  taken  active here: ...`, in local time."""
+    seconds = float(event["time"])
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}"
+    kind = style.kind(str(event["kind"]).ljust(9))
+    return f"{at}  {event['node']:<4} {event['group'] or '-':<8} {kind} {event['text']}"

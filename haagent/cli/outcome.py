@@ -1,0 +1,49 @@
+"""How a command ends: its exit status, and how an error is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+DONE, FAILED, USAGE, NOT_RUNNING, REFUSED = range(5)
+INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+
+NOTHING_MORE = "This is a fault of haagent itself: please report it, with what HAAGENT_DEBUG=1 shows."
+
+
+class Failure(Exception):
+    """The command ends here. The text says what to do next; several lines when there are several faults."""
+
+    def __init__(self, message: str, *, status: int = FAILED, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message, self.status, self.details = message, status, details or {}
+
+
+def status_of(error: Failure | click.ClickException) -> int:
+    return error.status if isinstance(error, Failure) else error.exit_code
+
+
+def report(error: Failure | click.ClickException, *, as_json: bool) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return
+    message = error.message if isinstance(error, Failure) else _usage(error)
+    if as_json:
+        details = error.details if isinstance(error, Failure) else {}
+        line = {"error": {"status": status_of(error), "message": message} | details}
+        print(json.dumps(line), file=sys.stderr)
+    else:
+        # Lines that begin with FILE:LINE are for editors, which want nothing before that.
+        print(message if "\n" in message or ":" in message.split(" ")[0] else f"haagent: {message}", file=sys.stderr)
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message().strip()
+    message = message if message.endswith((".", "?")) else message + "."
+    context = getattr(error, "ctx", None)
+    if context is None or "`" in message:
+        return message
+    return f"{message} `{context.command_path} --help` shows what there is."

@@ -1,0 +1,51 @@
+"""release: what systemd runs when the agent has ended, however it ended."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from haagent.cli.invocation import CONFIG, Invocation
+from haagent.cli.outcome import FAILED, REFUSED, Failure
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(), default=CONFIG, show_default=True)
+@click.option("--force", is_flag=True, help="Also while an agent runs here; it will put back what it holds.")
+@click.pass_obj
+def release(invocation: Invocation, file: str, *, force: bool) -> None:
+    """Drop everything this host holds, without the agent.
+
+    Removes the groups' addresses and every address that carries the agent's mark. A configuration that cannot be
+    read does not stop it: the marked ones go all the same.
+    """
+    from haagent.address.release import release_all
+    from haagent.config import ConfigError, GroupConfig, check
+
+    _refuse_while_running(invocation.run_dir, is_meant=force)
+    groups: list[GroupConfig] = []
+    try:
+        groups = list(check(file).groups.values())
+    except ConfigError as error:
+        invocation.progress(f"{file} cannot be used ({len(error.faults)} faults): removing by the agent's mark only")
+    told: list[str] = []
+    try:
+        is_clean = release_all(groups, told.append)
+    except PermissionError as error:
+        raise Failure(f"The kernel refuses: {error.strerror}. Run this as root.") from error
+    if not is_clean:
+        raise Failure("\n".join([*told, "Something is left. Look at `ip addr`, and run this again."]), status=FAILED)
+    invocation.tell({"released": told}, "\n".join(told))
+
+
+def _refuse_while_running(run_dir: str, *, is_meant: bool) -> None:
+    """Not when systemd runs this after the agent's end: a process that is still stuck there must not keep addresses."""
+    from haagent.control.place import running_pid
+
+    if is_meant or "SERVICE_RESULT" in os.environ:
+        return
+    pid = running_pid(run_dir)
+    if pid is not None:
+        message = f"The agent runs here (process {pid or 'unknown'}) and would put everything back at once."
+        raise Failure(f"{message} Use `haagent standby NODE`, or stop it first.", status=REFUSED)

@@ -1,0 +1,45 @@
+"""run: from a command line to a running agent."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from haagent.cli.invocation import CONFIG, Invocation
+from haagent.cli.outcome import USAGE, Failure
+
+LEVELS = ("error", "warning", "info", "debug")
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(), default=CONFIG, show_default=True)
+@click.option("--node", help="Which node this host is. [by host name, else by its addresses]")
+@click.option(
+    "--log-level", type=click.Choice(["error", "warning", "info", "debug"]), default="info", show_default=True
+)
+@click.pass_obj
+def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) -> int:
+    """Run the agent in the foreground.
+
+    SIGTERM hands everything over and ends it; SIGHUP applies the changed configuration. With --json the lines
+    of the log are JSON.
+    """
+    from haagent import log
+    from haagent.config import ConfigError, KeyFileError, load, load_keys
+    from haagent.control.place import AlreadyRunning, run_lock
+
+    os.umask(0o027)  # what the agent writes is nobody else's to read
+    try:
+        config = load(file, node=node)
+        keys = () if config.heartbeat.insecure else load_keys(config.key_files)
+        with run_lock(invocation.run_dir), log.logging_to(node=config.me, level=log_level, as_json=invocation.json):
+            from haagent import daemon  # most of the imports: not needed to say that the file has a fault
+
+            return daemon.run(config, keys=keys, run_dir=invocation.run_dir, state_dir=invocation.state_dir)
+    except (ConfigError, KeyFileError) as error:
+        raise Failure(str(error), status=USAGE) from error
+    except AlreadyRunning as error:
+        raise Failure(f"{error}. Stop that one, or give this one its own --run-dir and --state-dir.") from error
+    except PermissionError as error:
+        raise Failure(f"{error.filename or 'The network'}: {error.strerror}. Run the agent as root.") from error

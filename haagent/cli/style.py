@@ -1,0 +1,55 @@
+"""Colour, where a person looks: on a terminal, unless NO_COLOR is set (https://no-color.org). Never the only sign."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+GREEN, YELLOW, RED, BOLD, DIM = "32", "33", "31", "1", "2"
+
+STATES = {
+    "online": GREEN,
+    "witness": GREEN,
+    "active": GREEN,
+    "standby": YELLOW,
+    "wanting": YELLOW,
+    "claiming": YELLOW,
+    "taking": YELLOW,
+    "yielding": YELLOW,
+    "dropping": YELLOW,
+    "offline": RED,
+    "unheld": RED,
+}
+KINDS = {
+    "taken": GREEN,
+    "online": GREEN,
+    "fit": GREEN,
+    "dropped": YELLOW,
+    "yielding": YELLOW,
+    "asked": BOLD,
+    "failed": RED,
+    "conflict": RED,
+    "offline": RED,
+    "unfit": RED,
+    "stalled": RED,
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    coloured: bool = False
+
+    @classmethod
+    def of_stdout(cls) -> Style:
+        return cls(coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")
+
+    def paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.coloured and code else text
+
+    def state(self, text: str) -> str:
+        """`text` may be padded already."""
+        return self.paint(text, STATES.get(text.strip(), ""))
+
+    def kind(self, text: str) -> str:
+        return self.paint(text, KINDS.get(text.strip(), ""))

@@ -1,0 +1,54 @@
+"""The configuration: one YAML file, the same on every node, to frozen structs, or to the list of all its faults.
+
+`load` is for a host that is one of the nodes, `check` for any host. The rest of the agent only sees `Config`: whatever
+is in it has been validated, and nothing in it was adjusted.
+"""
+
+from haagent.config.durations import Duration, NotADuration, format_duration, parse_duration
+from haagent.config.faults import ConfigError, Fault
+from haagent.config.keys import KeyFileError, generate_key, generate_key_text, load_keys, write_key
+from haagent.config.model import (
+    CheckConfig,
+    Config,
+    GroupConfig,
+    HeartbeatConfig,
+    HooksConfig,
+    NodeConfig,
+    PluginConfig,
+)
+from haagent.config.options import option_table
+from haagent.config.plugins import typed_options
+from haagent.config.read import check, load, parse
+from haagent.config.starter import Starter, StarterError, interface_of, parse_nodes, starter_text, write_starter
+
+__all__ = [
+    "CheckConfig",
+    "Config",
+    "ConfigError",
+    "Duration",
+    "Fault",
+    "GroupConfig",
+    "HeartbeatConfig",
+    "HooksConfig",
+    "KeyFileError",
+    "NodeConfig",
+    "NotADuration",
+    "PluginConfig",
+    "Starter",
+    "StarterError",
+    "check",
+    "format_duration",
+    "generate_key",
+    "generate_key_text",
+    "interface_of",
+    "load",
+    "load_keys",
+    "option_table",
+    "parse",
+    "parse_duration",
+    "parse_nodes",
+    "starter_text",
+    "typed_options",
+    "write_key",
+    "write_starter",
+]

@@ -1,0 +1,190 @@
+"""What no single value can be blamed for: timings that cannot work, names of nobody, one address with two owners.
+
+Runs on what could be read, even when other values were refused, so that one run reports everything. A check is skipped
+only when a value it needs was refused itself: one mistake should be one fault.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from haagent.config.durations import format_duration
+from haagent.config.faults import quoted, suggestion
+from haagent.config.section import Place, Section
+from haagent.core.settings import LEADER
+
+LEAST_LEASE = 2.5  # intervals. The detector waits 0.86 leases: below this one lost heartbeat would be a death
+USUAL_LEASE = 3.5  # one lost heartbeat is harmless with room for delay
+LEAST_ALONE_S = 5.0
+FEW = 3  # voters: below this a majority is everybody, and any loss would stop `consistent`
+
+
+def interval_s(heartbeat: Section) -> float | None:
+    found = heartbeat.get("interval")
+    return None if found is None else float(found)
+
+
+def lease_s(heartbeat: Section) -> float | None:
+    written, interval = heartbeat.get("lease"), interval_s(heartbeat)
+    if written is not None:
+        return float(written)
+    # Rounded to a microsecond: 3.5 x 100ms is 350ms, not 350.00000000000006ms.
+    return None if interval is None else round(USUAL_LEASE * interval, 6)
+
+
+def alone_after_s(top: Section, lease: float) -> float:
+    written = top.get("alone_after")
+    return max(LEAST_ALONE_S, 2 * lease) if written is None else float(written)
+
+
+def node_addresses(node: Section) -> Iterator[tuple[str, Place]]:
+    """However they are written: `address`, or `addresses`."""
+    address, place = node.get("address"), node.place.below("address")
+    if address is not None and place is not None:
+        yield address, place
+    for found in node.get("addresses") or ():
+        yield found.value, found.place
+
+
+def find_contradictions(top: Section) -> None:
+    heartbeat = top.get("heartbeat")
+    nodes, groups = top.sections("nodes"), top.sections("groups")
+    if isinstance(heartbeat, Section):
+        _timing(top, heartbeat)
+        _transport(heartbeat)
+        _security(top, heartbeat)
+        if heartbeat.get("transport") == "unicast":
+            _unicast_addresses(nodes, heartbeat)
+    _voters(top, nodes)
+    _address_owners(nodes, groups)
+    for name, group in groups.items():
+        if name == LEADER:
+            group.place.refuse(f"`{LEADER}` is the name of the built-in group", "choose another name")
+        _interface(group, heartbeat)
+        _preference(group, nodes)
+
+
+def _timing(top: Section, heartbeat: Section) -> None:
+    interval, lease = interval_s(heartbeat), lease_s(heartbeat)
+    if interval is None or lease is None or (heartbeat.written("lease") and heartbeat.get("lease") is None):
+        return
+    least = LEAST_LEASE * interval
+    if lease < least - 1e-9:
+        heartbeat.refuse(
+            "lease",
+            f"{format_duration(lease)} is too short for an interval of {format_duration(interval)}",
+            f"write at least {format_duration(least)} (2.5 x interval), or leave it out for "
+            f"{format_duration(USUAL_LEASE * interval)}",
+        )
+    elif alone_after_s(top, lease) < lease - 1e-9:
+        top.refuse(
+            "alone_after",
+            f"{format_duration(alone_after_s(top, lease))} is shorter than the lease of {format_duration(lease)}",
+            f"write at least {format_duration(lease)}: whoever waits less may not have heard a living holder yet",
+        )
+
+
+def _transport(heartbeat: Section) -> None:
+    transport = heartbeat.get("transport")
+    if transport == "unicast" and heartbeat.written("group"):
+        heartbeat.refuse("group", "unicast has no multicast group", "remove it, or write `transport: multicast`")
+    if transport == "multicast" and not heartbeat.written("interfaces"):
+        heartbeat.refuse(
+            "interfaces", "missing, and multicast needs it", "write `interfaces: [eth0]`, or `transport: unicast`"
+        )
+
+
+def _security(top: Section, heartbeat: Section) -> None:
+    if heartbeat.get("insecure") and top.written("key_file"):
+        heartbeat.refuse("insecure", "`true`, and yet there is a `key_file`", "remove one of them")
+
+
+def _unicast_addresses(nodes: dict[str, Section], heartbeat: Section) -> None:
+    """Link n runs between the n-th addresses of two nodes, so these must be there and of one family."""
+    written = {name: [address for address, _ in node_addresses(node)] for name, node in nodes.items()}
+    links = len(heartbeat.values("interfaces"))
+    for name, node in nodes.items():
+        if not written[name] and not node.written("address") and not node.written("addresses"):
+            node.refuse("address", "missing, and unicast needs it", "write `address: 10.20.1.10`")
+        elif links > 1 and 0 < len(written[name]) != links:
+            node.refuse(
+                "addresses",
+                f"has {len(written[name])}, but heartbeat.interfaces has {links}",
+                "write one for each interface, in the same order",
+            )
+    most = max(written.values(), key=len, default=[])
+    for name, node in nodes.items():
+        if links <= 1 and 0 < len(written[name]) < len(most):
+            message = f"has {len(written[name])}, another node has {len(most)}"
+            node.refuse("addresses", message, "write as many for every node")
+        for (text, place), other in zip(node_addresses(node), most, strict=False):
+            if (":" in text) != (":" in other):
+                place.refuse(f"{text} cannot talk to {other} of another node", "write IPv4 and IPv6 in the same order")
+
+
+def _voters(top: Section, nodes: dict[str, Section]) -> None:
+    if nodes and all(node.get("witness") for node in nodes.values()):
+        top.refuse("nodes", "all nodes are witnesses, so nobody may hold", "remove `witness: true` from one or two")
+    if top.get("on_partition") == "consistent" and 0 < len(nodes) < FEW:
+        top.refuse(
+            "on_partition",
+            f"`consistent` needs three voters, and there {'is one' if len(nodes) == 1 else 'are two'}",
+            "add a node with `witness: true`, or write `on_partition: available`",
+        )
+
+
+def _address_owners(nodes: dict[str, Section], groups: dict[str, Section]) -> None:
+    """One owner for each address, be it a node or a group."""
+    owners: dict[object, str] = {}
+    loopback: dict[bool, Place] = {}
+    for name, node in nodes.items():
+        if node.written("address") and node.written("addresses"):
+            node.refuse("addresses", "`address` is there too", "put all addresses into `addresses`")
+        for text, place in node_addresses(node):
+            address = ipaddress.ip_address(text)
+            loopback.setdefault(address.is_loopback, place)
+            if owners.setdefault(address, name) != name:
+                place.refuse(f"{text} is the address of node {owners[address]} too", "give every node its own")
+    if len(loopback) > 1:  # all of them on one machine is a test; some of them is a mistake
+        loopback[True].refuse("a loopback address, which the other nodes cannot reach", "write the node's own address")
+    _group_addresses(groups, owners)
+
+
+def _group_addresses(groups: dict[str, Section], of_nodes: dict[object, str]) -> None:
+    seen: dict[object, tuple[str, object]] = {}
+    for name, group in groups.items():
+        for found in group.get("addresses") or ():
+            address = found.value.ip
+            owner, written = seen.setdefault(address, (name, found.value))
+            if address in of_nodes:
+                hint = "a group needs an address that no node has"
+                found.place.refuse(f"{address} is the own address of node {of_nodes[address]}", hint)
+            elif owner != name:
+                found.place.refuse(f"{address} is in group {owner} too", "an address belongs to one group")
+            elif written != found.value:
+                found.place.refuse(f"{address} is in the list twice, also as {written}", "remove one of them")
+
+
+def _interface(group: Section, heartbeat: object) -> None:
+    if group.written("interface") or not isinstance(heartbeat, Section):
+        return
+    if heartbeat.written("interfaces"):
+        names = list(dict.fromkeys(heartbeat.values("interfaces")))
+        if len(names) > 1:
+            several = ", ".join(names)
+            group.refuse("interface", f"missing, and heartbeat.interfaces has several: {several}", "write which one")
+    elif heartbeat.get("transport") == "unicast":
+        # With multicast the missing heartbeat.interfaces has been reported; it would answer this too.
+        group.refuse("interface", "missing", "write `interface: eth0`")
+
+
+def _preference(group: Section, nodes: dict[str, Section]) -> None:
+    holders = [name for name, node in nodes.items() if not node.get("witness")]
+    for found in group.get("prefer") or ():
+        if found.value not in nodes:
+            found.place.refuse(f"{quoted(found.value)} is not a node", suggestion(found.value, holders))
+        elif found.value not in holders:
+            found.place.refuse(f"{found.value} is a witness and never holds", "remove it: " + ", ".join(holders))
+    if isinstance(group.get("failback"), Section) and not group.written("prefer"):
+        group.refuse("failback", "there is no node to go back to", "write `prefer: [...]`, or `failback: manual`")

@@ -1,0 +1,40 @@
+"""Files that are there whole or not at all.
+
+They have their mode from the first moment, so that a key is at no time readable by others.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def write_whole(path: str, text: str, *, mode: int, replace: bool) -> None:
+    """Raises `FileExistsError` when the file is there and must not be replaced. Makes the directory if need be."""
+    import tempfile  # brings half the library along, and only `init` and `keygen` write
+
+    directory = os.path.dirname(os.path.abspath(path))
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(prefix=".haagent-", dir=directory)  # created with mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(draft, path)
+            draft = ""
+        else:
+            os.link(draft, path)  # unlike a rename, refuses an existing name
+    finally:
+        if draft:
+            os.unlink(draft)
+    _sync_directory(directory)
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

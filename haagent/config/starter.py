@@ -1,0 +1,202 @@
+"""The first configuration of a cluster: what `haagent init` writes.
+
+The text is validated by the same code as any other file before it is written, so what `init` writes can be run. An
+existing configuration is replaced only when that was asked for; an existing key never, because the other nodes have it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os.path
+from collections.abc import Iterable
+
+import msgspec
+
+from haagent.config.faults import ConfigError, quoted
+from haagent.config.files import write_whole
+from haagent.config.keys import load_keys, write_key
+from haagent.config.options import DEFAULT_KEY_FILE, DEFAULT_MULTICAST
+from haagent.config.read import parse
+
+CONFIG_MODE = 0o644
+USUAL_INTERFACE = "eth0"
+
+
+class StarterError(Exception):
+    """What was asked for cannot be written; says what to do."""
+
+
+class Starter(msgspec.Struct, frozen=True):
+    """What the operator said on the command line."""
+
+    nodes: dict[str, str]  # name to address
+    vips: tuple[str, ...]
+    witnesses: tuple[str, ...] = ()
+    interface: str = ""  # empty: found out
+    cluster: str = "cluster"
+    group: str = "service"
+    transport: str = "multicast"
+    key_file: str = DEFAULT_KEY_FILE
+
+
+def parse_nodes(text: str) -> dict[str, str]:
+    """`A=10.20.1.10,B=10.20.1.11`."""
+    nodes: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, equals, address = part.partition("=")
+        if not (name and equals and address):
+            raise StarterError(f"{quoted(part)} is not NAME=ADDRESS; write --nodes A=10.20.1.10,B=10.20.1.11")
+        if name in nodes:
+            raise StarterError(f"node {name} is named twice; give each node its own name")
+        nodes[name] = address
+    if not nodes:
+        raise StarterError("no node is named; write --nodes A=10.20.1.10,B=10.20.1.11")
+    return nodes
+
+
+def starter_text(wanted: Starter) -> str:
+    """A commented configuration that passes its own validation. Raises `StarterError`."""
+    unknown = [name for name in wanted.witnesses if name not in wanted.nodes]
+    if unknown:
+        raise StarterError(f"witness {unknown[0]} is not among the nodes; add {unknown[0]}=ADDRESS to --nodes")
+    if not wanted.vips:
+        raise StarterError("no address to fail over is named; write --vip 10.20.1.100/24")
+    found = wanted.interface or interface_of(wanted.nodes.values())
+    text = "\n".join(_lines(wanted, interface=found or USUAL_INTERFACE, how=_how(wanted, found))) + "\n"
+    try:
+        parse(text.encode(), "")
+    except ConfigError as error:
+        # Lines of a file that does not exist would help nobody.
+        faults = (msgspec.structs.replace(fault, line=0).text("").removeprefix(": ") for fault in error.faults)
+        raise StarterError("\n".join(faults)) from error
+    return text
+
+
+def write_starter(wanted: Starter, path: str, *, replace: bool = False) -> tuple[str, ...]:
+    """Writes the configuration, and the key if there is none. Returns the files that were written."""
+    text = starter_text(wanted)
+    if os.path.lexists(path) and not replace:
+        raise StarterError(f"{path} exists; look at it, and use --force to replace it")
+    written = []
+    try:
+        # The key first: without it the configuration would be of no use, and with it init can be repeated.
+        if os.path.lexists(wanted.key_file):
+            load_keys([wanted.key_file])
+        else:
+            write_key(wanted.key_file)
+            written.append(wanted.key_file)
+        write_whole(path, text, mode=CONFIG_MODE, replace=replace)
+    except FileExistsError as error:
+        raise StarterError(f"{path} exists; look at it, and use --force to replace it") from error
+    except OSError as error:
+        raise StarterError(f"{path} cannot be written: {error.strerror}; choose another place, or be root") from error
+    return (*written, path)
+
+
+def interface_of(addresses: Iterable[str]) -> str:
+    """The interface of this host that has one of the addresses; empty when none has."""
+    from pyroute2 import IPRoute, NetlinkError  # slow to import, and only `init` asks
+
+    wanted = {ipaddress.ip_address(text) for text in addresses if _is_address(text)}
+    try:
+        with IPRoute() as kernel:
+            names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in kernel.get_links()}
+            for each in kernel.get_addr():
+                local = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
+                if local and ipaddress.ip_address(local) in wanted:
+                    return str(names[each["index"]])
+    except (OSError, NetlinkError):
+        return ""  # a container that forbids netlink: the usual name, and the comment says that it is a guess
+    return ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _how(wanted: Starter, found: str) -> str:
+    if wanted.interface:
+        return ""
+    if found:
+        return "the one that has this host's address; the other nodes need the same name"
+    return "a guess: no address above is on the host where this was written. `ip link` shows the names"
+
+
+def _lines(wanted: Starter, *, interface: str, how: str) -> list[str]:
+    voters = len(wanted.nodes)
+    holders = [name for name in wanted.nodes if name not in wanted.witnesses]
+    return [
+        "# haagent: one file, the same on every node. All options: docs/configuration.md",
+        "# After a change: `haagent check-config`, copy it to all nodes, `systemctl reload haagent`.",
+        "",
+        f"cluster: {_yaml(wanted.cluster)}",
+        f"key_file: {_yaml(wanted.key_file)}  # secret, mode 0600, the same on every node",
+        "",
+        "nodes:  # a node finds itself by its host name, its address, or `haagent run --node NAME`",
+        *_node_lines(wanted),
+        "",
+        "heartbeat:",
+        *_heartbeat_lines(wanted, interface=interface, how=how),
+        "",
+        *_partition_lines(voters),
+        "",
+        "groups:",
+        f"  {_yaml(wanted.group)}:",
+        "    addresses: [" + ", ".join(_yaml(vip) for vip in wanted.vips) + "]  # these fail over, as one",
+        f"    interface: {_yaml(interface)}",
+        "    backend: arp",
+        "    prefer: [" + ", ".join(map(_yaml, holders)) + "]  # who tries first",
+        "    failback: manual  # or {after: 30s}: the first of `prefer` gets it back by itself",
+        "    checks:",
+        f"      link: {{kind: link, interface: {_yaml(interface)}}}  # a node without carrier does not hold it",
+        "    # hooks:  # programs to run, with absolute paths",
+        "    #   taken: /etc/haagent/hooks/taken",
+        "    #   released: /etc/haagent/hooks/released",
+    ]
+
+
+def _node_lines(wanted: Starter) -> list[str]:
+    lines = []
+    for name, address in wanted.nodes.items():
+        witness = ", witness: true" if name in wanted.witnesses else ""
+        remark = "  # votes, and never holds anything" if witness else ""
+        lines.append(f"  {_yaml(name)}: {{address: {_yaml(address)}{witness}}}{remark}")
+    return lines
+
+
+def _heartbeat_lines(wanted: Starter, *, interface: str, how: str) -> list[str]:
+    lines = [f"  transport: {_yaml(wanted.transport)}  # multicast | unicast (clouds have no multicast)"]
+    if wanted.transport == "multicast":
+        is_v6 = all(":" in address for address in wanted.nodes.values())
+        lines.append(f"  group: {_yaml('ff15::7265' if is_v6 else DEFAULT_MULTICAST)}")
+    remark = f"  # {how}" if how else ""
+    return [
+        *lines,
+        "  port: 7265  # UDP; open it between the nodes",
+        f"  interfaces: [{_yaml(interface)}]{remark}",
+        "  interval: 100ms",
+        "  lease: 350ms  # another node takes so long after a host's loss; at least 2.5 x interval",
+    ]
+
+
+def _partition_lines(voters: int) -> list[str]:
+    if voters >= 3:
+        return ["on_partition: consistent  # only a majority may hold: at most one holder, whatever is cut"]
+    return [
+        "# Two nodes that are cut from each other may both hold with `available`. Add a third node, or one with",
+        "# `witness: true`, and write `consistent`: then at most one holds, whatever is cut.",
+        "on_partition: available",
+    ]
+
+
+def _yaml(text: str) -> str:
+    """As a scalar of a flow mapping: in quotes where YAML might read something else."""
+    is_plain = text.replace(".", "").replace("-", "").replace("_", "").replace("/", "").isalnum()
+    is_word = text.lower() not in {"true", "false", "yes", "no", "on", "off", "null"}
+    if is_plain and is_word and text.isascii() and (text[0].isalnum() or text[0] == "/"):
+        return text
+    return msgspec.json.encode(text).decode()  # a JSON string is a YAML string

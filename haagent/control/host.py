@@ -1,0 +1,59 @@
+"""What the control socket needs from the agent, declared by who needs it.
+
+All of it is used in the agent's own event loop. Nothing here blocks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from haagent.config import Config
+    from haagent.core.events import Answer
+    from haagent.core.view import View
+    from haagent.transport import LinkStatus
+
+
+class Host(Protocol):
+    @property
+    def config(self) -> Config:
+        """The running one; replaced as a whole by a reload."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Counted since start: datagrams dropped, by cause, and what else is worth counting."""
+
+    @property
+    def pids(self) -> Mapping[str, int | None]:
+        """`guardian`, `agent`, `store`; None: this release or this configuration has no such process."""
+
+    @property
+    def jitter_ms(self) -> float | None:
+        """How late this process was woken at worst lately; None: not measured."""
+
+    def view(self) -> View: ...
+
+    def ask(
+        self,
+        *,
+        what: str,
+        group: str = "",
+        node: str = "",
+        on: bool = True,
+        force: bool = False,
+        wait_s: float = 10.0,
+    ) -> Awaitable[Answer]:
+        """Give the core an operator's command (`core.events.Asked`)."""
+
+    async def wait_change(self) -> None:
+        """Return after the next step that changed the view. Registers before it first suspends."""
+
+    def links(self) -> Sequence[LinkStatus]: ...
+
+    def activations(self) -> Mapping[str, object]:
+        """Per group: what activation measured and sees (a struct or builtins)."""
+
+    async def reload(self) -> str:
+        """Apply the file's present content and say what changed; ConfigError: refused as a whole, nothing changed."""

@@ -1,0 +1,87 @@
+"""Where the agent's socket and lock are, and how to reach a socket whose path is too long.
+
+The lock (`RUN_DIR/haagent.lock`, flock) is what makes a run directory belong to one agent. It goes with the process
+that holds it, however that process ends, so nothing is ever stale: who has the lock may replace whatever else an
+earlier life left. The file stays; to remove it would let two agents lock two files of the same name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+
+SOCKET = "haagent.sock"
+LOCK = "haagent.lock"
+MAX_PATH = 107  # bytes of a socket's path: sun_path of unix(7) is 108 with its final zero
+
+
+class AlreadyRunning(Exception):
+    """Another agent has this run directory."""
+
+    def __init__(self, run_dir: str, pid: str) -> None:
+        super().__init__(f"another agent (process {pid or 'unknown'}) uses {run_dir}")
+        self.run_dir, self.pid = run_dir, pid
+
+
+@contextlib.contextmanager
+def socket_path(run_dir: str) -> Iterator[str]:
+    """A path for bind or connect, valid inside the `with`; a long one goes through a descriptor of its directory."""
+    path = os.path.join(run_dir, SOCKET)
+    if len(os.fsencode(path)) <= MAX_PATH:
+        yield path
+        return
+    directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{SOCKET}"
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def run_lock(run_dir: str) -> Iterator[None]:
+    """Own the run directory, which is made if need be; AlreadyRunning when another agent does."""
+    os.makedirs(run_dir, mode=0o755, exist_ok=True)
+    lock = os.open(os.path.join(run_dir, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        if not _locked(lock):
+            raise AlreadyRunning(run_dir, _pid(lock))
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    """Tried a few times within 60 ms: `running_pid` holds the lock for an instant to see whether it is free."""
+    for _ in range(4):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
+def running_pid(run_dir: str) -> str | None:
+    """The process that has the run directory (may be an empty string: not known); None: nobody."""
+    try:
+        lock = os.open(os.path.join(run_dir, LOCK), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid(lock)
+    finally:
+        os.close(lock)
+    return None
+
+
+def _pid(lock: int) -> str:
+    text = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+    return text if text.isdigit() else ""

@@ -1,0 +1,223 @@
+"""The server half of the control socket, inside the agent's event loop.
+
+A client is a stranger until it has shown who it is, and stays a nuisance after that: it may send anything, stop
+reading, never finish a line, or come a thousand times. So every read and write has an end, lines and clients are
+bounded, and whatever goes wrong with one client ends that client's connection and nothing else.
+
+Must be opened by the process that holds `place.run_lock`: that is why it may replace a socket it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from haagent.config import ConfigError
+from haagent.control import events, orders
+from haagent.control.place import SOCKET, socket_path
+from haagent.control.requests import (
+    AnyRequest,
+    Clear,
+    Counters,
+    Events,
+    Failover,
+    Listener,
+    Maintenance,
+    Refusal,
+    Reload,
+    Standby,
+    Status,
+    Unstandby,
+)
+from haagent.report import status
+
+if TYPE_CHECKING:
+    from haagent.control.host import Host
+
+GROUP = "haagent"  # its members may give orders without being root
+
+MAX_LINE = 64 * 1024  # bytes of a request; the longest sensible one has a few hundred
+MAX_CLIENTS = 32  # a person, a few scripts and a few `--watch`
+FIRST_LINE_S = 10.0  # who connects has something to say
+IDLE_S = 300.0  # between two requests of one connection
+WRITE_S = 10.0  # a client that does not read is let go
+
+SO_PEERGROUPS = 59  # of Linux 4.13; Python's socket module has no name for it
+MAX_GROUP_BYTES = 1024  # the most that Python's getsockopt takes: 256 groups
+
+logger = logging.getLogger(__name__)
+
+
+class ControlServer:
+    def __init__(self, host: Host, *, run_dir: str) -> None:
+        self._host, self._run_dir = host, run_dir
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self._group = _group_id()
+
+    async def open(self) -> None:
+        listener = _listen(self._run_dir, self._group)
+        self._server = await asyncio.start_unix_server(self._accepted, sock=listener, limit=MAX_LINE)
+
+    async def close(self) -> None:
+        """Stop listening and end every client; a command that still waits is told nothing more."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._clients:
+            task.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        self._server = None
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._run_dir, SOCKET))
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: it can be cancelled, and it is not forgotten while it runs.
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = _Client(self._host, reader, writer)
+        try:
+            if not _is_allowed(writer.get_extra_info("socket"), self._group):
+                await client.fail(f"Only root and members of the group `{GROUP}` may use this socket.", code=4)
+            elif len(self._clients) > MAX_CLIENTS:
+                await client.fail(f"{MAX_CLIENTS} clients are connected already; try again in a moment.", code=1)
+            else:
+                await client.serve()
+        except (ConnectionError, TimeoutError):
+            pass  # the client is gone or does not read: nobody is left to be told
+        finally:
+            writer.close()
+
+
+class _Client:
+    """One connection: requests one after another, until the client leaves or is sent away."""
+
+    def __init__(self, host: Host, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._host, self._reader, self._writer = host, reader, writer
+        self._listener = Listener(say=self._say, tell=self._tell, is_leaving=reader.at_eof)
+
+    async def serve(self) -> None:
+        patience_s = FIRST_LINE_S
+        while True:
+            try:
+                async with asyncio.timeout(patience_s):
+                    line = await self._reader.readuntil(b"\n")
+            except asyncio.IncompleteReadError:
+                return
+            except asyncio.LimitOverrunError:
+                await self.fail(f"A request is one line of at most {MAX_LINE} bytes.", code=2)
+                return
+            await self._answer(line)
+            patience_s = IDLE_S
+
+    async def _answer(self, line: bytes) -> None:
+        try:
+            request = msgspec.json.decode(line, type=AnyRequest)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            await self.fail(f"The request is not understood: {error}", code=2)
+            return
+        try:
+            result = await self._perform(request)
+        except Refusal as refusal:
+            await self.fail(refusal.message, code=refusal.status, details=refusal.details)
+        except ConfigError as error:
+            faults = msgspec.to_builtins(error.faults)
+            message = f"The file is refused; the running configuration stays.\n{error}"
+            await self.fail(message, code=2, details={"file": error.file, "faults": faults})
+        except (ConnectionError, TimeoutError):
+            raise
+        except Exception:
+            # A bug in answering one operator must not cost the cluster a holder. It is logged whole, and told.
+            logger.exception("control: %s failed", type(request).__name__.lower())
+            await self.fail(
+                "The agent could not answer because of a fault of its own; its log has the details.", code=1
+            )
+        else:
+            await self._send({"result": result})
+
+    async def _perform(self, request: AnyRequest) -> dict[str, object]:
+        host = self._host
+        match request:
+            case Status():
+                return status(host)
+            case Counters():
+                return dict(sorted(host.counters.items()))
+            case Reload():
+                return {"text": await host.reload()}
+            case Failover():
+                return await orders.failover(host, request, self._listener)
+            case Standby():
+                return await orders.standby(host, request, self._listener)
+            case Unstandby():
+                return await orders.unstandby(host, request)
+            case Maintenance():
+                return await orders.maintenance(host, request)
+            case Clear():
+                return await orders.clear(host, request)
+            case Events():
+                return await events.tell(host, request, self._listener)
+
+    async def fail(self, message: str, *, code: int, details: dict[str, object] | None = None) -> None:
+        await self._send({"error": {"status": code, "message": message} | (details or {})})
+
+    async def _say(self, text: str) -> None:
+        await self._send({"progress": text})
+
+    async def _tell(self, event: dict[str, object]) -> None:
+        await self._send({"event": event})
+
+    async def _send(self, line: dict[str, object]) -> None:
+        self._writer.write(msgspec.json.encode(line) + b"\n")
+        async with asyncio.timeout(WRITE_S):
+            await self._writer.drain()
+
+
+def _listen(run_dir: str, group: int | None) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    place = os.path.join(run_dir, SOCKET)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(place)  # of an agent that died: the run lock says that no other lives
+    mask = os.umask(0o177)  # nobody may connect before the mode is final
+    try:
+        with socket_path(run_dir) as path:
+            listener.bind(path)
+    finally:
+        os.umask(mask)
+    if group is not None and os.geteuid() == 0:
+        os.chown(place, 0, group)
+    os.chmod(place, 0o660)
+    listener.listen(MAX_CLIENTS)
+    return listener
+
+
+def _group_id() -> int | None:
+    try:
+        return grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return None
+
+
+def _is_allowed(connection: socket.socket, group: int | None) -> bool:
+    """Asked from the kernel, which knows the groups of the peer as well; a name service could hang."""
+    three = struct.Struct("iii")
+    _, uid, gid = three.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, three.size))
+    if uid in (0, os.geteuid()):
+        return True
+    if group is None:
+        return False
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MAX_GROUP_BYTES)
+    except OSError:
+        return False  # in more groups than can be asked for, or a kernel that does not tell: not proved, so not allowed
+    return group == gid or group in struct.unpack(f"{len(raw) // 4}I", raw)

@@ -1,0 +1,116 @@
+"""Operators' commands: refused with the reason, or turned into an order that every node will know."""
+
+from __future__ import annotations
+
+from haagent.core.election import Election
+from haagent.core.events import Answer, Asked
+from haagent.core.messages import Ballot, Order
+from haagent.core.orders import MAINTENANCE
+from haagent.core.scene import Scene
+
+DONE, REFUSED = 0, 4
+
+
+def answer(scene: Scene, elections: dict[str, Election], now: float, asked: Asked) -> Answer:
+    status, text = _decide(scene, elections, now, asked)
+    if status == DONE:
+        what = " ".join(filter(None, [asked.what, asked.group, asked.node and f"to {asked.node}"]))
+        scene.note("asked", asked.group, f"operator: {what if asked.on else what + ' off'}; {text}", now=now)
+        scene.urge()
+    return Answer(asked.id, status, text)
+
+
+def _decide(scene: Scene, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
+    if asked.group and asked.group not in elections:
+        return REFUSED, f"there is no group `{asked.group}`; groups: {', '.join(elections)}"
+    if asked.node and asked.node not in scene.settings.voters:
+        return REFUSED, f"there is no node `{asked.node}`; nodes: {', '.join(scene.settings.voters)}"
+    match asked.what:
+        case "move":
+            return _move(scene, elections[asked.group], now, asked)
+        case "standby":
+            return _standby(scene, now, asked)
+        case "maintenance":
+            return _maintenance(scene, elections, now, asked)
+        case "clear":
+            groups = [asked.group] if asked.group else list(elections)
+            for group in groups:
+                scene.orders.give(now, f"clear/{group}")
+            return DONE, f"failures of {', '.join(groups)} are forgotten"
+    return REFUSED, f"there is no command `{asked.what}`"
+
+
+def _move(scene: Scene, election: Election, now: float, asked: Asked) -> tuple[int, str]:
+    group, target = asked.group, asked.node
+    if scene.orders.in_maintenance:
+        return REFUSED, "maintenance is on; end it with `haagent maintenance off` first"
+    if unfit := scene.unfitness(target, now):
+        return REFUSED, f"{unfit}; it cannot take {group}"
+    holder, _ = election.holder(now)
+    if not holder:
+        return REFUSED, f"nobody holds {group} now, so there is nothing to move; see `haagent status`"
+    if holder == target:
+        return DONE, f"{group} is already on {target}"
+    ballot = _ballot_of(scene, election, now, holder)
+    if ballot is None:
+        return REFUSED, f"{group} is just changing hands; try again in a moment"
+    why_not = _why_ineligible(scene, election, now, target)
+    if why_not and not asked.force:
+        return REFUSED, f"{target} is not fit to hold {group}: {why_not}; `--force` moves it all the same"
+    scene.orders.give(now, f"move/{group}", target=target, ballot=ballot, forced=asked.force, ttl_s=asked.wait_s)
+    return DONE, f"asked {holder} to hand {group} over to {target}"
+
+
+def _ballot_of(scene: Scene, election: Election, now: float, holder: str) -> Ballot | None:
+    if holder == scene.settings.me:
+        return election.lease.ballot if election.lease is not None else None
+    claims = [beat.claim for peer, beat in scene.beats(now, election.group.name) if peer.name == holder]
+    return claims[0] if claims else None
+
+
+def _why_ineligible(scene: Scene, election: Election, now: float, target: str) -> str:
+    if target == scene.settings.me:
+        return election.why_unfit
+    for peer, beat in scene.beats(now, election.group.name):
+        if peer.name == target:
+            return "" if beat.eligible else beat.why_not or "a check fails"
+    return f"{target} does not know the group; is its configuration the same?"
+
+
+def _standby(scene: Scene, now: float, asked: Asked) -> tuple[int, str]:
+    node = asked.node
+    if node in scene.settings.witnesses:
+        return REFUSED, f"{node} is a witness: it never holds anything"
+    already = scene.orders.is_standby(node) == asked.on
+    if not already:
+        scene.orders.give(now, f"standby/{node}", on=asked.on)
+    state = "in standby" if asked.on else "back from standby"
+    return DONE, f"{node} is {'already ' if already else ''}{state}"
+
+
+def _maintenance(scene: Scene, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
+    if scene.orders.in_maintenance == asked.on:
+        return DONE, f"maintenance is already {'on' if asked.on else 'off'}"
+    if not asked.on and not asked.force:
+        alive = scene.membership.alive_names(now)
+        away = sorted({election.served_by for election in elections.values() if election.served_by} - set(alive))
+        if away:
+            return REFUSED, (
+                f"{', '.join(away)} held something when it was last heard and is offline: its addresses may still be in "
+                "place. Start its agent, or make sure that the host is down and use `--force`"
+            )
+    scene.orders.give(now, MAINTENANCE, on=asked.on)
+    return DONE, f"maintenance is {'on: nothing moves until it is off' if asked.on else 'off'}"
+
+
+def describe(order: Order) -> str:
+    """An order that came from another node, for the history."""
+    kind, _, name = order.key.partition("/")
+    match kind:
+        case "standby":
+            return f"{order.writer} put {name} {'in' if order.on else 'back from'} standby"
+        case "move":
+            return f"{order.writer} asks to move {name} to {order.target}" if order.on else f"the move of {name} is off"
+        case "clear":
+            return f"{order.writer} cleared the failures of {name}"
+    return f"{order.writer} switched maintenance {'on' if order.on else 'off'}"

@@ -1,0 +1,177 @@
+"""What enters the core (events, past tense) and what leaves it (actions, imperative).
+
+Contract of the actions: the shell performs them in list order. `Send` is best effort. `Take` and `Drop` set the wanted
+level of a group and are answered later by `Taken`, `TakeFailed` or `Dropped`, each naming the ballot it answers.
+Instants (`until`) are seconds of the same clock as `now`.
+
+All are tagged structs, so that a trace of (now, event, actions) can be written and replayed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from haagent.core.messages import Ballot, Heartbeat, Order, Record
+from haagent.core.settings import Settings
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """Something that has happened."""
+
+
+class Woke(Event, frozen=True, tag=True):
+    """The deadline passed."""
+
+
+class HeartbeatHeard(Event, frozen=True, tag=True):
+    beat: Heartbeat
+    link: str  # name of the interface it came in on
+
+
+class HealthChanged(Event, frozen=True, tag=True):
+    """Whether this node is fit to hold `group`. A group starts fit."""
+
+    group: str
+    ok: bool
+    why: str = ""
+
+
+class GatewayChanged(Event, frozen=True, tag=True):
+    reachable: bool | None
+
+
+class Taken(Event, frozen=True, tag=True):
+    """The activation of `group` is complete: clients are served here."""
+
+    group: str
+    ballot: Ballot
+
+
+class TakeFailed(Event, frozen=True, tag=True):
+    """The activation failed and was rolled back: nothing of it is left."""
+
+    group: str
+    ballot: Ballot
+    error: str
+
+
+class Dropped(Event, frozen=True, tag=True):
+    """No traffic for `group` can arrive here any more."""
+
+    group: str
+    ballot: Ballot
+
+
+class AddressFound(Event, frozen=True, tag=True):
+    """At start: an earlier life of this agent left `group`'s addresses in place (maintenance lets us adopt them)."""
+
+    group: str
+
+
+class Asked(Event, frozen=True, tag=True):
+    """An operator's command, answered by `Answer` with the same id."""
+
+    id: int
+    what: str  # move | standby | unstandby | maintenance | clear
+    group: str = ""
+    node: str = ""
+    on: bool = True
+    force: bool = False
+    wait_s: float = 10.0  # of a move: void after this
+
+
+class Reconfigured(Event, frozen=True, tag=True):
+    settings: Settings
+
+
+class ClockSet(Event, frozen=True, tag=True):
+    """Wall-clock seconds at `now` = 0, for the history only."""
+
+    offset_s: float
+
+
+class StopRequested(Event, frozen=True, tag=True):
+    """Leave: hand over everything, then `Stopped`."""
+
+
+AnyEvent = (
+    Woke
+    | HeartbeatHeard
+    | HealthChanged
+    | GatewayChanged
+    | Taken
+    | TakeFailed
+    | Dropped
+    | AddressFound
+    | Asked
+    | Reconfigured
+    | ClockSet
+    | StopRequested
+)
+
+
+class Action(msgspec.Struct, frozen=True, tag=True):
+    """Something the shell must do."""
+
+
+class Send(Action, frozen=True, tag=True):
+    """To every other node, over every link."""
+
+    beat: Heartbeat
+
+
+class Take(Action, frozen=True, tag=True):
+    """Start to serve `group`; the right to do so ends at `until` unless renewed."""
+
+    group: str
+    ballot: Ballot
+    until: float
+
+
+class Renew(Action, frozen=True, tag=True):
+    group: str
+    until: float
+
+
+class Drop(Action, frozen=True, tag=True):
+    """Stop serving `group` now. Cancels a `Take` under way."""
+
+    group: str
+    ballot: Ballot
+    why: str
+
+
+class Announce(Action, frozen=True, tag=True):
+    """Tell the neighbours again who has the addresses: a rival was heard."""
+
+    group: str
+    why: str
+
+
+class Remember(Action, frozen=True, tag=True):
+    """Keep over a restart; written when convenient."""
+
+    round: int
+    lease_s: float
+    orders: tuple[Order, ...]
+
+
+class Note(Action, frozen=True, tag=True):
+    """A line of this node's history."""
+
+    record: Record
+
+
+class Answer(Action, frozen=True, tag=True):
+    """To the operator's command `id`. `status` is the exit status of design section 9: 0 done, 4 refused."""
+
+    id: int
+    status: int
+    text: str
+
+
+class Stopped(Action, frozen=True, tag=True):
+    """Nothing is held any more and the peers have been told: the process may exit."""
+
+
+AnyAction = Send | Take | Renew | Drop | Announce | Remember | Note | Answer | Stopped

@@ -1,0 +1,72 @@
+"""One history of the whole cluster: every node keeps the records of all.
+
+Each node numbers its own records. A heartbeat carries, for every peer, the number of the newest record of it that is
+stored here, and a few of the sender's own records that some living peer lacks yet. So history survives its node, needs
+no extra connection, and catches up by itself after a cut.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from haagent.core.limits import MAX_RECORDS, MAX_TEXT, RECORDS_PER_BEAT
+from haagent.core.membership import Peer
+from haagent.core.messages import Heard, Heartbeat, Record
+
+
+class History:
+    def __init__(self, me: str, boot: int) -> None:
+        self._me = me
+        self._boot = boot
+        self._next = 1
+        self._own: deque[Record] = deque(maxlen=MAX_RECORDS)
+        self._theirs: dict[str, deque[Record]] = {}
+        self._stored: dict[str, Heard] = {}
+
+    def add(self, wall: float, kind: str, group: str, text: str) -> Record:
+        record = Record(self._next, wall, kind, group, text[:MAX_TEXT])
+        self._next += 1
+        self._own.append(record)
+        return record
+
+    def hear(self, beat: Heartbeat) -> list[Record]:
+        """Store what is new. A sender starts at or before the first record that we lack, unless it has dropped it."""
+        stored = self._stored.get(beat.node)
+        index = stored.seq if stored is not None and stored.boot == beat.boot else 0
+        fresh = []
+        for record in sorted(beat.records, key=lambda record: record.index):
+            if record.index > index:
+                index = record.index
+                fresh.append(record)
+        if fresh:
+            self._theirs.setdefault(beat.node, deque(maxlen=MAX_RECORDS)).extend(fresh)
+        if fresh or stored is None or stored.boot != beat.boot:
+            self._stored[beat.node] = Heard(beat.boot, index)
+        return fresh
+
+    def stored(self) -> dict[str, Heard]:
+        return self._stored
+
+    def to_send(self, peers: Iterable[Peer]) -> tuple[Record, ...]:
+        """The oldest few of our records that some living peer has not stored."""
+        if not self._own:
+            return ()
+        lowest = self._next
+        for peer in peers:
+            ack = peer.beat.recorded.get(self._me) if peer.beat is not None else None
+            lowest = min(lowest, ack.seq + 1 if ack is not None and ack.boot == self._boot else 1)
+        first = self._own[0].index
+        start = max(lowest, first) - first
+        return tuple(self._own[i] for i in range(start, min(start + RECORDS_PER_BEAT, len(self._own))))
+
+    @property
+    def newest(self) -> int:
+        return self._next - 1
+
+    def merged(self) -> tuple[tuple[str, Record], ...]:
+        """All records of all nodes by wall clock. The order between nodes is as good as their clocks."""
+        lines = [(self._me, record) for record in self._own]
+        for node, records in self._theirs.items():
+            lines += [(node, record) for record in records]
+        return tuple(sorted(lines, key=lambda line: (line[1].wall, line[0], line[1].index)))

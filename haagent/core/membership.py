@@ -1,0 +1,150 @@
+"""Who is alive: the echo rule.
+
+Every heartbeat names, for each peer, the newest heartbeat of that peer which its sender has received (`heard`). A peer
+counts as alive only until `dead_after` past the moment at which *we sent* the newest heartbeat that it echoed. One rule,
+three consequences:
+
+* It is two-way. A peer that we hear but that does not hear us stops echoing, and is dead.
+* It is replay-proof. A life is named by a random `boot`; a heartbeat recorded in an earlier life, of the peer or of
+  ours, echoes nothing that we sent lately. A life that was followed by another never comes back.
+* It never lets a late datagram prolong anything: what counts is when we sent, not when we received.
+
+A peer is *confirmed* in a life once a heartbeat of that life has echoed us. Only confirmed lives are listened to: claims
+and votes of anybody else could be a recording. Until then we merely echo the stranger, so that it can confirm us.
+Within a confirmed life every heartbeat with a higher `seq` is taken, also if its echo is old: the peer is not alive
+then, but its claims bind us as a voter, which is always safe (a voter that waits too long harms nobody).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from enum import Enum
+
+from haagent.core.messages import GroupBeat, Heard, Heartbeat
+from haagent.core.settings import Settings
+
+NEVER = float("-inf")
+
+
+class Verdict(Enum):
+    NEW = "the newest view of a confirmed life: read it"
+    OLD = "a copy, or older than what we have: nothing to learn but that the link works"
+    STRANGER = "a life that has not echoed us yet: it may be a recording"
+
+
+class Peer:
+    """What is known of one other node."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.boot: int | None = None  # the confirmed life
+        self.seq = 0  # newest heartbeat of that life
+        self.beat: Heartbeat | None = None
+        self.groups: dict[str, GroupBeat] = {}  # of `beat`, by name
+        self.stranger: Heard | None = None  # newest heartbeat of a life not confirmed yet
+        self.past: deque[int] = deque(maxlen=8)  # lives that were followed by another
+        self.alive_until = NEVER
+        self.alive_since = NEVER
+        self.heard_at = NEVER
+        self.links: dict[str, float] = {}  # interface -> when last heard on it
+
+    def is_alive(self, now: float) -> bool:
+        return now < self.alive_until
+
+    def echo(self) -> Heard | None:
+        """What we say in our own heartbeats to have heard of this peer."""
+        if self.stranger is not None:
+            return self.stranger
+        return None if self.boot is None else Heard(self.boot, self.seq)
+
+
+class Membership:
+    """All peers of `settings.me`, and when each of our own recent heartbeats was sent."""
+
+    def __init__(self, settings: Settings, boot: int) -> None:
+        self.settings = settings
+        self.boot = boot
+        self.peers = {node.name: Peer(node.name) for node in settings.nodes if node.name != settings.me}
+        self._sent: OrderedDict[int, float] = OrderedDict()
+        self._alive: tuple[float, list[Peer]] | None = None  # asked many times in one step
+
+    def reconfigure(self, settings: Settings) -> None:
+        self.settings = settings
+        names = [node.name for node in settings.nodes if node.name != settings.me]
+        self.peers = {name: self.peers.get(name) or Peer(name) for name in names}
+        self._alive = None
+
+    # --- our own heartbeats
+
+    def sent(self, seq: int, now: float) -> None:
+        self._sent[seq] = now
+        # An echo older than two leases proves nothing that is still worth anything.
+        horizon = now - 2 * self.settings.lease_s
+        while self._sent and next(iter(self._sent.values())) < horizon:
+            self._sent.popitem(last=False)
+
+    def sent_at(self, boot: int, seq: int) -> float | None:
+        """When we sent heartbeat `seq`, if it is a recent one of this very life."""
+        return self._sent.get(seq) if boot == self.boot else None
+
+    # --- theirs
+
+    def hear(self, now: float, beat: Heartbeat, link: str) -> Verdict:
+        self._alive = None
+        peer = self.peers[beat.node]
+        echoed_at = self._echoed_at(beat)
+        is_fresh = echoed_at is not None and now < echoed_at + self.settings.dead_after_s
+        if beat.boot != peer.boot:
+            if beat.boot in peer.past:
+                return Verdict.OLD
+            if not is_fresh:
+                if not peer.is_alive(now):
+                    peer.stranger = Heard(beat.boot, beat.seq)
+                return Verdict.STRANGER
+            self._begin_life(peer, beat.boot)
+        peer.links[link] = now
+        if beat.seq <= peer.seq:
+            return Verdict.OLD
+        peer.seq, peer.beat, peer.heard_at, peer.stranger = beat.seq, beat, now, None
+        peer.groups = {group.name: group for group in beat.groups}
+        if beat.stopping:
+            peer.alive_until = NEVER
+        elif is_fresh and echoed_at is not None:
+            if not peer.is_alive(now):
+                peer.alive_since = now
+            peer.alive_until = max(peer.alive_until, echoed_at + self.settings.dead_after_s)
+        return Verdict.NEW
+
+    def _echoed_at(self, beat: Heartbeat) -> float | None:
+        echo = beat.heard.get(self.settings.me)
+        return None if echo is None else self.sent_at(echo.boot, echo.seq)
+
+    @staticmethod
+    def _begin_life(peer: Peer, boot: int) -> None:
+        if peer.boot is not None:
+            peer.past.append(peer.boot)
+        peer.boot, peer.seq, peer.beat, peer.groups = boot, 0, None, {}
+        peer.alive_until = NEVER
+
+    # --- reading
+
+    def alive(self, now: float) -> list[Peer]:
+        if self._alive is None or self._alive[0] != now:
+            self._alive = (now, [peer for peer in self.peers.values() if peer.is_alive(now)])
+        return self._alive[1]
+
+    def alive_names(self, now: float) -> list[str]:
+        return [self.settings.me, *(peer.name for peer in self.alive(now))]
+
+    def is_quorate(self, now: float) -> bool:
+        """`consistent`: do we see a majority of the configured voters? `available`: whoever is alive suffices."""
+        if not self.settings.consistent:
+            return True
+        return len(self.alive(now)) + 1 >= self.settings.majority
+
+    def echoes(self) -> dict[str, Heard]:
+        return {peer.name: echo for peer in self.peers.values() if (echo := peer.echo()) is not None}
+
+    def next_death(self, now: float) -> float:
+        """When the first of the living will have died if nothing more is heard."""
+        return min((peer.alive_until for peer in self.alive(now)), default=float("inf"))

@@ -1,0 +1,125 @@
+"""The one message of the wire: the heartbeat, and the small values inside it.
+
+A heartbeat carries its sender's whole view. Losing one costs time, never meaning; receiving one twice, or late,
+changes nothing, because a receiver keeps only the newest view of each sender (highest `seq` of a life).
+
+Every struct here is `array_like`: a field is known by its position. The rule that keeps rolling upgrades possible:
+APPEND ONLY. Never reorder, never remove, never change a type; a new field goes last and has a default. An older
+reader ignores what it does not know, a newer one fills in the default.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from haagent.core.limits import MAX_NAME, MAX_TEXT
+
+WIRE_VERSION = 1
+
+Name = str  # of a node or a group: 1 to MAX_NAME characters, checked against the configuration on arrival
+
+
+class Ballot(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """Orders attempts to get a lease. Compared by round, then by node, so two nodes never use the same one."""
+
+    round: int
+    node: Name
+
+    def __str__(self) -> str:
+        return f"{self.round}.{self.node}"
+
+
+class Heard(msgspec.Struct, frozen=True, array_like=True):
+    """Echo: the newest heartbeat that the sender has received from a peer. It names the peer's life (`boot`)."""
+
+    boot: int
+    seq: int
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True):
+    """A voter's acceptance: `ballot.node` may hold until L after the voter *received* heartbeat (`boot`, `seq`)."""
+
+    ballot: Ballot
+    boot: int
+    seq: int
+
+
+class GroupBeat(msgspec.Struct, frozen=True, array_like=True):
+    """What the sender says of one group. `promised` and `accepted` speak as a voter, the rest as a candidate."""
+
+    name: Name
+    promised: Ballot | None = None
+    accepted: Accepted | None = None
+    want: Ballot | None = None
+    claim: Ballot | None = None
+    released: Ballot | None = None
+    tenure: Ballot | None = None  # while claiming: the ballot with which this tenure began
+    active: bool = False  # the sender's activation is complete: clients are served
+    eligible: bool = True
+    why_not: str = ""  # when not eligible: the reason, for people
+    failures: int = 0
+    held_ms: int = 0  # how long the sender has held the group
+    yield_to: Name = ""  # the holder will let go as soon as this node announces a want
+    gap_ms: float = -1.0  # how long clients were without the group when the sender took it; -1: not known
+    down_ms: float = -1.0  # with `released`: time since the sender stopped serving; -1: not known
+    cause: str = ""  # while holding: why this tenure began, for people
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """An operator's word, replicated as a last-writer-wins register. Greater (version, writer) wins.
+
+    Keys: `standby/NODE`, `maintenance`, `clear/GROUP`, `move/GROUP`.
+    """
+
+    key: str
+    version: int
+    writer: Name
+    on: bool = True
+    target: Name = ""
+    ballot: Ballot | None = None  # of a move: the tenure it ends; it means nothing to any other tenure
+    forced: bool = False
+    ttl_ms: int = 0  # of a move: void so long after a node has first seen it
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """One line of the event history, numbered by its node."""
+
+    index: int
+    wall: float  # seconds of the epoch: for people, never for decisions
+    kind: str
+    group: str
+    text: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
+    cluster: str
+    node: Name
+    boot: int  # random, new at every start: a life
+    seq: int
+    interval_ms: int
+    lease_ms: int
+    standby: bool = False
+    heard: dict[Name, Heard] = {}
+    groups: tuple[GroupBeat, ...] = ()
+    orders: tuple[Order, ...] = ()
+    version: str = ""
+    gateway: bool | None = None  # does the sender reach its gateway; None: not watched
+    stopping: bool = False  # the sender is leaving on purpose: do not count on it
+    records: tuple[Record, ...] = ()
+    recorded: dict[Name, Heard] = {}  # per peer: its life and the newest record of it that is stored here
+    config_hash: str = ""
+    silent_ms: int = 0  # a restarted voter: gives no vote for so long
+
+
+def is_well_formed(beat: Heartbeat) -> bool:
+    """Bounds that a type cannot say. An authentic sender of the same release never breaks them."""
+    texts = [beat.cluster, beat.node, beat.version, beat.config_hash]
+    for group in beat.groups:
+        texts += [group.name, group.yield_to]
+        if len(group.why_not) > MAX_TEXT or len(group.cause) > MAX_TEXT:
+            return False
+    if any(len(text) > MAX_NAME for text in texts):
+        return False
+    if any(len(record.text) > MAX_TEXT or len(record.kind) > MAX_NAME for record in beat.records):
+        return False
+    return beat.seq > 0 and 0 < beat.interval_ms <= beat.lease_ms <= 3_600_000

@@ -1,0 +1,276 @@
+"""A node of the cluster as a pure machine: `step(now, event) -> actions`, and a `deadline`.
+
+The only door. Everything that a node decides, it decides in here, from what it was told and nothing else: no clock, no
+I/O, no chance but the generator it was given. The same calls give the same answers, which is what the simulator, the
+replay of a recorded trace, and this project's safety claims stand on.
+
+Each step: first spent leases are let go, whatever the event is; then the event is taken in; then every group is brought
+to its fixed point; then, if something changed that peers wait for or the interval is over, one heartbeat goes out.
+Whoever calls must call again at `deadline` with `Woke`, if nothing else happens sooner.
+"""
+
+from __future__ import annotations
+
+import random
+
+from haagent.core import commands, picture
+from haagent.core.election import HOLDING, Election
+from haagent.core.events import (
+    AddressFound,
+    AnyAction,
+    AnyEvent,
+    Asked,
+    ClockSet,
+    Dropped,
+    GatewayChanged,
+    HealthChanged,
+    HeartbeatHeard,
+    Reconfigured,
+    Remember,
+    Send,
+    Stopped,
+    StopRequested,
+    TakeFailed,
+    Taken,
+    Woke,
+)
+from haagent.core.membership import Verdict
+from haagent.core.messages import Heartbeat
+from haagent.core.scene import Scene
+from haagent.core.settings import LEADER, Memory, Settings
+from haagent.core.view import GroupState, View
+
+
+class Node:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        boot: int,
+        now: float,
+        rng: random.Random,
+        memory: Memory | None = None,
+        wall_offset_s: float = 0.0,
+    ) -> None:
+        self.scene = Scene(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
+        self.scene.wall_offset_s = wall_offset_s
+        self.elections = {group.name: Election(self.scene, group, now) for group in settings.groups}
+        self.deadline = now
+        self._next_beat = now
+        self._remembered: Remember | None = None
+        self._was_alive: set[str] = set()
+        self._has_stopped = False
+
+    # ------------------------------------------------------------------ the door
+
+    def step(self, now: float, event: AnyEvent) -> list[AnyAction]:
+        scene = self.scene
+        scene.actions = []
+        if self._has_stopped:
+            return []
+        self._notice_stall(now)
+        for election in self.elections.values():
+            election.expire(now)
+        self._take_in(now, event)
+        self._notice_members(now)
+        scene.own_held = sum(election.state in HOLDING for name, election in self.elections.items() if name != LEADER)
+        for election in self.elections.values():
+            election.advance(now)
+        self._finish(now)
+        if scene.must_send or now >= self._next_beat:
+            self._send(now)
+        self._remember()
+        self.deadline = self._deadline(now)
+        return scene.actions
+
+    def view(self, now: float) -> View:
+        return picture.view(self.scene, self.elections, now)
+
+    # ------------------------------------------------------------------ taking in
+
+    def _take_in(self, now: float, event: AnyEvent) -> None:
+        scene = self.scene
+        match event:
+            case Woke():
+                pass
+            case HeartbeatHeard(beat, link):
+                self._hear(now, beat, link)
+            case HealthChanged(group, ok, why):
+                self._judge_health(now, group, "" if ok else why or "a check fails")
+            case GatewayChanged(reachable):
+                scene.gateway = reachable
+                scene.urge()
+            case Taken(group, ballot):
+                if group in self.elections:
+                    self.elections[group].taken(now, ballot)
+            case TakeFailed(group, ballot, error):
+                if group in self.elections:
+                    self.elections[group].take_failed(now, ballot, error)
+            case Dropped(group, ballot):
+                if group in self.elections:
+                    self.elections[group].dropped(now, ballot)
+            case AddressFound(group):
+                if group in self.elections:
+                    self.elections[group].was_found = True
+            case Asked():
+                scene.do(commands.answer(scene, self.elections, now, event))
+            case Reconfigured(settings):
+                self._reconfigure(now, settings)
+            case ClockSet(offset_s):
+                scene.wall_offset_s = offset_s
+            case StopRequested():
+                scene.is_stopping = True
+                scene.note("stopping", "", "asked to stop", now=now)
+
+    def _notice_stall(self, now: float) -> None:
+        """A node that was not scheduled (stopped, swapped, a frozen host) believes what was true when it fell asleep.
+
+        The silence that it now sees is its own: it listens for one lease before it tries to take anything.
+        """
+        scene = self.scene
+        late_s = now - self.deadline
+        if late_s <= scene.settings.interval_s:
+            return
+        scene.listen_until = now + scene.settings.lease_s
+        scene.note("stalled", "", f"this node was not running for {late_s:.3f} s; listening before acting", now=now)
+
+    def _hear(self, now: float, beat: Heartbeat, link: str) -> None:
+        scene = self.scene
+        if beat.node not in scene.membership.peers or beat.cluster != scene.settings.cluster:
+            return
+        before = scene.membership.peers[beat.node].boot
+        verdict = scene.membership.hear(now, beat, link)
+        if verdict is Verdict.STRANGER:
+            scene.greet(now)  # neither can confirm the other before both have been heard: do not let it wait
+        if verdict is not Verdict.NEW:
+            return
+        if scene.membership.peers[beat.node].boot != before:
+            scene.urge()
+        for order in scene.orders.merge(now, beat.orders):
+            scene.note("order", "", commands.describe(order), now=now)
+            scene.urge()
+        scene.history.hear(beat)
+        for group in beat.groups:
+            for ballot in (group.promised, group.want, group.claim, group.released):
+                scene.see_round(ballot.round if ballot is not None else 0)
+            if group.name in self.elections:
+                self.elections[group.name].hear(now, beat, group)
+
+    def _judge_health(self, now: float, group: str, why_unfit: str) -> None:
+        election = self.elections.get(group)
+        if election is None or election.why_unfit == why_unfit:
+            return
+        election.why_unfit = why_unfit
+        text = f"not fit to hold it: {why_unfit}" if why_unfit else "fit to hold it again"
+        self.scene.note("unfit" if why_unfit else "fit", group, text, now=now)
+        self.scene.urge()
+
+    def _notice_members(self, now: float) -> None:
+        """Arrivals and departures are history, and reason to be heard at once."""
+        scene = self.scene
+        alive = {peer.name for peer in scene.membership.alive(now)}
+        for name in sorted(alive - self._was_alive):
+            scene.has_met_anyone = True
+            scene.note("online", "", f"{name} is online", now=now)
+            scene.urge()
+        for name in sorted(self._was_alive - alive):
+            peer = scene.membership.peers.get(name)
+            stopped = peer is not None and peer.beat is not None and peer.beat.stopping
+            silence_ms = 1000 * (now - peer.heard_at) if peer is not None else 0.0
+            why = "has stopped" if stopped else f"is offline: silent for {silence_ms:.0f} ms"
+            scene.note("offline", "", f"{name} {why}", now=now)
+        self._was_alive = alive
+
+    def _reconfigure(self, now: float, settings: Settings) -> None:
+        """Groups, preferences and failback change live. Who votes, and for how long, does not: the shell refuses that."""
+        scene = self.scene
+        kept = {group.name: group for group in settings.groups}
+        for name, election in list(self.elections.items()):
+            if name not in kept:
+                election.drop(now, "the group was removed from the configuration")
+                del self.elections[name]
+            else:
+                election.group = kept[name]
+        for name, group in kept.items():
+            if name not in self.elections:
+                self.elections[name] = Election(scene, group, now)
+        scene.settings, scene.witnesses = settings, settings.witnesses
+        scene.membership.reconfigure(settings)
+        scene.orders.reconfigure(settings)
+        scene.note("reloaded", "", f"configuration {settings.config_hash} is in force", now=now)
+        scene.urge()
+
+    # ------------------------------------------------------------------ leaving
+
+    def _finish(self, now: float) -> None:
+        """When asked to stop: nothing held any more, or frozen by maintenance, ends this life."""
+        scene = self.scene
+        if not scene.is_stopping:
+            return
+        elections = self.elections.values()
+        if not scene.orders.in_maintenance:
+            for election in elections:
+                election.abandon(now)
+            if any(election.state is not GroupState.IDLE for election in elections):
+                return
+        self._send(now, stopping=True)
+        scene.do(Stopped())
+        self._has_stopped = True
+
+    # ------------------------------------------------------------------ sending
+
+    def _send(self, now: float, *, stopping: bool = False) -> None:
+        scene = self.scene
+        seq = scene.next_seq
+        scene.next_seq += 1
+        scene.must_send, scene.last_sent = False, now
+        # Drift-free: the next beat is due one interval after this one was due, unless we are far behind.
+        interval_s = scene.settings.interval_s
+        if now >= self._next_beat:
+            self._next_beat = max(self._next_beat + interval_s, now + interval_s / 2)
+        scene.membership.sent(seq, now)
+        beat = self._beat(now, seq, stopping=stopping)
+        if scene.may_vote(now):
+            for election in self.elections.values():
+                election.vote_for_self(now, beat)
+                election.advance(now)
+            beat = self._beat(now, seq, stopping=stopping)
+        scene.do(Send(beat))
+
+    def _beat(self, now: float, seq: int, *, stopping: bool) -> Heartbeat:
+        scene, settings = self.scene, self.scene.settings
+        return Heartbeat(
+            cluster=settings.cluster,
+            node=settings.me,
+            boot=scene.boot,
+            seq=seq,
+            interval_ms=max(1, round(1000 * settings.interval_s)),
+            lease_ms=max(1, round(1000 * settings.lease_s)),
+            standby=scene.orders.is_standby(settings.me),
+            heard=scene.membership.echoes(),
+            groups=tuple(election.beat(now) for election in self.elections.values()),
+            orders=scene.orders.all,
+            version=settings.version,
+            gateway=scene.gateway,
+            stopping=stopping,
+            records=scene.history.to_send(scene.membership.alive(now)),
+            recorded=scene.history.stored(),
+            config_hash=settings.config_hash,
+            silent_ms=max(0, round(1000 * (scene.silent_until - now))),
+        )
+
+    def _remember(self) -> None:
+        scene = self.scene
+        memory = Remember(scene.round, scene.settings.lease_s, scene.orders.lasting)
+        if memory != self._remembered:
+            self._remembered = memory
+            scene.do(memory)
+
+    def _deadline(self, now: float) -> float:
+        scene = self.scene
+        if scene.must_send:
+            return now  # sending has moved something on: say that too
+        due = [self._next_beat, scene.membership.next_death(now)]
+        due += [instant for instant in (scene.silent_until,) if instant > now]
+        due += [election.deadline(now) for election in self.elections.values()]
+        return min(due)

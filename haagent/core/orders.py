@@ -1,0 +1,109 @@
+"""Operators' orders as last-writer-wins registers, carried whole in every heartbeat.
+
+An order given on any node reaches all of them, also those that join later, and the newest wins everywhere. `standby/NODE`
+and `maintenance` are states and outlive a restart; `clear/GROUP` and `move/GROUP` are acts, done once by whom they concern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from haagent.core.messages import Ballot, Order
+from haagent.core.settings import Settings
+
+MAINTENANCE = "maintenance"
+LASTING = ("standby/", MAINTENANCE)
+
+
+class Orders:
+    def __init__(self, settings: Settings, remembered: Iterable[Order] = ()) -> None:
+        self._settings = settings
+        self._orders: dict[str, Order] = {}
+        self._seen_at: dict[str, float] = {}
+        for order in remembered:
+            if self._is_known(order.key):
+                self._orders[order.key] = order
+
+    def reconfigure(self, settings: Settings) -> None:
+        self._settings = settings
+        self._orders = {key: order for key, order in self._orders.items() if self._is_known(key)}
+
+    def give(
+        self,
+        now: float,
+        key: str,
+        *,
+        on: bool = True,
+        target: str = "",
+        ballot: Ballot | None = None,
+        forced: bool = False,
+        ttl_s: float = 0.0,
+    ) -> None:
+        version = self._orders[key].version + 1 if key in self._orders else 1
+        order = Order(
+            key=key,
+            version=version,
+            writer=self._settings.me,
+            on=on,
+            target=target,
+            ballot=ballot,
+            forced=forced,
+            ttl_ms=int(ttl_s * 1000),
+        )
+        self._orders[key], self._seen_at[key] = order, now
+
+    def merge(self, now: float, orders: Iterable[Order]) -> list[Order]:
+        """Take over what is newer; what changed is returned."""
+        changed = []
+        for order in orders:
+            mine = self._orders.get(order.key)
+            if not self._is_known(order.key) or (mine and _stamp(mine) >= _stamp(order)):
+                continue
+            self._orders[order.key], self._seen_at[order.key] = order, now
+            changed.append(order)
+        return changed
+
+    def _is_known(self, key: str) -> bool:
+        """Keys come from the network: only nodes and groups of our configuration can be spoken of."""
+        kind, _, name = key.partition("/")
+        if kind == "standby":
+            return name in self._settings.voters
+        if kind in ("clear", "move"):
+            return any(group.name == name for group in self._settings.groups)
+        return key == MAINTENANCE
+
+    @property
+    def all(self) -> tuple[Order, ...]:
+        return tuple(self._orders[key] for key in sorted(self._orders))
+
+    @property
+    def lasting(self) -> tuple[Order, ...]:
+        return tuple(order for order in self.all if order.key.startswith(LASTING))
+
+    @property
+    def in_maintenance(self) -> bool:
+        return self._is_on(MAINTENANCE)
+
+    def is_standby(self, node: str) -> bool:
+        return self._is_on(f"standby/{node}")
+
+    def _is_on(self, key: str) -> bool:
+        order = self._orders.get(key)
+        return order is not None and order.on
+
+    def cleared(self, group: str) -> int:
+        """Version of the newest `clear`: failures older than it are forgotten."""
+        order = self._orders.get(f"clear/{group}")
+        return order.version if order else 0
+
+    def move(self, now: float, group: str) -> Order | None:
+        """The order to move `group`, while it has not gone stale."""
+        key = f"move/{group}"
+        order = self._orders.get(key)
+        if order is None or not order.on or key not in self._seen_at:
+            return None
+        return order if now < self._seen_at[key] + order.ttl_ms / 1000 else None
+
+
+def _stamp(order: Order) -> tuple[int, str]:
+    return (order.version, order.writer)

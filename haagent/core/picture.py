@@ -1,0 +1,141 @@
+"""The view of a node, and the sentences in it that say why each group is where it is."""
+
+from __future__ import annotations
+
+from haagent.core.election import Election
+from haagent.core.membership import NEVER, Peer
+from haagent.core.messages import GroupBeat
+from haagent.core.scene import Scene
+from haagent.core.settings import LEADER
+from haagent.core.view import GroupState, GroupView, MemberState, MemberView, View
+
+
+def view(scene: Scene, elections: dict[str, Election], now: float) -> View:
+    return View(
+        cluster=scene.settings.cluster,
+        node=scene.settings.me,
+        boot=scene.boot,
+        leader=elections[LEADER].holder(now)[0] if LEADER in elections else "",
+        quorate=scene.membership.is_quorate(now),
+        consistent=scene.settings.consistent,
+        maintenance=scene.orders.in_maintenance,
+        stopping=scene.is_stopping,
+        members=tuple(_member(scene, name, now) for name in scene.settings.voters),
+        groups=tuple(_group(scene, election, now) for election in elections.values()),
+        history=scene.history.merged(),
+    )
+
+
+def _member(scene: Scene, name: str, now: float) -> MemberView:
+    settings = scene.settings
+    if name == settings.me:
+        return MemberView(
+            name=name,
+            state=_state(scene, name, is_alive=True),
+            me=True,
+            last_heard_s=0.0,
+            version=settings.version,
+            links=(),
+            boot=scene.boot,
+            config_matches=True,
+        )
+    peer = scene.membership.peers[name]
+    return MemberView(
+        name=name,
+        state=_state(scene, name, is_alive=peer.is_alive(now)),
+        me=False,
+        last_heard_s=None if peer.heard_at == NEVER else now - peer.heard_at,
+        version=peer.beat.version if peer.beat is not None else "",
+        links=tuple(sorted(link for link, at in peer.links.items() if now < at + settings.dead_after_s)),
+        boot=peer.boot or 0,
+        config_matches=peer.beat is None or peer.beat.config_hash in ("", settings.config_hash),
+    )
+
+
+def _state(scene: Scene, name: str, *, is_alive: bool) -> MemberState:
+    if not is_alive:
+        return MemberState.OFFLINE
+    if name in scene.settings.witnesses:
+        return MemberState.WITNESS
+    return MemberState.STANDBY if scene.orders.is_standby(name) else MemberState.ONLINE
+
+
+def _group(scene: Scene, election: Election, now: float) -> GroupView:
+    name = election.group.name
+    holder, peer = election.holder(now)
+    theirs = peer.groups.get(name) if peer is not None else None
+    is_mine = holder == scene.settings.me
+    failures = {scene.settings.me: len(election.failures)}
+    failures |= {other.name: beat.failures for other, beat in scene.beats(now, name)}
+    if is_mine:
+        held_s = now - election.held_since
+        gap_s, moving_to = election.gap_s, election.yield_to if election.state is GroupState.YIELDING else ""
+        ballot = election.lease.ballot if election.lease else None
+        left_s = election.lease.ends_at - now if election.lease else None
+    else:
+        held_s = theirs.held_ms / 1000 + now - peer.heard_at if theirs and peer else 0.0
+        gap_s = theirs.gap_ms / 1000 if theirs and theirs.gap_ms >= 0 else None
+        moving_to = theirs.yield_to if theirs and theirs.held_ms else ""
+        accepted = election.voter.accepted
+        ballot = theirs.claim if theirs else accepted.ballot if accepted else None
+        left_s = election.voter.bound_until - now if election.voter.is_bound(now) else None
+    return GroupView(
+        name=name,
+        holder=holder,
+        state=election.state,
+        active=bool(election.state in (GroupState.ACTIVE, GroupState.YIELDING) or (theirs and theirs.active)),
+        since=scene.wall(now) - held_s if holder else None,
+        ballot=ballot,
+        lease_s=left_s if holder else None,
+        why=_why(scene, election, now, holder, peer, theirs),
+        failures={node: count for node, count in sorted(failures.items()) if count},
+        gap_s=gap_s if holder else None,
+        moving_to=moving_to,
+        eligible=not election.why_unfit,
+        why_not=election.why_unfit,
+    )
+
+
+def _why(scene: Scene, election: Election, now: float, holder: str, peer: Peer | None, theirs: GroupBeat | None) -> str:
+    if not holder:
+        return _why_nobody(scene, election, now)
+    if holder == scene.settings.me:
+        return _why_mine(election)
+    if theirs is None or peer is None or not theirs.held_ms:
+        return f"{holder} held it when it was last heard; its lease has not run out yet"
+    if not peer.is_alive(now):
+        return f"{holder} is silent; its lease has not run out yet"
+    if theirs.yield_to:
+        return f"{holder} is handing it over to {theirs.yield_to}"
+    if not theirs.active:
+        return f"{holder} has the lease and is activating it"
+    return f"{holder} holds it: {theirs.cause}" if theirs.cause else f"{holder} holds it"
+
+
+def _why_mine(election: Election) -> str:
+    match election.state:
+        case GroupState.TAKING:
+            return "this node has the lease and is activating it"
+        case GroupState.YIELDING:
+            return f"this node is handing it over to {election.yield_to}"
+        case GroupState.DROPPING:
+            return "this node is letting go of it"
+    return f"this node holds it: {election.cause}"
+
+
+def _why_nobody(scene: Scene, election: Election, now: float) -> str:
+    if election.state in (GroupState.WANTING, GroupState.CLAIMING):
+        return "this node is asking the others for the lease"
+    reasons = [obstacle] if (obstacle := election.obstacle(now)) else []
+    if not scene.membership.is_quorate(now) or scene.orders.in_maintenance:
+        return f"nobody holds it: {obstacle}"
+    for peer, beat in scene.beats(now, election.group.name):
+        if unfit := scene.unfitness(peer.name, now):
+            reasons.append(unfit)
+        elif not beat.eligible:
+            reasons.append(f"{peer.name}: {beat.why_not}")
+        elif beat.failures:
+            reasons.append(f"{peer.name} failed {beat.failures} times and waits")
+    if election.failures and not obstacle:
+        reasons.append(f"this node failed {len(election.failures)} times and waits")
+    return "nobody holds it: " + ("; ".join(reasons) if reasons else "an election is under way")

@@ -1,0 +1,128 @@
+"""What all groups of one node share: who is alive, what the operator ordered, and where actions and notes go.
+
+Reading it is free; what changes it is `Node` alone, at its one door.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from haagent.core.events import AnyAction, Note
+from haagent.core.history import History
+from haagent.core.membership import Membership, Peer
+from haagent.core.messages import GroupBeat
+from haagent.core.orders import Orders
+from haagent.core.settings import LEADER, Memory, Settings
+
+if TYPE_CHECKING:
+    from haagent.core.voter import Voter
+
+MAX_SLOT_S = 0.2
+
+
+class Scene:
+    def __init__(self, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> None:
+        self.settings = settings
+        self.witnesses = settings.witnesses
+        self.boot = boot
+        self.rng = rng
+        self.born = now
+        # A voter of an earlier life may be bound for as long as that life's lease was, on a clock that ran slower.
+        self.silent_until = now + 1.01 * max(settings.lease_s, memory.lease_s)
+        self.membership = Membership(settings, boot)
+        self.orders = Orders(settings, memory.orders)
+        self.history = History(settings.me, boot)
+        self.round = memory.round
+        self.next_seq = 1
+        self.listen_until = float("-inf")  # we overslept: what we believe of the others may be long out of date
+        self.gateway: bool | None = None
+        self.is_stopping = False
+        self.has_met_anyone = False
+        self.wall_offset_s = 0.0
+        self.must_send = False
+        self.last_sent = float("-inf")
+        self.actions: list[AnyAction] = []
+
+    # --- effects
+
+    def do(self, action: AnyAction) -> None:
+        self.actions.append(action)
+
+    def note(self, kind: str, group: str, text: str, *, now: float) -> None:
+        self.do(Note(self.history.add(self.wall(now), kind, group, text)))
+
+    def urge(self) -> None:
+        """Something that the peers are waiting for has changed: do not wait for the interval."""
+        self.must_send = True
+
+    def see_round(self, round_: int) -> None:
+        self.round = max(self.round, round_)
+
+    def next_round(self, voter: Voter) -> int:
+        self.see_round(voter.highest_round)
+        self.round += 1
+        return self.round
+
+    def greet(self, now: float) -> None:
+        """Answer a stranger soon, but not as often as a flood of recordings would like."""
+        if now >= self.last_sent + self.settings.interval_s / 10:
+            self.urge()
+
+    # --- reading
+
+    def wall(self, now: float) -> float:
+        return now + self.wall_offset_s
+
+    @property
+    def slot_s(self) -> float:
+        """How long a candidate waits for each that is before it: time for the other to win and be heard."""
+        return min(self.settings.interval_s, MAX_SLOT_S)
+
+    def may_vote(self, now: float) -> bool:
+        return now >= self.silent_until
+
+    def may_act_alone(self, now: float) -> bool:
+        """In `available` a node that has met nobody since it started waits: it may be the one that is cut off."""
+        if self.settings.consistent or self.has_met_anyone or len(self.settings.nodes) == 1:
+            return True
+        return now >= self.born + self.settings.alone_after_s
+
+    def electorate(self, now: float) -> tuple[list[str], int]:
+        """Whose votes count at present, and how many of them are a majority."""
+        if self.settings.consistent:
+            return list(self.settings.voters), self.settings.majority
+        names = [self.settings.me]
+        names += [peer.name for peer in self.membership.alive(now) if peer.beat and not peer.beat.silent_ms]
+        return names, len(names) // 2 + 1
+
+    def beats(self, now: float, group: str) -> Iterator[tuple[Peer, GroupBeat]]:
+        """What each living peer says of `group`."""
+        for peer in self.membership.alive(now):
+            if (beat := peer.groups.get(group)) is not None:
+                yield peer, beat
+
+    def unfitness(self, name: str, now: float) -> str:
+        """Why the node may hold nothing at all; empty: it may."""
+        if name in self.witnesses:
+            return f"{name} is a witness"
+        if self.orders.is_standby(name):
+            return f"{name} is in standby"
+        if name == self.settings.me:
+            return f"{name} is stopping" if self.is_stopping else ""
+        return "" if self.membership.peers[name].is_alive(now) else f"{name} is offline"
+
+    def is_fit(self, name: str, now: float) -> bool:
+        return not self.unfitness(name, now)
+
+    def held_by(self, name: str, now: float) -> int:
+        """How many groups a peer says it holds. Our own are counted by `Node`."""
+        if name == self.settings.me:
+            return self.own_held
+        peer = self.membership.peers.get(name)
+        if peer is None or peer.beat is None:
+            return 0
+        return sum(beat.held_ms > 0 and beat.name != LEADER for beat in peer.beat.groups)
+
+    own_held = 0

@@ -1,0 +1,76 @@
+"""What the core needs to know of the configuration: names and numbers, already checked."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haagent.core.messages import Order
+
+LEADER = "leader"  # the built-in group: its holder does what must be done once per cluster
+
+
+class NodeSettings(msgspec.Struct, frozen=True):
+    name: str
+    witness: bool = False
+
+
+class GroupSettings(msgspec.Struct, frozen=True):
+    name: str
+    prefer: tuple[str, ...] = ()
+    failback_after_s: float | None = None  # None: manual
+
+
+class Settings(msgspec.Struct, frozen=True):
+    cluster: str
+    me: str
+    nodes: tuple[NodeSettings, ...]
+    groups: tuple[GroupSettings, ...]
+    interval_s: float = 0.1
+    lease_s: float = 0.35
+    consistent: bool = True
+    alone_after_s: float = 5.0
+    failure_expiry_s: float = 600.0
+    version: str = ""
+    config_hash: str = ""
+
+    @property
+    def dead_after_s(self) -> float:
+        """A peer is declared dead this long after we *sent* the last heartbeat it echoed.
+
+        Less than `let_go_s`, so that in `available` the electorate has shrunk before a lease that counted on the
+        dead peer has to be given up; at 3.5 intervals it is three intervals: one lost heartbeat is always harmless.
+        """
+        return 0.86 * self.lease_s
+
+    @property
+    def drift_margin_s(self) -> float:
+        """Two clocks may run apart by one percent. Real crystals: 0.01 %; a steered or virtual clock: up to 0.05 %."""
+        return 0.01 * self.lease_s
+
+    @property
+    def let_go_s(self) -> float:
+        """A holder has stopped serving this long after sending the last heartbeat that a majority accepted.
+
+        The four percent before the end (14 ms of 350 ms) are for the work of letting go.
+        """
+        return self.lease_s - self.drift_margin_s - 0.04 * self.lease_s
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        return tuple(node.name for node in self.nodes)
+
+    @property
+    def witnesses(self) -> frozenset[str]:
+        return frozenset(node.name for node in self.nodes if node.witness)
+
+    @property
+    def majority(self) -> int:
+        return len(self.nodes) // 2 + 1
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What a node keeps over a restart. Safety does not depend on it: a lost memory costs an operator's orders."""
+
+    round: int = 0  # highest ballot round ever seen, so that ballots do not go back when all nodes restart
+    lease_s: float = 0.0  # of the earlier life: the restart silence covers the longer of the two
+    orders: tuple[Order, ...] = ()

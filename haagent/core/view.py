@@ -1,0 +1,69 @@
+"""A frozen picture of what a node knows, for the command line, the journal and the tests. Reading it changes nothing."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from haagent.core.messages import Ballot, Record
+
+
+class MemberState(enum.StrEnum):
+    ONLINE = "online"
+    OFFLINE = "offline"
+    STANDBY = "standby"
+    WITNESS = "witness"
+
+
+class GroupState(enum.StrEnum):
+    """Of a group on one node."""
+
+    IDLE = "idle"  # not ours
+    WANTING = "wanting"  # collecting promises
+    CLAIMING = "claiming"  # collecting acceptances
+    TAKING = "taking"  # lease held, activation under way
+    ACTIVE = "active"  # clients are served here
+    YIELDING = "yielding"  # still served here; the successor is getting ready
+    DROPPING = "dropping"  # lease still held or just lost; letting go
+
+
+class MemberView(msgspec.Struct, frozen=True):
+    name: str
+    state: MemberState
+    me: bool
+    last_heard_s: float | None  # seconds ago; None: never in this life
+    version: str
+    links: tuple[str, ...]  # interfaces on which it is heard now
+    boot: int
+    config_matches: bool
+
+
+class GroupView(msgspec.Struct, frozen=True):
+    name: str
+    holder: str  # empty: nobody, as far as this node knows
+    state: GroupState  # on this node
+    active: bool  # the holder's activation is complete
+    since: float | None  # wall clock, of the present tenure
+    ballot: Ballot | None
+    lease_s: float | None  # what is left of it
+    why: str  # one sentence: why the group is where it is
+    failures: dict[str, int]
+    gap_s: float | None  # how long clients were without it at the last move
+    moving_to: str
+    eligible: bool
+    why_not: str
+
+
+class View(msgspec.Struct, frozen=True):
+    cluster: str
+    node: str
+    boot: int
+    leader: str
+    quorate: bool
+    consistent: bool
+    maintenance: bool
+    stopping: bool
+    members: tuple[MemberView, ...]
+    groups: tuple[GroupView, ...]
+    history: tuple[tuple[str, Record], ...] = ()

@@ -1,0 +1,83 @@
+"""The voter of one group: it binds itself to one holder at a time, and only for a time.
+
+A vote is a promise ("I shall not accept a lower ballot") or an acceptance ("`ballot.node` may hold until L from now").
+While an acceptance runs, the voter promises nothing to anybody and accepts only its holder's own renewals. That is the
+whole of safety: two holders would need two majorities, these share a voter, and that voter was bound to the first.
+
+The acceptance runs for L from the moment of *receipt*; the holder counts L from the moment of *sending*, which was
+earlier, less a margin for clocks that run apart. So the holder has always let go before the voter is free again.
+
+A restarted voter has forgotten what it was bound to and therefore stays silent for L (`may_vote` is False): by then
+every acceptance of its earlier life has run out.
+
+An acceptance made on a late datagram is safe too: it binds the voter longer than needed and gives the holder nothing,
+because the holder counts from when it sent that datagram.
+"""
+
+from __future__ import annotations
+
+from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
+
+
+class Voter:
+    def __init__(self, floor: int = 0) -> None:
+        # A round that an earlier life has seen: no ballot up to it is promised again, so that ballots never go back.
+        # `~` sorts after every node's name.
+        self.promised: Ballot | None = Ballot(floor, "~") if floor else None
+        self.accepted: Accepted | None = None
+        self.bound_until = float("-inf")
+        self.released: dict[str, Ballot] = {}  # highest release announced by each node
+
+    def is_bound(self, now: float) -> bool:
+        """To somebody, by an acceptance that still runs."""
+        return self.accepted is not None and now < self.bound_until
+
+    def holder(self, now: float) -> str:
+        return self.accepted.ballot.node if self.accepted is not None and self.is_bound(now) else ""
+
+    def hear_release(self, beat: GroupBeat, node: str) -> bool:
+        """The holder itself says that it no longer holds: nothing to wait for. True when that freed us."""
+        released = beat.released
+        if released is None or released.node != node:
+            return False
+        known = self.released.get(node)
+        if known is None or released > known:
+            self.released[node] = released
+        if self.accepted is None or self.accepted.ballot.node != node or self.accepted.ballot > released:
+            return False
+        self.accepted = None
+        return True
+
+    def hear_claim(self, now: float, beat: GroupBeat, sender: Heartbeat) -> bool:
+        """Accept or renew. True when the vote is new (a renewal is not)."""
+        claim = beat.claim
+        if claim is None or claim.node != sender.node or not self._may_accept(now, claim):
+            return False
+        is_new = not self.is_bound(now) or self.accepted is None or self.accepted.ballot != claim
+        self.promised = claim
+        self.accepted = Accepted(claim, sender.boot, sender.seq)
+        self.bound_until = now + sender.lease_ms / 1000
+        return is_new
+
+    def hear_want(self, now: float, beat: GroupBeat, node: str) -> bool:
+        """Promise, if free. True when the promise is new."""
+        want = beat.want
+        if want is None or want.node != node or self.is_bound(now):
+            return False
+        if self.promised is not None and want <= self.promised:
+            return False
+        self.promised = want
+        return True
+
+    def _may_accept(self, now: float, claim: Ballot) -> bool:
+        if self.promised is not None and claim < self.promised:
+            return False
+        if (freed := self.released.get(claim.node)) is not None and claim <= freed:
+            return False  # a claim overtaken by its own release
+        return self.holder(now) in ("", claim.node)
+
+    @property
+    def highest_round(self) -> int:
+        rounds = [self.promised.round if self.promised else 0]
+        rounds += [ballot.round for ballot in self.released.values()]
+        return max(rounds)

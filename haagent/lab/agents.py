@@ -1,0 +1,206 @@
+"""The agents of a lab: one real daemon per node, with directories and a log of its own.
+
+All processes of an agent (guardian, agent, hooks, whatever it starts) are found by the node's network namespace, so a
+fault that hits "the agent" hits every process of it, also those that left its process group. Visitors, commands run
+by `lab exec`, are spared by freeze and kill; a crash of the host takes them too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from haagent.control.client import Client, ControlError
+from haagent.lab import namespaces, processes
+from haagent.lab.errors import LabError
+from haagent.lab.processes import Process, identify
+from haagent.lab.state import LabState, changing
+
+if TYPE_CHECKING:
+    from haagent.lab.cluster import Lab
+
+AGENT = (
+    "haagent", "run", "--config", "{config}", "--node", "{node}", "--run-dir", "{run}", "--state-dir", "{state}",
+)  # fmt: skip
+
+
+class Agents:
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def run_directory(self, name: str) -> Path:
+        return self._lab.directory / name / "run"
+
+    def state_directory(self, name: str) -> Path:
+        return self._lab.directory / name / "state"
+
+    def log(self, name: str) -> Path:
+        return self._lab.directory / name / "log"
+
+    def start(self, name: str) -> None:
+        with changing(self._lab.directory) as now:
+            now.plan.node(name)
+            host = now.hosts[name]
+            if host.agent is not None and host.agent.is_alive:
+                raise LabError(f"the agent of {name} runs already (pid {host.agent.pid})")
+            if not now.command:
+                raise LabError("this lab was made without agents")
+            host.agent = self._spawn(now, name)
+
+    def _spawn(self, now: LabState, name: str) -> Process:
+        run, kept = self.run_directory(name), self.state_directory(name)
+        for directory in (run, kept):
+            directory.mkdir(parents=True, exist_ok=True)
+        paths = {"config": str(self._lab.directory / "haagent.yaml"), "run": str(run), "state": str(kept)}
+        command = [word.format(node=name, **paths) for word in now.command]
+        if command[0] == "haagent":
+            command[:1] = _executable()
+        if self._lab.dies_with_us:
+            command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        words = namespaces.inside(now.hosts[name].keeper, command, user=now.root)
+        with self.log(name).open("ab") as log:
+            child = subprocess.Popen(  # noqa: S603 - the agent
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._lab.environment(),
+                start_new_session=True,
+            )
+        self._lab.adopt(child)
+        return identify(child.pid)
+
+    def processes(self, now: LabState, name: str) -> list[Process]:
+        """Of the node's agent: everybody on the host but its keeper and visitors."""
+        keeper = now.hosts[name].keeper
+        return [
+            process
+            for process in processes.in_namespace(keeper)
+            if process != keeper and not processes.is_visitor(process)
+        ]
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """A signal to the agent itself: the process that decides, not what watches over it."""
+        now = self._lab.state()
+        now.plan.node(name)
+        started = now.hosts[name].agent
+        if started is None or not started.is_alive:
+            raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
+        pid = self._deciding_pid(name)
+        target = started if pid in (None, started.pid) else identify(pid or 0)
+        target.send(number)
+        if number == signal.SIGKILL:
+            processes.wait_gone([target])
+
+    def _deciding_pid(self, name: str) -> int | None:
+        try:
+            pids = self.status(name).get("pids") or {}
+        except LabError:  # it may be frozen or starting: then the process we started is the best we know
+            return None
+        return pids.get("agent")
+
+    def signal_all(self, name: str, number: signal.Signals) -> None:
+        """To every process of the node's agent: SIGKILL, SIGSTOP (frozen), SIGCONT (thawed)."""
+        now = self._lab.state()
+        now.plan.node(name)
+        found = self.processes(now, name)
+        if not processes.send_all(found, number):
+            raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
+        if number == signal.SIGKILL:
+            processes.wait_gone(found)
+
+    def kill_everything(self, now: LabState, name: str) -> None:
+        """Visitors included: the host is gone."""
+        keeper = now.hosts[name].keeper
+        found = [process for process in processes.in_namespace(keeper) if process != keeper]
+        processes.send_all(found, signal.SIGKILL)
+        processes.wait_gone(found)
+        now.hosts[name].agent = None
+
+    def forget_run_directory(self, name: str) -> None:
+        """/run is empty after a boot; the state directory is a disk and stays."""
+        shutil.rmtree(self.run_directory(name), ignore_errors=True)
+
+    def is_frozen(self, now: LabState, name: str) -> bool:
+        agent = now.hosts[name].agent
+        return agent is not None and agent.is_frozen
+
+    # ---- what they say ----
+
+    def status(self, name: str) -> dict[str, Any]:
+        """As the node's agent sees the cluster: the content of `haagent status --json`."""
+        now = self._lab.state()
+        if self.is_frozen(now, name):
+            raise LabError(f"the agent of {name} is frozen")
+        try:
+            with Client(str(self.run_directory(name))) as client:
+                return client.ask("status")
+        except ControlError as error:
+            raise LabError(f"the agent of {name} does not answer: {error}") from None
+
+    def holder(self, group: str = "web") -> str | None:
+        """The one node whose agent says that it is active there. Nobody, or several: None."""
+        now = self._lab.state()
+        active = [node.name for node in now.plan.nodes if self._is_active(node.name, group)]
+        return active[0] if len(active) == 1 else None
+
+    def _is_active(self, name: str, group: str) -> bool:
+        try:
+            groups = self.status(name).get("groups", [])
+        except LabError:
+            return False
+        return any(g["name"] == group and g["holder"] == name and g["state"] == "active" for g in groups)
+
+    def wait_ready(self, *, within_s: float = 20.0) -> None:
+        """Every agent answers and every group is active on one of them; else LabError with the ends of the logs."""
+        names = [node.name for node in self._lab.state().plan.nodes]
+        try:
+            self._wait("every agent answers", lambda: all(self.status(name) for name in names), within_s)
+            self._wait("every group has an active holder", lambda: self._all_held(names), within_s)
+        except LabError as error:
+            raise LabError("\n".join([str(error), *(self.tail(name) for name in names)])) from None
+
+    def _wait(self, what: str, condition: Callable[[], object], within_s: float) -> None:
+        def checked() -> object:
+            now = self._lab.state()
+            for name, host in now.hosts.items():
+                if host.agent is not None and not host.agent.is_alive:
+                    raise EarlyEnd(f"the agent of {name} ended")
+            return condition()
+
+        self._lab.wait_for(checked, what=what, within_s=within_s)
+
+    def _all_held(self, names: list[str]) -> bool:
+        views = [self.status(name)["groups"] for name in names]
+        groups = [group["name"] for group in views[0]]
+        return bool(groups) and all(
+            self.holder(group) and len({_holder_in(view, group) for view in views}) == 1 for group in groups
+        )
+
+    def tail(self, name: str, lines: int = 12) -> str:
+        try:
+            text = self.log(name).read_text(errors="replace").splitlines()[-lines:]
+        except FileNotFoundError:
+            text = []
+        return "\n".join([f"--- end of the log of {name} ---", *(text or ["(empty)"])])
+
+
+class EarlyEnd(LabError):
+    """An agent ended while we waited for it: no use in waiting on."""
+
+
+def _holder_in(view: list[dict[str, Any]], group: str) -> str:
+    return next((str(one["holder"]) for one in view if one["name"] == group), "")
+
+
+def _executable() -> list[str]:
+    """The `haagent` that belongs to this very Python, whatever PATH says."""
+    beside = Path(sys.executable).parent / "haagent"
+    if beside.exists():
+        return [str(beside)]
+    return [sys.executable, "-c", "from haagent.cli import main; main()"]

@@ -1,0 +1,125 @@
+"""A measurement under way: the prober process on the client host, seen from the lab's side."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import msgspec
+
+from haagent.lab.errors import LabError
+from haagent.lab.outage import Outage, measure
+from haagent.lab.plan import Plan
+from haagent.lab.probe import Last, Record, Specification, Target
+
+Starter = Callable[[list[str]], "subprocess.Popen[bytes]"]
+
+
+class Measurement:
+    """Use as a context; instants are CLOCK_MONOTONIC (`time.monotonic()`), the same in every process."""
+
+    def __init__(self, plan: Plan, start: Starter, *, interval_s: float = 0.001, asks_directly: bool = True) -> None:
+        port = plan.client.ports[0]
+        own = {False: port.ipv4.partition("/")[0], True: port.ipv6.partition("/")[0]}
+        self._specification = Specification(
+            addresses=plan.vips,
+            interval_s=interval_s,
+            interface=port.link,
+            mac=port.mac,
+            sources=tuple(own[":" in vip] for vip in plan.vips),
+            targets=tuple(Target(node.name, node.ports[0].mac, node.ttl) for node in plan.nodes)
+            if asks_directly
+            else (),
+        )
+        self._start = start
+        self._process: subprocess.Popen[bytes] | None = None
+        self._record: Record | None = None
+
+    def __enter__(self) -> Measurement:
+        words = [sys.executable, "-m", "haagent.lab.probe", msgspec.json.encode(self._specification).decode()]
+        self._process = self._start(words)
+        self._heard(b"ready")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.stop()
+        elif self._process is not None:
+            self._process.kill()
+            self._close()
+
+    def last(self) -> dict[str, Last]:
+        """Per address: who answered last, and when."""
+        self._tell(b"last\n")
+        return {last.address: last for last in msgspec.json.decode(self._heard(), type=list[Last])}
+
+    def wait_answer(
+        self, *, by: str = "", other_than: str = "", since_s: float | None = None, within_s: float = 10.0
+    ) -> None:
+        """Until every address is answered (by this node, or by another than this one), by a packet that came after
+        `since_s` (default: now)."""
+        since_s = time.monotonic() if since_s is None else since_s
+        deadline = time.monotonic() + within_s
+        while True:
+            last = self.last()
+            if all(one.at_s > since_s and by in ("", one.by) and one.by != other_than for one in last.values()):
+                return
+            if time.monotonic() > deadline:
+                seen = ", ".join(f"{one.address}: {one.by if one.at_s else 'nobody'}" for one in last.values())
+                raise LabError(f"no answer{f' from {by}' if by else ''} after {within_s:g} s (last: {seen})")
+            time.sleep(0.01)
+
+    def stop(self) -> Record:
+        """End the probing; the whole record."""
+        if self._record is None:
+            self._tell(b"stop\n")
+            self._record = msgspec.json.decode(self._heard(), type=Record)
+            self._close()
+        return self._record
+
+    def outage(
+        self,
+        address: str,
+        *,
+        start_s: float = 0.0,
+        end_s: float = float("inf"),
+        threshold_ms: float = 3.0,
+    ) -> Outage:
+        """Ends the probing if it still runs."""
+        for trace in self.stop().traces:
+            if trace.address == address:
+                return measure(trace, start_s=start_s, end_s=end_s, threshold_ms=threshold_ms)
+        raise LabError(f"{address} was not probed")
+
+    def outages(self, *, start_s: float = 0.0, end_s: float = float("inf")) -> list[Outage]:
+        addresses = self._specification.addresses
+        return [self.outage(address, start_s=start_s, end_s=end_s) for address in addresses]
+
+    def _tell(self, word: bytes) -> None:
+        if self._process is None or self._process.stdin is None:
+            raise LabError("the prober does not run; use the measurement as a context")
+        self._process.stdin.write(word)
+        self._process.stdin.flush()
+
+    def _heard(self, expected: bytes = b"") -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line or (expected and line != expected):
+            self._process.kill()
+            complaint = self._process.stderr.read().decode(errors="replace") if self._process.stderr else ""
+            self._close()
+            raise LabError(f"the prober ended: {complaint.strip().splitlines()[-1:] or 'without a word'}")
+        return line
+
+    def _close(self) -> None:
+        assert self._process is not None
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait(timeout=10)

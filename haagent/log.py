@@ -1,0 +1,158 @@
+"""The agent's log: one line for each thing done or noticed, with fields a program can select by.
+
+Under systemd it goes to the journal with GROUP=, NODE= and EVENT= (`journalctl -u haagent GROUP=web`); elsewhere to
+stderr as `key=value`, or as JSON. The modules log through the standard library; these functions only add the fields.
+
+Writing may block: a full pipe, a stuck journal. So the agent's thread only puts the line into a bounded queue, and a
+thread of its own writes. When the queue is full lines are lost and counted, because a heartbeat matters more than a
+line about it. What is logged are names, numbers and sentences, never a key and never a whole heartbeat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import os
+import queue
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from haagent.core.events import Announce, Answer, AnyAction, Drop, Note, Remember, Renew, Send, Stopped, Take
+
+MAX_WAITING = 10_000  # lines; a few MiB at most
+
+FAULTS = {"failed", "conflict", "stalled", "offline", "unfit"}  # kinds of a record that somebody should look at
+LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+
+logger = logging.getLogger("haagent")
+
+
+def say(event: str, text: str, *, group: str = "", level: int = logging.INFO) -> None:
+    logger.log(level, "%s", text, extra={"EVENT": event, "GROUP": group})
+
+
+def action(done: AnyAction) -> None:
+    """A line for what the core told the shell to do. What happens with every heartbeat is for debugging only."""
+    match done:
+        case Note(record=record):
+            level = logging.WARNING if record.kind in FAULTS else logging.INFO
+            say(record.kind, record.text, group=record.group, level=level)
+        case Take(group=group, ballot=ballot):
+            say("take", f"take {group}, ballot {ballot}", group=group)
+        case Drop(group=group, ballot=ballot, why=why):
+            say("drop", f"drop {group}, ballot {ballot}: {why}", group=group)
+        case Announce(group=group, why=why):
+            say("announce", f"announce {group} again: {why}", group=group)
+        case Answer(status=status, text=text):
+            say("answer", text, level=logging.WARNING if status else logging.INFO)
+        case Stopped():
+            say("stopped", "nothing is held any more")
+        case Send(beat=beat):
+            say("send", f"heartbeat {beat.seq}", level=logging.DEBUG)
+        case Renew(group=group, until=until):
+            say("renew", f"renew {group} until {until:.3f}", group=group, level=logging.DEBUG)
+        case Remember(round=number):
+            say("remember", f"highest ballot round {number}", level=logging.DEBUG)
+
+
+@contextlib.contextmanager
+def logging_to(*, node: str, level: str = "info", as_json: bool = False) -> Iterator[None]:
+    """Log while inside; on leaving, what waits is written."""
+    waiting = _Waiting()
+    listener = logging.handlers.QueueListener(waiting.queue, _writer(node, as_json=as_json))
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(waiting)
+    root.setLevel(logging.WARNING)  # of libraries; our own say more
+    logger.setLevel(LEVELS[level])
+    listener.start()
+    try:
+        yield
+    finally:
+        root.removeHandler(waiting)
+        root.setLevel(before)
+        with contextlib.suppress(queue.Full):  # a writer that is stuck for good: there is nothing to stop
+            listener.stop()
+
+
+class _Waiting(logging.handlers.QueueHandler):
+    """Never waits itself."""
+
+    def __init__(self) -> None:
+        super().__init__(queue.Queue(MAX_WAITING))
+        self._lost = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            if self._lost:
+                lost = f"{self._lost} lines of the log were lost: it could not be written fast enough"
+                self.queue.put_nowait(logging.makeLogRecord(_bare(lost)))
+                self._lost = 0
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self._lost += 1
+
+
+def _bare(text: str) -> dict[str, object]:
+    return {"name": logger.name, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text, "EVENT": "lost"}
+
+
+def _writer(node: str, *, as_json: bool) -> logging.Handler:
+    if is_journal():
+        from systemd.journal import JournalHandler
+
+        handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER="haagent", NODE=node)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        return handler
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json(node) if as_json else _KeyValue(node))
+    return handler
+
+
+def is_journal() -> bool:
+    """Is stderr the stream that systemd connected to the journal? (systemd.exec(5), JOURNAL_STREAM)"""
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+class _Fields(logging.Formatter):
+    def __init__(self, node: str) -> None:
+        super().__init__()
+        self._node = node
+
+    def fields(self, record: logging.LogRecord) -> dict[str, str]:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields = {
+            "time": at.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "node": self._node,
+            "event": getattr(record, "EVENT", record.name),
+            "group": getattr(record, "GROUP", ""),
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return {name: value for name, value in fields.items() if value}
+
+
+class _KeyValue(_Fields):
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(f"{name}={_value(value)}" for name, value in self.fields(record).items())
+
+
+class _Json(_Fields):
+    def format(self, record: logging.LogRecord) -> str:
+        return msgspec.json.encode(self.fields(record)).decode()
+
+
+def _value(text: str) -> str:
+    """Quoted where it would not be one word; control characters are escaped, so a line stays a line."""
+    is_word = text.isprintable() and not set(text) & set(' "=\\')
+    return text if is_word else msgspec.json.encode(text).decode()

@@ -1,0 +1,38 @@
+"""Labs for tests: a name of their own, and gone at the end whatever happens (they die with pytest as well)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from haagent.lab import Lab, LabError, namespaces
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine_allows_namespaces() -> None:
+    try:
+        namespaces.require_tools()
+        namespaces.can_be_root()
+    except LabError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def make_lab() -> Iterator[Callable[..., Lab]]:
+    """`make_lab(nodes=3, has_witness=True, wishes=Wishes(interval="50ms"))`: see Lab.create."""
+    made: list[Lab] = []
+
+    def make(**options: Any) -> Lab:
+        name = f"t{os.getpid()}-{next(_numbers)}"
+        made.append(Lab.create(name=name, dies_with_us=True, **options))
+        return made[-1]
+
+    yield make
+    for lab in made:
+        lab.down()

@@ -1,0 +1,472 @@
+"""Links on the real kernel: two hosts are two nameless network namespaces that vanish with their last descriptor.
+
+One process plays both hosts: a socket stays in the namespace in which it was made, so the test enters a host only to
+open, to look (`retry`) and to configure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from socket import AF_INET, AF_INET6
+
+import pytest
+
+from haagent.config import HeartbeatConfig, NodeConfig
+from haagent.core.wire import MAX_DATAGRAM
+from haagent.timer import now
+from haagent.transport import LinkStatus, Transport, link, sockets
+
+pytestmark = pytest.mark.netns
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+GROUP4, LINK_LOCAL6, SITE6 = "239.192.72.65", "ff02::1:7265", "ff15::1:7265"
+
+
+def ip(command: str) -> None:
+    subprocess.run(["ip", *command.split()], check=True, capture_output=True)
+
+
+class Host:
+    """A network namespace and, once opened, one node's transport in it."""
+
+    def __init__(self, name: str, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.name, self.number, self._loop = name, number, loop
+        self.heard: list[tuple[bytes, str]] = []
+        self.dropped: Counter[str] = Counter()
+        self.transport: Transport | None = None
+        home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        # Coming back needs rights over the present namespace, too: look before leaving it.
+        if LIBC.setns(home, CLONE_NEWNET) < 0 or LIBC.unshare(CLONE_NEWNET) < 0:
+            reason = os.strerror(ctypes.get_errno())
+            os.close(home)
+            pytest.skip(f"no network namespaces ({reason}): run as root or under `unshare -rn`")
+        try:
+            self.fd = os.open("/proc/self/ns/net", os.O_RDONLY)
+            ip("link set lo up")
+            for sysctl in ("default/accept_dad", "all/accept_dad"):  # IPv6 addresses usable at once
+                with open(f"/proc/sys/net/ipv6/conf/{sysctl}", "w", encoding="ascii") as file:
+                    file.write("0")
+        finally:
+            assert LIBC.setns(home, CLONE_NEWNET) == 0
+            os.close(home)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        try:
+            assert LIBC.setns(self.fd, CLONE_NEWNET) == 0
+            yield
+        finally:
+            assert LIBC.setns(home, CLONE_NEWNET) == 0
+            os.close(home)
+
+    def ip(self, *commands: str) -> None:
+        with self.inside():
+            for command in commands:
+                ip(command)
+
+    def address(self, network: int, family: int = AF_INET) -> str:
+        return f"10.{network}.0.{self.number}" if family == AF_INET else f"fd00:{network}::{self.number}"
+
+    def up(self, interface: str, network: int) -> None:
+        self.ip(
+            f"addr replace {self.address(network)}/24 dev {interface}",
+            f"link set {interface} up",
+            f"addr replace {self.address(network, AF_INET6)}/64 dev {interface} nodad",
+        )
+
+    def node(self, *networks: int, family: int = AF_INET) -> NodeConfig:
+        return NodeConfig(self.name, tuple(self.address(network, family) for network in networks))
+
+    def open(self, config: HeartbeatConfig, me: NodeConfig, *peers: NodeConfig) -> list[LinkStatus]:
+        self.transport = Transport(
+            config,
+            me=me,
+            peers=peers,
+            heard=lambda datagram, name: self.heard.append((datagram, name)),
+            dropped=lambda cause: self.dropped.update([cause]),
+        )
+        with self.inside():
+            return self.transport.open(self._loop)
+
+    def retry(self) -> list[LinkStatus]:
+        assert self.transport
+        with self.inside():
+            return self.transport.retry()
+
+    def send(self, *datagrams: bytes) -> None:
+        assert self.transport
+        self.transport.send(list(datagrams))
+
+    def state(self) -> dict[str, str]:
+        assert self.transport
+        return {status.name: status.why or "up" for status in self.transport.links()}
+
+    def close(self) -> None:
+        if self.transport:
+            self.transport.close()
+        os.close(self.fd)
+
+
+class Wires:
+    """Hosts A and B, and what joins them."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.a, self.b = Host("A", 1, self.loop), Host("B", 2, self.loop)
+
+    def join(self, interface: str, network: int, *, addresses: bool = True) -> None:
+        """A cable between two interfaces of the same name."""
+        ends = f"link add {interface} type veth peer name {interface} netns /proc/{os.getpid()}/fd/{self.b.fd}"
+        self.a.ip(ends)
+        for host in (self.a, self.b):
+            if addresses:
+                host.up(interface, network)
+
+    def until(self, claim: Callable[[], object], within_s: float = 5.0) -> None:
+        async def turn() -> None:
+            deadline = now() + within_s
+            while not claim() and now() < deadline:
+                await asyncio.sleep(0.002)
+
+        self.loop.run_until_complete(turn())
+        assert claim()
+
+    def until_up(self, *hosts: Host) -> None:
+        def are_up() -> bool:
+            for host in hosts:
+                host.retry()
+            return all(set(host.state().values()) == {"up"} for host in hosts)
+
+        self.until(are_up)
+
+    def until_state(self, host: Host, state: dict[str, str]) -> None:
+        """The kernel tells of a carrier with a delay."""
+
+        def has_come() -> bool:
+            host.retry()
+            return host.state() == state
+
+        self.until(has_come)
+
+    def exchange(self, *names: str) -> None:
+        """A datagram in each direction arrives once on each of the links `names`, and nothing else does."""
+        for host in (self.a, self.b):
+            host.heard.clear()
+        self.a.send(b"from A")
+        self.b.send(b"from B")
+        self.until(lambda: len(self.a.heard) >= len(names) and len(self.b.heard) >= len(names))
+        assert sorted(self.b.heard) == [(b"from A", name) for name in names]
+        assert sorted(self.a.heard) == [(b"from B", name) for name in names]
+
+    def close(self) -> None:
+        self.a.close()
+        self.b.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def wires() -> Iterator[Wires]:
+    wires = Wires()
+    yield wires
+    wires.close()
+
+
+def multicast(group: str, *interfaces: str, port: int = 7265) -> HeartbeatConfig:
+    return HeartbeatConfig("multicast", group, port, interfaces, interval_s=0.1, lease_s=0.35)
+
+
+UNICAST = HeartbeatConfig("unicast", "", 7265, (), interval_s=0.1, lease_s=0.35)
+
+
+def open_multicast(wires: Wires, group: str, *interfaces: str) -> None:
+    for host in (wires.a, wires.b):
+        host.open(multicast(group, *interfaces), host.node())
+
+
+def open_unicast(wires: Wires, *networks: int, family: int = AF_INET) -> None:
+    a, b = (host.node(*networks, family=family) for host in (wires.a, wires.b))
+    wires.a.open(UNICAST, a, b)
+    wires.b.open(UNICAST, b, a)
+
+
+@pytest.mark.parametrize("may_bind", [True, False], ids=["bound", "asking"])
+@pytest.mark.parametrize("group", [GROUP4, "224.0.0.72", LINK_LOCAL6, SITE6])
+def test_multicast_over_two_links(wires: Wires, group: str, may_bind: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`asking`: as on a kernel that does not let this process bind to an interface."""
+    if not may_bind:
+        monkeypatch.setattr(sockets, "bind_to_interface", lambda sock, interface: False)
+    wires.join("one", 1)
+    wires.join("two", 2)
+    open_multicast(wires, group, "one", "two")
+    wires.until_up(wires.a, wires.b)
+    wires.exchange("one", "two")
+    only_two = multicast(group, "two")
+    assert wires.b.transport
+    with wires.b.inside():
+        wires.b.transport.reconfigure(only_two, me=wires.b.node(), peers=())
+    wires.b.heard.clear()
+    wires.a.send(b"again")
+    wires.until(lambda: wires.b.heard)
+    assert wires.b.heard == [(b"again", "two")]  # and not what came in on `one`
+
+
+@pytest.mark.parametrize("family", [AF_INET, AF_INET6])
+def test_unicast_over_two_links(wires: Wires, family: int) -> None:
+    wires.join("one", 1)
+    wires.join("two", 2)
+    open_unicast(wires, 1, 2, family=family)
+    wires.until_up(wires.a, wires.b)
+    names = [wires.a.address(1, family), wires.a.address(2, family)]
+    wires.a.send(b"hello")
+    wires.until(lambda: len(wires.b.heard) == 2)
+    assert [name for _, name in wires.b.heard] == [wires.b.address(1, family), wires.b.address(2, family)]
+    wires.b.send(b"hello")
+    wires.until(lambda: len(wires.a.heard) == 2)
+    assert [name for _, name in wires.a.heard] == names
+
+
+@pytest.mark.parametrize("group", [GROUP4, LINK_LOCAL6])
+def test_one_segment_many_clusters(wires: Wires, group: str) -> None:
+    """Several agents of one host share group and port; each hears all, and the seal tells them apart."""
+    wires.join("one", 1)
+    open_multicast(wires, group, "one")
+    other = Host("C", 3, wires.loop)
+    os.close(other.fd)
+    other.fd = os.dup(wires.b.fd)  # on host B
+    other.open(multicast(group, "one"), other.node())
+    wires.until_up(wires.a, wires.b)
+    wires.a.send(b"hello")
+    wires.until(lambda: wires.b.heard and other.heard)
+    assert wires.b.heard == other.heard == [(b"hello", "one")]
+    other.close()
+
+
+@pytest.mark.parametrize("group", [GROUP4, LINK_LOCAL6, SITE6])
+def test_an_interface_that_is_removed_and_made_again(wires: Wires, group: str) -> None:
+    wires.join("one", 1)
+    wires.join("two", 2)
+    open_multicast(wires, group, "one", "two")
+    wires.until_up(wires.a, wires.b)
+    wires.a.ip("link del one")
+    wires.exchange("two")  # before anybody has noticed
+    assert [status.name for status in wires.a.retry()] == ["one"]
+    assert wires.a.state() == {"one": "there is no interface one", "two": "up"}
+    assert wires.a.transport
+    assert not wires.a.transport.is_whole
+    wires.exchange("two")
+    wires.join("one", 1)
+    wires.until_up(wires.a, wires.b)
+    wires.exchange("one", "two")
+
+
+@pytest.mark.parametrize("group", [GROUP4, SITE6])
+def test_an_interface_that_goes_down_and_up(wires: Wires, group: str) -> None:
+    wires.join("one", 1)
+    open_multicast(wires, group, "one")
+    wires.until_up(wires.a, wires.b)
+    wires.a.ip("link set one down")
+    wires.a.send(b"lost")
+    assert wires.a.transport
+    assert sum(wires.a.transport.links()[0].send_errors.values()) == 1
+    wires.a.retry()
+    assert wires.a.state() == {"one": "one is down: `ip link set one up`"}
+    wires.until_state(wires.b, {"one": "one has no carrier"})
+    wires.a.up("one", 1)  # IPv6 addresses went with it
+    wires.until_up(wires.a, wires.b)
+    wires.exchange("one")
+
+
+def test_ipv6_switched_off_and_on_again_joins_the_group_again(wires: Wires) -> None:
+    wires.join("one", 1)
+    open_multicast(wires, LINK_LOCAL6, "one")
+    wires.until_up(wires.a, wires.b)
+    for value in ("1", "0"):
+        with wires.a.inside(), open("/proc/sys/net/ipv6/conf/one/disable_ipv6", "w", encoding="ascii") as file:
+            file.write(value)
+        wires.a.retry()
+        if value == "1":
+            assert wires.a.state() == {"one": "one has no usable IPv6 address"}
+    wires.until_up(wires.a)
+    wires.exchange("one")
+
+
+def test_nothing_is_there_at_the_start(wires: Wires) -> None:
+    states = wires.a.open(multicast(GROUP4, "one"), wires.a.node())
+    assert [(status.is_up, status.why) for status in states] == [(False, "there is no interface one")]
+    wires.a.send(b"into the void")
+    assert wires.a.retry() == []  # nothing has changed
+    wires.join("one", 1, addresses=False)
+    wires.a.ip("link set one up")
+    wires.b.ip("link set one up")
+    wires.until_state(wires.a, {"one": "one has no address"})
+    for host in (wires.a, wires.b):
+        host.up("one", 1)
+    wires.b.open(multicast(GROUP4, "one"), wires.b.node())
+    wires.until_up(wires.a, wires.b)
+    wires.exchange("one")
+
+
+@pytest.mark.parametrize("family", [AF_INET, AF_INET6])
+def test_unicast_address_comes_and_goes(wires: Wires, family: int) -> None:
+    wires.join("one", 1, addresses=False)
+    wires.b.up("one", 1)
+    open_unicast(wires, 1, family=family)
+    name = wires.a.address(1, family)
+    assert wires.a.state() == {name: f"{name} is not an address of this host"}
+    wires.a.up("one", 1)
+    wires.until_up(wires.a)
+    wires.a.send(b"hello")
+    wires.until(lambda: wires.b.heard)
+    wires.a.ip(f"addr del {name}/{24 if family == AF_INET else 64} dev one")
+    wires.a.send(b"lost")
+    changed = wires.a.retry()
+    assert [(status.is_up, status.why) for status in changed] == [(False, f"{name} is not an address of this host")]
+    wires.a.up("one", 1)
+    wires.until_up(wires.a)
+    wires.a.send(b"found")
+    wires.until(lambda: (b"found", wires.b.address(1, family)) in wires.b.heard)
+
+
+def test_a_unicast_port_is_not_shared(wires: Wires) -> None:
+    wires.join("one", 1)
+    open_unicast(wires, 1)
+    second = Host("C", 2, wires.loop)
+    os.close(second.fd)
+    second.fd = os.dup(wires.b.fd)
+    second.open(UNICAST, wires.b.node(1))
+    assert second.state() == {"10.1.0.2": "port 7265 of 10.1.0.2 is taken: give each cluster on this host its own port"}
+    assert wires.b.transport
+    wires.b.transport.close()
+    second.retry()
+    assert second.state() == {"10.1.0.2": "up"}
+    second.close()
+
+
+def test_oversized_datagrams_are_counted_not_cut(wires: Wires) -> None:
+    wires.join("one", 1)
+    open_unicast(wires, 1)
+    wires.a.send(bytes(MAX_DATAGRAM + 1), bytes(9000), bytes(MAX_DATAGRAM))
+    wires.until(lambda: wires.b.heard)
+    assert wires.b.dropped == {"oversized": 2}
+    assert wires.b.heard == [(bytes(MAX_DATAGRAM), "10.1.0.2")]
+
+
+def test_a_flood_leaves_the_loop_its_turns(wires: Wires) -> None:
+    """1,000 datagrams wait; another callback gets its turn after every `BUDGET` of them."""
+    wires.join("one", 1)
+    open_unicast(wires, 1)
+    wires.a.send(*[b"flood"] * 500)
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(len(wires.b.heard))
+        if seen[-1] < 500:
+            wires.loop.call_soon(look)
+
+    wires.loop.call_soon(look)
+    wires.until(lambda: len(wires.b.heard) == 500)
+    assert max(later - earlier for earlier, later in pairwise(seen)) <= link.BUDGET
+
+
+def test_a_full_receive_buffer_is_counted(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "BUFFER_BYTES", 4096)
+    wires.join("one", 1)
+    open_unicast(wires, 1)
+    wires.a.send(*[bytes(1000)] * 100)
+    wires.until(lambda: wires.b.heard)
+    assert wires.b.transport
+    (status,) = wires.b.transport.links()
+    assert status.overflowed > 0
+    assert status.overflowed + status.received == 100
+
+
+@pytest.mark.parametrize("group", [GROUP4, LINK_LOCAL6])
+def test_marks_of_a_heartbeat(wires: Wires, group: str) -> None:
+    """Hop limit 1, CS6, and the sender hears nothing of itself."""
+    wires.join("one", 1)
+    open_multicast(wires, group, "one")
+    wires.until_up(wires.a, wires.b)
+    assert wires.b.transport
+    wires.b.transport.close()
+    with wires.b.inside():
+        binding = sockets.Binding("one", AF_INET6 if ":" in group else AF_INET, group, 7265, "one")
+        listener = sockets.open_socket(binding)
+    if binding.family == AF_INET:
+        level, ttl, tos = socket.IPPROTO_IP, socket.IP_TTL, socket.IP_TOS
+        listener.setsockopt(level, socket.IP_RECVTOS, 1)
+        listener.setsockopt(level, 12, 1)  # IP_RECVTTL
+    else:
+        level, ttl, tos = socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, socket.IPV6_TCLASS
+        listener.setsockopt(level, socket.IPV6_RECVTCLASS, 1)
+        listener.setsockopt(level, socket.IPV6_RECVHOPLIMIT, 1)
+    wires.a.send(b"hello")
+    listener.settimeout(2)
+    data, ancillary, _, _ = listener.recvmsg(100, 200)
+    marks = {
+        (at, kind): value[0] if len(value) == 1 else struct.unpack("@i", value)[0] for at, kind, value in ancillary
+    }
+    assert (data, marks) == (b"hello", {(level, ttl): 1, (level, tos): sockets.CS6})
+    assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == sockets.PRIORITY
+    listener.close()
+    assert wires.a.heard == []
+
+
+def test_reconfigure_keeps_what_stays_the_same(wires: Wires) -> None:
+    for number, name in enumerate(("one", "two", "three"), start=1):
+        wires.join(name, number)
+    open_multicast(wires, GROUP4, "one", "two")
+    wires.until_up(wires.a, wires.b)
+    wires.exchange("one", "two")
+    b, transport = wires.b, wires.b.transport
+    assert transport
+    b.heard.clear()
+    wires.a.send(b"before")  # waits in B's sockets during the change
+    with b.inside():
+        changed = transport.reconfigure(multicast(GROUP4, "one", "three"), me=b.node(), peers=())
+    assert [(status.name, status.is_up) for status in changed] == [("three", True)]
+    wires.until(lambda: b.heard)
+    assert b.heard == [(b"before", "one")]
+    assert {status.name: (status.sent, status.received) for status in transport.links()} == {
+        "one": (1, 2),
+        "three": (0, 0),
+    }
+    with b.inside():
+        transport.reconfigure(multicast(GROUP4, "one", "three", port=7300), me=b.node(), peers=())
+    assert {status.name: status.received for status in transport.links()} == {"one": 0, "three": 0}
+
+
+def test_reconfigure_of_unicast_peers_keeps_the_socket(wires: Wires) -> None:
+    wires.join("one", 1)
+    b = wires.b.node(1)
+    wires.a.open(UNICAST, wires.a.node(1))
+    wires.b.open(UNICAST, b, wires.a.node(1))
+    wires.a.send(b"to nobody")
+    assert wires.a.transport
+    with wires.a.inside():
+        assert wires.a.transport.reconfigure(UNICAST, me=wires.a.node(1), peers=(b,)) == []
+    wires.a.send(b"hello")
+    wires.until(lambda: wires.b.heard)
+    assert wires.b.heard == [(b"hello", "10.1.0.2")]
+    assert wires.a.transport.links()[0].sent == 1
+
+
+def test_close_leaves_no_descriptor(wires: Wires) -> None:
+    wires.join("one", 1)
+    before = len(os.listdir("/proc/self/fd"))
+    open_multicast(wires, GROUP4, "one")
+    for host in (wires.a, wires.b):
+        assert host.transport
+        host.transport.close()
+        host.transport.close()
+        host.send(b"nothing happens")
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # the loop's selector may have grown one

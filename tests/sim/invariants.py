@@ -1,0 +1,92 @@
+"""What must hold after every step, watched from outside: by what the hosts' kernels do, not by what the nodes believe."""
+
+from __future__ import annotations
+
+from haagent.core.events import AnyAction, Drop, Renew, Take
+from haagent.core.messages import Ballot
+from haagent.core.settings import LEADER
+from tests.sim.world import Host, World
+
+
+class Violation(AssertionError):
+    """Something happened that the documents promise cannot."""
+
+
+class Watch:
+    """Tells a violation at the moment at which it happens.
+
+    `never_two`: no two hosts answer for one group at one instant. Overlap can only begin when a gate opens or is
+    extended, so looking at exactly these moments misses nothing.
+    `ordered`: the ballots with which a group is taken only grow, over the whole cluster and all lives.
+    """
+
+    def __init__(self, world: World, *, never_two: bool, ordered: bool) -> None:
+        self.world = world
+        self.never_two = never_two
+        self.ordered = ordered
+        self.last: dict[str, Ballot] = {}
+        self.promised: dict[tuple[str, int, str], Ballot] = {}
+        self.drops: list[tuple[float, str, str, str]] = []
+        self.takes: list[tuple[float, str, str]] = []
+        world.watch.append(self.see)
+
+    def see(self, host: Host, group: str, action: AnyAction) -> None:
+        match action:
+            case Take(_, ballot, _):
+                self.takes.append((self.world.t, host.name, group))
+                self._check_alone(group)
+                self._check_order(host, group, ballot)
+            case Renew():
+                self._check_alone(group)
+            case Drop(_, _, why):
+                self.drops.append((self.world.t, host.name, group, why))
+        self._check_promises(host)
+
+    def _check_alone(self, group: str) -> None:
+        serving = self.world.serving(group)
+        if self.never_two and len(serving) > 1:
+            raise Violation(f"at {self.world.t:.6f} {' and '.join(serving)} both answer for {group}")
+
+    def _check_order(self, host: Host, group: str, ballot: Ballot) -> None:
+        before = self.last.get(group)
+        if self.ordered and before is not None and ballot <= before:
+            raise Violation(f"at {self.world.t:.6f} {host.name} takes {group} with {ballot} after {before}")
+        self.last[group] = ballot
+
+    def _check_promises(self, host: Host) -> None:
+        """A voter never takes a promise back within one life."""
+        if host.node is None:
+            return
+        for name, election in host.node.elections.items():
+            key = (host.name, host.node.scene.boot, name)
+            promised = election.voter.promised
+            before = self.promised.get(key)
+            if before is not None and (promised is None or promised < before):
+                raise Violation(f"at {self.world.t:.6f} {host.name} promised {promised} for {name} after {before}")
+            if promised is not None:
+                self.promised[key] = promised
+
+
+def expected_to_be_served(world: World) -> list[str]:
+    """Groups that some healthy node could hold now: after a bounded time they must have exactly one holder."""
+    up = [host for host in world.hosts.values() if host.node is not None and not host.is_paused]
+    settings = world.settings
+    if settings.consistent and len(up) < settings.majority:
+        return []
+    orders = up[0].node.scene.orders if up and up[0].node else None
+    if orders is None or orders.in_maintenance:
+        return []
+    fit = [host for host in up if host.name not in settings.witnesses and not orders.is_standby(host.name)]
+    return [group.name for group in settings.groups if any(group.name not in host.unfit for host in fit)]
+
+
+def check_settled(world: World) -> None:
+    for group in expected_to_be_served(world):
+        serving = world.serving(group)
+        if len(serving) != 1:
+            what = "nobody answers" if not serving else f"{' and '.join(serving)} answer"
+            raise Violation(f"at {world.t:.6f}, long after the last fault, {what} for {group}")
+    for name, host in world.hosts.items():
+        for group in (LEADER,):
+            if host.node is None and host.answers(group, world.t):
+                raise Violation(f"at {world.t:.6f} {name} answers for {group} without an agent")

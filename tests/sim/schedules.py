@@ -1,0 +1,266 @@
+"""Random schedules: from a seed, a cluster, its faults, its operators, and what must hold.
+
+Every seed belongs to one family by its remainder, so that a run of consecutive seeds covers them all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from haagent.core.node import Node
+from tests.sim.invariants import Violation, Watch, check_settled
+from tests.sim.world import World, make_settings
+
+FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
+ALONE_AFTER_S = 1.0
+SETTLE_S = ALONE_AFTER_S + 12 * 0.35
+
+Fault = Callable[[World, random.Random], None]
+
+
+def run_seed(seed: int, *, node_class: type[Node] = Node) -> World:
+    """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
+    family = (_consistent, _available_no_cut, _consistent, _available, _bystander_dies)[seed % 5]
+    return family(seed, node_class)
+
+
+def _names(world: World) -> list[str]:
+    return list(world.hosts)
+
+
+# ---------------------------------------------------------------------- single faults
+
+
+def _cut_one_way(world: World, rng: random.Random) -> None:
+    source, target = rng.sample(_names(world), 2)
+    world.say(f"cut {source} -> {target}")
+    world.cut(source, target)
+
+
+def _split(world: World, rng: random.Random) -> None:
+    names = _names(world)
+    rng.shuffle(names)
+    at = rng.randrange(1, len(names))
+    world.say(f"split {''.join(names[:at])} | {''.join(names[at:])}")
+    world.split("".join(names[:at]), "".join(names[at:]))
+
+
+def _heal(world: World, _: random.Random) -> None:
+    world.say("heal all links")
+    world.heal()
+
+
+def _pause(world: World, rng: random.Random) -> None:
+    name = rng.choice(_names(world))
+    world.pause(name)
+    world.at(world.t + rng.choice((0.02, 0.2, 0.5, 1.5)) * rng.random(), lambda: world.resume(name))
+
+
+def _crash(world: World, rng: random.Random) -> None:
+    name = rng.choice(_names(world))
+    world.crash(name)
+    world.at(world.t + rng.choice((0.001, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
+
+
+def _stop(world: World, rng: random.Random) -> None:
+    name = rng.choice(_names(world))
+    world.stop(name)
+    world.at(world.t + 0.05 + rng.random(), lambda: world.start(name))
+
+
+def _lose(world: World, rng: random.Random) -> None:
+    world.loss = rng.choice((0.0, 0.05, 0.3, 0.7))
+    world.say(f"loss {world.loss:.0%}")
+
+
+def _delay(world: World, rng: random.Random) -> None:
+    world.delay_s = rng.choice(((0.0001, 0.001), (0.001, 0.04), (0.0, 0.3), (0.2, 0.5)))
+    world.duplication = rng.choice((0.0, 0.2))
+    world.say(f"delay {world.delay_s}")
+
+
+def _mild_delay(world: World, rng: random.Random) -> None:
+    world.delay_s = rng.choice(((0.0001, 0.001), (0.001, 0.02), (0.0, 0.03)))
+    world.duplication = rng.choice((0.0, 0.3))
+    world.say(f"delay {world.delay_s}")
+
+
+def _health(world: World, rng: random.Random) -> None:
+    name, group = rng.choice(_names(world)), rng.choice([group.name for group in world.settings.groups[1:]])
+    ok = group in world.hosts[name].unfit
+    world.say(f"{name} {'fit' if ok else 'unfit'} for {group}")
+    world.set_health(name, group, ok=ok)
+
+
+def _fail(world: World, rng: random.Random) -> None:
+    name, group = rng.choice(_names(world)), rng.choice([group.name for group in world.settings.groups[1:]])
+    world.failing[(name, group)] = not world.failing.get((name, group), False)
+    world.say(f"activation of {group} on {name} {'fails' if world.failing[(name, group)] else 'works'}")
+
+
+def _operate(world: World, rng: random.Random) -> None:
+    name, node = rng.choice(_names(world)), rng.choice(_names(world))
+    group = rng.choice([group.name for group in world.settings.groups])
+    what = rng.choice(("move", "move", "move", "standby", "standby", "maintenance", "clear"))
+    match what:
+        case "move":
+            world.ask(name, "move", group=group, node=node, force=rng.random() < 0.2, wait_s=rng.choice((0.3, 10.0)))
+        case "standby":
+            world.ask(name, "standby", node=node, on=rng.random() < 0.6)
+        case "maintenance":
+            world.ask(name, "maintenance", on=rng.random() < 0.5, force=rng.random() < 0.3)
+        case "clear":
+            world.ask(name, "clear", group=group)
+
+
+ANYTHING: tuple[Fault, ...] = (
+    *(_cut_one_way, _split, _split, _heal, _heal, _heal, _pause, _pause, _crash, _crash),
+    *(_stop, _lose, _delay, _health, _fail, _operate, _operate),
+)
+NO_CUT: tuple[Fault, ...] = (_pause, _pause, _crash, _crash, _stop, _mild_delay, _health, _fail, _operate, _operate)
+
+
+# ---------------------------------------------------------------------- families
+
+
+def _build(seed: int, node_class: type[Node], *, consistent: bool) -> tuple[World, random.Random]:
+    rng = random.Random(f"schedule {seed}")
+    if consistent:
+        nodes, witnesses = rng.choice((("ABW", "W"), ("ABC", ""), ("ABCDE", ""), ("ABCD", "D")))
+    else:
+        nodes, witnesses = rng.choice((("AB", ""), ("AB", ""), ("ABC", ""), ("ABW", "W")))
+    groups = rng.choice(({"web": ("A", "B")}, {"web": ("A",), "db": ("B",)}, {"web": ()}))
+    settings = make_settings(
+        nodes=nodes,
+        witnesses=witnesses,
+        groups=groups,
+        consistent=consistent,
+        failback_after_s=rng.choice((None, None, 0.5)),
+        alone_after_s=ALONE_AFTER_S,
+    )
+    world = World(seed, settings, node_class=node_class)
+    for name in nodes:
+        world.at(rng.choice((0.0, 0.0, 0.3, 1.0)) * rng.random(), lambda name=name: world.start(name))
+    return world, rng
+
+
+def _disturb(world: World, rng: random.Random, faults: tuple[Fault, ...]) -> None:
+    t = 0.0
+    while (t := t + rng.expovariate(1 / 0.25)) < FAULTS_S:
+        fault = rng.choice(faults)
+        world.at(t, lambda fault=fault: fault(world, rng))
+
+
+def _calm(world: World) -> None:
+    """The last fault is over: everything that was broken is mended, everybody is started and told so."""
+    world.say("calm")
+    world.heal()
+    world.loss, world.duplication, world.delay_s = 0.0, 0.0, (0.0002, 0.002)
+    world.failing.clear()
+    for name, host in world.hosts.items():
+        world.resume(name)
+        world.start(name)
+        for group in list(host.unfit):
+            world.set_health(name, group, ok=True)
+
+
+def _operator_mends(world: World) -> None:
+    first = next(iter(world.hosts))
+    for name in world.hosts:
+        if name not in world.settings.witnesses:
+            world.ask(first, "standby", node=name, on=False)
+    world.ask(first, "maintenance", on=False, force=True)
+    world.ask(first, "clear")
+
+
+def _settle(world: World) -> None:
+    world.at(FAULTS_S, lambda: _calm(world))
+    # Stops under way come back at most 1.05 s after the last fault; the operator speaks when all can hear.
+    world.at(FAULTS_S + 1.7, lambda: [world.start(name) for name in world.hosts])
+    world.at(FAULTS_S + 2.5, lambda: _operator_mends(world))
+    world.run(FAULTS_S + 2.5 + SETTLE_S)
+    check_settled(world)
+
+
+def _consistent(seed: int, node_class: type[Node]) -> World:
+    """Anything may happen; two never hold."""
+    world, rng = _build(seed, node_class, consistent=True)
+    Watch(world, never_two=True, ordered=True)
+    return _run(world, lambda: (_disturb(world, rng, ANYTHING), _settle(world)))
+
+
+def _available_no_cut(seed: int, node_class: type[Node]) -> World:
+    """No link is cut and nothing is lost: two never hold in `available` either."""
+    world, rng = _build(seed, node_class, consistent=False)
+    Watch(world, never_two=True, ordered=False)
+    return _run(world, lambda: (_disturb(world, rng, NO_CUT), _settle(world)))
+
+
+def _available(seed: int, node_class: type[Node]) -> World:
+    """Two may hold while a link is cut; one heartbeat after the heal, one does."""
+    world, rng = _build(seed, node_class, consistent=False)
+    Watch(world, never_two=False, ordered=False)
+
+    def play() -> None:
+        if rng.random() < 0.5:
+            _disturb(world, rng, ANYTHING)
+            _settle(world)
+            return
+        _heal_in_one_heartbeat(world, rng)
+
+    return _run(world, play)
+
+
+def _heal_in_one_heartbeat(world: World, rng: random.Random) -> None:
+    world.run(ALONE_AFTER_S + 1.5)
+    _split(world, rng)
+    world.run(world.t + 0.2 + rng.random())
+    _heal(world, rng)
+    # A heartbeat is due within one interval; it is answered at once, and letting go takes a millisecond.
+    world.run(world.t + 0.1 + 0.015)
+    for group in world.settings.groups:
+        if len(serving := world.serving(group.name)) > 1:
+            raise Violation(f"one heartbeat after the heal {' and '.join(serving)} still answer for {group.name}")
+    world.run(world.t + 0.5)
+    check_settled(world)
+
+
+def _bystander_dies(seed: int, node_class: type[Node]) -> World:
+    """The death of nodes that hold nothing, one at a time, never interrupts a holder."""
+    world, rng = _build(seed, node_class, consistent=rng_bool(seed))
+    watch = Watch(world, never_two=True, ordered=False)
+
+    def play() -> None:
+        world.run(ALONE_AFTER_S + 2.0)
+        holders = {name for group in world.settings.groups for name in world.serving(group.name)}
+        bystanders = [name for name in world.hosts if name not in holders]
+        if not bystanders:
+            return
+        watch.drops.clear()
+        for _ in range(3):
+            name = rng.choice(bystanders)
+            (world.crash if rng.random() < 0.5 else world.stop)(name)
+            world.run(world.t + rng.choice((0.01, 0.1, 0.3, 0.35, 0.4, 1.0)) * rng.random())
+            world.start(name)
+            # A restarted voter is silent for one lease: the next death must not come before that.
+            world.run(world.t + 0.6 + 0.5 * rng.random())
+            for t, host, group, why in watch.drops:
+                if world.settings.groups[1].failback_after_s is None or "ready" not in why:
+                    raise Violation(f"at {t:.6f} {host} let go of {group} because {name} died: {why}")
+
+    return _run(world, play)
+
+
+def rng_bool(seed: int) -> bool:
+    return random.Random(f"policy {seed}").random() < 0.5
+
+
+def _run(world: World, play: Callable[[], object]) -> World:
+    try:
+        play()
+    except Violation as violation:
+        world.say(f"VIOLATION {violation}")
+        violation.transcript = world.transcript  # type: ignore[attr-defined]
+        raise
+    return world

@@ -1,0 +1,52 @@
+"""The simulator has teeth: deliberate bugs in the core are caught.
+
+Each mutant is a mistake that somebody could make and whose effect no reader would see. A simulator that lets one of them
+pass would be worth nothing, so this is the test of the test.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from haagent.core import election
+from haagent.core.lease import Lease
+from haagent.core.scene import Scene
+from haagent.core.voter import Voter
+from tests.sim.invariants import Violation
+from tests.sim.schedules import run_seed
+
+SEEDS = range(0, 1_000)
+
+
+def _is_caught() -> int | None:
+    for seed in SEEDS:
+        if seed % 5 not in (0, 2):  # the families in which `consistent` promises that two never hold
+            continue
+        try:
+            run_seed(seed)
+        except Violation as violation:
+            if "both answer" in str(violation):
+                return seed
+    return None
+
+
+def test_voting_inside_a_live_lease_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Voter, "is_bound", lambda self, now: False)
+    assert _is_caught() is not None
+
+
+def test_missing_restart_silence_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scene, "may_vote", lambda self, now: True)
+    assert _is_caught() is not None
+
+
+def test_a_lease_counted_from_receipt_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder counts from when it received the acceptance instead of from when it sent what was accepted."""
+    genuine = election.acceptances
+
+    def from_receipt(lease: Lease, membership, votes):  # type: ignore[no-untyped-def]
+        sent = genuine(lease, membership, votes)
+        return {name: membership.peers[name].heard_at if name in membership.peers else at for name, at in sent.items()}
+
+    monkeypatch.setattr(election, "acceptances", from_receipt)
+    assert _is_caught() is not None

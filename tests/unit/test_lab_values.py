@@ -1,0 +1,151 @@
+"""The pure parts of the lab: plan, fault rules, outage arithmetic, probe bytes."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from haagent.lab.echo import Echo, frame_header
+from haagent.lab.errors import LabError
+from haagent.lab.faults import EVERYBODY, Cut, Faults, rules
+from haagent.lab.outage import UNANSWERED, Trace, measure
+from haagent.lab.plan import draw
+
+
+def trace(
+    sent: list[int], replied: list[int], by: list[str] | None = None, direct: list[list[str]] | None = None
+) -> Trace:
+    """In milliseconds."""
+    return Trace(
+        address="10.20.1.100",
+        interval_s=0.001,
+        start_s=100.0,
+        sent=[ms * 1000 for ms in sent],
+        replied=[ms if ms == UNANSWERED else ms * 1000 for ms in replied],
+        answered_by=by or ["A" if ms != UNANSWERED else "" for ms in replied],
+        direct=direct or [[] for _ in sent],
+    )
+
+
+class TestOutage:
+    def test_lost_probes(self) -> None:
+        seen = measure(trace([0, 1, 2, 3, 4, 5], [0, 1, UNANSWERED, UNANSWERED, UNANSWERED, 5]))
+        assert (seen.worst_ms, seen.probes, seen.answered) == (4.0, 6, 3)
+        assert [(gap.start_s, gap.ms) for gap in seen.gaps] == [(100.001, 4.0)]
+
+    def test_probes_that_the_kernel_kept_and_delivered_late_are_an_outage_too(self) -> None:
+        seen = measure(trace([0, 1, 2, 3, 4, 5], [0, 50, 50, 50, 50, 50]))
+        assert seen.worst_ms == 50.0
+
+    def test_a_late_answer_does_not_hide_a_gap_nor_make_one(self) -> None:
+        assert measure(trace([0, 1, 2, 3], [0, 9, 2, 3])).worst_ms == 9.0
+        assert measure(trace([0, 1, 2, 3], [0, 1, 2, 3])).worst_ms == 1.0
+
+    def test_silence_to_the_end(self) -> None:
+        seen = measure(trace(list(range(100)), [0, 1, *[UNANSWERED] * 98]))
+        assert seen.worst_ms == 98.0
+        assert (seen.gaps[0].before, seen.gaps[0].after) == ("A", "")
+
+    def test_what_was_just_sent_may_still_be_answered(self) -> None:
+        assert measure(trace(list(range(10)), [*range(8), UNANSWERED, UNANSWERED])).worst_ms == 1.0
+
+    def test_silence_from_the_start(self) -> None:
+        assert measure(trace([0, 1, 2, 3], [UNANSWERED, UNANSWERED, UNANSWERED, 3])).worst_ms == 3.0
+
+    def test_nobody_at_all(self) -> None:
+        seen = measure(trace(list(range(100)), [UNANSWERED] * 100))
+        assert (seen.worst_ms, seen.answered_by) == (99.0, [])
+        assert measure(trace([], [])).worst_ms == 0.0
+
+    def test_window_and_turns(self) -> None:
+        whole = trace(list(range(8)), list(range(8)), by=list("AAABBBAA"))
+        assert measure(whole).answered_by == ["A", "B", "A"]
+        assert measure(whole, start_s=100.0025, end_s=100.0055).answered_by == ["B"]
+
+    def test_two_who_answer(self) -> None:
+        assert measure(trace([0, 1, 2], [0, 1, 2], direct=[["A"], ["A", "B"], ["B"]])).dual_ms == 1.0
+
+    def test_the_prober_s_own_lateness(self) -> None:
+        assert measure(trace([0, 1, 9, 10], [0, 1, 9, 10])).stall_ms == 7.0
+
+
+class TestFaults:
+    plan = draw(nodes=2, links=2)
+
+    def test_rules_replace_the_former_ones(self) -> None:
+        assert rules(self.plan, Faults()).startswith("table bridge haagent_lab\ndelete table bridge haagent_lab\n")
+
+    def test_cut_covers_every_link(self) -> None:
+        faults = Faults()
+        faults.cut("A", "B", one_way=True)
+        assert 'iifname { "A-eth0", "A-eth1" } oifname { "B-eth0", "B-eth1" } counter drop' in rules(self.plan, faults)
+        assert 'iifname { "B-eth0"' not in rules(self.plan, faults)
+
+    def test_cut_from_everybody(self) -> None:
+        faults = Faults()
+        faults.cut("A", EVERYBODY, one_way=False)
+        text = rules(self.plan, faults)
+        assert 'iifname { "A-eth0", "A-eth1" } counter drop' in text
+        assert 'oifname { "A-eth0", "A-eth1" } counter drop' in text
+
+    def test_heal(self) -> None:
+        faults = Faults(losses={"A": 3.5})
+        faults.cut("A", "B", one_way=False)
+        faults.cut("A", "client", one_way=True)
+        faults.heal("B", "A")
+        assert faults.cuts == [Cut("A", "client")]
+        assert faults.sentences() == ["nothing from A reaches client", "A loses 3.5 % of its frames each way"]
+        faults.heal("A", EVERYBODY)
+        assert faults.sentences() == []
+
+    def test_a_host_cannot_be_cut_from_itself(self) -> None:
+        with pytest.raises(LabError):
+            Faults().cut("A", "A", one_way=False)
+
+
+class TestPlan:
+    def test_every_host_is_known_by_its_ttl(self) -> None:
+        plan = draw(nodes=8, has_witness=True)
+        assert len({host.ttl for host in plan.hosts}) == 10
+        assert [host.name for host in plan.nodes] == [*"ABCDEFGH", "W"]
+        assert plan.node("W").witness
+
+    def test_interface_names_fit_the_kernel(self) -> None:
+        assert all(len(port.cable) <= 15 for host in draw(nodes=2, links=2).hosts for port in host.ports)
+
+    @pytest.mark.parametrize(("nodes", "links"), [(0, 1), (10, 1), (2, 3)])
+    def test_refusals(self, nodes: int, links: int) -> None:
+        with pytest.raises(LabError):
+            draw(nodes=nodes, links=links)
+
+    def test_without_ipv6(self) -> None:
+        assert draw(nodes=2, has_ipv6=False).vips == ("10.20.1.100",)
+
+
+class TestEcho:
+    @staticmethod
+    def folded(data: bytes) -> int:
+        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        return total
+
+    @pytest.mark.parametrize("sequence", [0, 1, 0x7FFF, 0xFFFF])
+    def test_checksum(self, sequence: int) -> None:
+        message = Echo(address="10.20.1.100", identifier=0x4841).message(sequence)
+        assert self.folded(message) == 0xFFFF
+        assert struct.unpack("!HH", message[4:8]) == (0x4841, sequence)
+
+    def test_checksum_of_ipv6_covers_the_addresses(self) -> None:
+        message = Echo(address="fd00:20::100", identifier=7, source="fd00:20::1").message(9)
+        header = frame_header(
+            address="fd00:20::100", source="fd00:20::1", mac="02:00:00:00:00:01", source_mac="02:00:00:00:00:02"
+        )
+        assert self.folded(header[-32:] + struct.pack("!II", len(message), 58) + message) == 0xFFFF
+
+    def test_ipv4_header_checksum(self) -> None:
+        header = frame_header(
+            address="10.20.1.100", source="10.20.1.1", mac="02:00:00:00:00:01", source_mac="02:00:00:00:00:02"
+        )
+        assert self.folded(header[14:]) == 0xFFFF

@@ -1,0 +1,82 @@
+"""The log's lines, and that writing them never holds the agent up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+
+import pytest
+
+from haagent import log
+from haagent.core.events import Drop, Note, Renew, Take
+from haagent.core.messages import Ballot, Record
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_key_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with log.logging_to(node="A"):
+        log.action(Take("web", Ballot(12, "A"), 99.0))
+        log.action(Renew("web", 99.1))
+        log.action(Drop("web", Ballot(12, "A"), 'said "no"\nand more'))
+        log.action(Note(Record(1, 0.0, "failed", "web", "activation failed")))
+    took, dropped, failed = lines(capsys)
+    assert took.split(" ", 1)[1] == 'level=info node=A event=take group=web text="take web, ballot 12.A"'
+    assert r'text="drop web, ballot 12.A: said \"no\"\nand more"' in dropped
+    assert "level=warning node=A event=failed group=web" in failed
+
+
+def test_json_has_tracebacks_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with log.logging_to(node="A", as_json=True):
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            logging.getLogger("haagent.control").exception("it failed")
+    (line,) = lines(capsys)
+    fields = json.loads(line)
+    assert (fields["level"], fields["node"], fields["event"]) == ("error", "A", "haagent.control")
+    assert "ValueError: boom" in fields["traceback"] or "ValueError: boom" in fields["text"]
+
+
+def test_debug_tells_what_each_heartbeat_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with log.logging_to(node="A", level="debug"):
+        log.action(Renew("web", 99.1))
+    assert "event=renew" in lines(capsys)[0]
+
+
+def test_a_writer_that_is_stuck_loses_lines_and_says_how_many(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log, "MAX_WAITING", 3)
+    stuck, started = threading.Event(), threading.Event()
+
+    class Stuck(logging.StreamHandler):  # type: ignore[type-arg]
+        def emit(self, record: logging.LogRecord) -> None:
+            started.set()
+            stuck.wait(10)
+            super().emit(record)
+
+    monkeypatch.setattr(log.logging, "StreamHandler", Stuck)
+    with log.logging_to(node="A"):
+        log.say("first", "1")
+        assert started.wait(10)
+        for number in range(10):  # returns at once, although nothing is written
+            log.say("more", str(number))
+        stuck.set()
+        while log.logging.getLogger().handlers[-1].queue.qsize():
+            pass
+        log.say("last", "2")
+    written = lines(capsys)
+    assert len(written) == 1 + 3 + 2
+    assert "7 lines of the log were lost" in written[-2]
+
+
+def test_the_journal_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not log.is_journal()
+    found = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    assert log.is_journal()
