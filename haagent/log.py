@@ -11,6 +11,7 @@ line about it. What is logged are names, numbers and sentences, never a key and 
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import logging.handlers
 import os
@@ -37,6 +38,10 @@ def say(event: str, text: str, *, group: str = "", level: int = logging.INFO) ->
 
 def action(done: AnyAction) -> None:
     """A line for what the core told the shell to do. What happens with every heartbeat is for debugging only."""
+    if isinstance(done, Send | Renew | Remember) and not logger.isEnabledFor(logging.DEBUG):
+        return
+    if isinstance(done, Send | Renew) and not logger.isEnabledFor(logging.DEBUG):
+        return
     match done:
         case Note(record=record):
             level = logging.WARNING if record.kind in FAULTS else logging.INFO
@@ -85,6 +90,12 @@ class _Waiting(logging.handlers.QueueHandler):
     def __init__(self) -> None:
         super().__init__(queue.Queue(MAX_WAITING))
         self._lost = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """The sentence is made now, while what it speaks of is as it was; the traceback stays a field of its own."""
+        ready = copy.copy(record)
+        ready.msg, ready.args = record.getMessage(), None
+        return ready
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 
-# Why a peer that does send may yet not be heard, by the counter that shows it. The first that counts is told.
+# Why a peer that does send may yet not be heard, by cause of the dropped datagrams. The first that counts is told.
 DEAF_CAUSES = {
     "unknown_key": "Their heartbeats arrive sealed with another key: copy the key file to every node.",
     "auth": "Heartbeats arrive whose seal does not fit: copy the key file to every node.",
@@ -151,7 +151,7 @@ def _unheard(view: View, counters: dict[str, int], config: Config) -> Iterator[s
     peers = [member for member in view.members if not member.me]
     if not peers or any(member.last_heard_s is not None for member in peers):
         return
-    cause = next((text for name, text in DEAF_CAUSES.items() if counters.get(name)), "")
+    cause = next((text for name, text in DEAF_CAUSES.items() if counters.get(f"dropped_{name}")), "")
     advice = f"Check that they run, the link, and that UDP port {config.heartbeat.port} is open both ways."
     yield f"No other node has been heard since this agent started. {cause or advice}"
 

@@ -27,8 +27,9 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
     groups: list[GroupConfig] = []
     try:
         groups = list(check(file).groups.values())
-    except ConfigError as error:
-        invocation.progress(f"{file} cannot be used ({len(error.faults)} faults): removing by the agent's mark only")
+    except ConfigError:
+        why = f"{file} cannot be used (`haagent check-config` says why)"
+        invocation.progress(f"{why}: removing by the agent's mark only")
     told: list[str] = []
     try:
         is_clean = release_all(groups, told.append)
@@ -36,7 +37,7 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
         raise Failure(f"The kernel refuses: {error.strerror}. Run this as root.") from error
     if not is_clean:
         raise Failure("\n".join([*told, "Something is left. Look at `ip addr`, and run this again."]), status=FAILED)
-    invocation.tell({"released": told}, "\n".join(told))
+    invocation.tell({"clean": True, "lines": told}, "\n".join(told))
 
 
 def _refuse_while_running(run_dir: str, *, is_meant: bool) -> None:

@@ -29,7 +29,9 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
     from haagent.config import ConfigError, KeyFileError, load, load_keys
     from haagent.control.place import AlreadyRunning, run_lock
 
-    os.umask(0o027)  # what the agent writes is nobody else's to read
+    # Whatever the caller's was: the socket's directory must be open to the group `haagent`; what is secret or guarded
+    # (keys, the socket) is given its own mode.
+    os.umask(0o022)
     try:
         config = load(file, node=node)
         keys = () if config.heartbeat.insecure else load_keys(config.key_files)

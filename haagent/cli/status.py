@@ -39,7 +39,8 @@ def status(invocation: Invocation, *, watch: bool) -> None:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    width = max(40, min(os.get_terminal_size(1).columns, 120)) if sys.stdout.isatty() else WIDTH
+    columns = os.get_terminal_size(1).columns if sys.stdout.isatty() else 0
+    width = max(40, min(columns or WIDTH, 120))  # a terminal that does not know its size has 0 columns
     return status_text(facts, style=Style.of_stdout(), now=time.time(), width=width)
 
 

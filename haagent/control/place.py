@@ -71,8 +71,8 @@ def running_pid(run_dir: str) -> str | None:
     """The process that has the run directory (may be an empty string: not known); None: nobody."""
     try:
         lock = os.open(os.path.join(run_dir, LOCK), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, PermissionError):
+        return None  # never started here, or not ours to know
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from haagent.config import ConfigError
+from haagent.config import ConfigError, KeyFileError
 from haagent.control import events, orders
 from haagent.control.place import SOCKET, socket_path
 from haagent.control.requests import (
@@ -48,6 +48,7 @@ MAX_LINE = 64 * 1024  # bytes of a request; the longest sensible one has a few h
 MAX_CLIENTS = 32  # a person, a few scripts and a few `--watch`
 FIRST_LINE_S = 10.0  # who connects has something to say
 IDLE_S = 300.0  # between two requests of one connection
+PARTING_S = 1.0  # for a client that is sent away to read why
 WRITE_S = 10.0  # a client that does not read is let go
 
 SO_PEERGROUPS = 59  # of Linux 4.13; Python's socket module has no name for it
@@ -65,7 +66,9 @@ class ControlServer:
 
     async def open(self) -> None:
         listener = _listen(self._run_dir, self._group)
-        self._server = await asyncio.start_unix_server(self._accepted, sock=listener, limit=MAX_LINE)
+        self._server = await asyncio.start_unix_server(
+            self._accepted, sock=listener, limit=MAX_LINE, backlog=MAX_CLIENTS
+        )
 
     async def close(self) -> None:
         """Stop listening and end every client; a command that still waits is told nothing more."""
@@ -88,14 +91,16 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = _Client(self._host, reader, writer)
         try:
+            if len(self._clients) > 2 * MAX_CLIENTS:
+                return  # a flood: not even told, so that it cannot use up the agent's descriptors
             if not _is_allowed(writer.get_extra_info("socket"), self._group):
-                await client.fail(f"Only root and members of the group `{GROUP}` may use this socket.", code=4)
+                await client.send_away(f"Only root and members of the group `{GROUP}` may use this socket.", code=4)
             elif len(self._clients) > MAX_CLIENTS:
-                await client.fail(f"{MAX_CLIENTS} clients are connected already; try again in a moment.", code=1)
+                await client.send_away(f"{MAX_CLIENTS} clients are connected already; try again in a moment.", code=1)
             else:
                 await client.serve()
-        except (ConnectionError, TimeoutError):
-            pass  # the client is gone or does not read: nobody is left to be told
+        except OSError:
+            pass  # the client is gone or does not read (TimeoutError): nobody is left to be told
         finally:
             writer.close()
 
@@ -116,7 +121,7 @@ class _Client:
             except asyncio.IncompleteReadError:
                 return
             except asyncio.LimitOverrunError:
-                await self.fail(f"A request is one line of at most {MAX_LINE} bytes.", code=2)
+                await self.send_away(f"A request is one line of at most {MAX_LINE} bytes.", code=2)
                 return
             await self._answer(line)
             patience_s = IDLE_S
@@ -135,6 +140,8 @@ class _Client:
             faults = msgspec.to_builtins(error.faults)
             message = f"The file is refused; the running configuration stays.\n{error}"
             await self.fail(message, code=2, details={"file": error.file, "faults": faults})
+        except KeyFileError as error:
+            await self.fail(f"The keys are refused; the running configuration stays.\n{error}", code=2)
         except (ConnectionError, TimeoutError):
             raise
         except Exception:
@@ -171,6 +178,17 @@ class _Client:
     async def fail(self, message: str, *, code: int, details: dict[str, object] | None = None) -> None:
         await self._send({"error": {"status": code, "message": message} | (details or {})})
 
+    async def send_away(self, message: str, *, code: int) -> None:
+        """The reason, and then nothing more. What the client is still sending is read for a moment.
+
+        To close a socket with unread data resets it, and the client would lose the reason.
+        """
+        await self.fail(message, code=code)
+        self._writer.write_eof()
+        async with asyncio.timeout(PARTING_S):
+            while await self._reader.read(MAX_LINE):
+                pass
+
     async def _say(self, text: str) -> None:
         await self._send({"progress": text})
 
@@ -197,7 +215,6 @@ def _listen(run_dir: str, group: int | None) -> socket.socket:
     if group is not None and os.geteuid() == 0:
         os.chown(place, 0, group)
     os.chmod(place, 0o660)
-    listener.listen(MAX_CLIENTS)
     return listener
 
 

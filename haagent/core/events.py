@@ -1,6 +1,7 @@
 """What enters the core (events, past tense) and what leaves it (actions, imperative).
 
-Contract of the actions: the shell performs them in list order. `Send` is best effort. `Take` and `Drop` set the wanted
+Contract of the actions: the shell performs them in list order, which is the order of urgency: letting go before all, words
+for people last. `Send` is best effort. `Take` and `Drop` set the wanted
 level of a group and are answered later by `Taken`, `TakeFailed` or `Dropped`, each naming the ballot it answers.
 Instants (`until`) are seconds of the same clock as `now`.
 
@@ -90,6 +91,14 @@ class ClockSet(Event, frozen=True, tag=True):
     offset_s: float
 
 
+class Noticed(Event, frozen=True, tag=True):
+    """The shell did or saw something worth a line of history (an address restored, a link lost). Nothing follows."""
+
+    kind: str
+    group: str
+    text: str
+
+
 class StopRequested(Event, frozen=True, tag=True):
     """Leave: hand over everything, then `Stopped`."""
 
@@ -106,6 +115,7 @@ AnyEvent = (
     | Asked
     | Reconfigured
     | ClockSet
+    | Noticed
     | StopRequested
 )
 
@@ -173,5 +183,8 @@ class Answer(Action, frozen=True, tag=True):
 class Stopped(Action, frozen=True, tag=True):
     """Nothing is held any more and the peers have been told: the process may exit."""
 
+
+# In this order within one step. A heartbeat never waits for a line of history to be written.
+URGENCY: tuple[type[Action], ...] = (Drop, Take, Send, Announce, Renew, Answer, Note, Remember, Stopped)
 
 AnyAction = Send | Take | Renew | Drop | Announce | Remember | Note | Answer | Stopped

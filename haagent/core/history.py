@@ -23,11 +23,13 @@ class History:
         self._own: deque[Record] = deque(maxlen=MAX_RECORDS)
         self._theirs: dict[str, deque[Record]] = {}
         self._stored: dict[str, Heard] = {}
+        self._merged: tuple[tuple[str, Record], ...] | None = None
 
     def add(self, wall: float, kind: str, group: str, text: str) -> Record:
         record = Record(self._next, wall, kind, group, text[:MAX_TEXT])
         self._next += 1
         self._own.append(record)
+        self._merged = None
         return record
 
     def hear(self, beat: Heartbeat) -> list[Record]:
@@ -40,6 +42,7 @@ class History:
                 index = record.index
                 fresh.append(record)
         if fresh:
+            self._merged = None
             self._theirs.setdefault(beat.node, deque(maxlen=MAX_RECORDS)).extend(fresh)
         if fresh or stored is None or stored.boot != beat.boot:
             self._stored[beat.node] = Heard(beat.boot, index)
@@ -66,7 +69,10 @@ class History:
 
     def merged(self) -> tuple[tuple[str, Record], ...]:
         """All records of all nodes by wall clock. The order between nodes is as good as their clocks."""
+        if self._merged is not None:
+            return self._merged
         lines = [(self._me, record) for record in self._own]
         for node, records in self._theirs.items():
             lines += [(node, record) for record in records]
-        return tuple(sorted(lines, key=lambda line: (line[1].wall, line[0], line[1].index)))
+        self._merged = tuple(sorted(lines, key=lambda line: (line[1].wall, line[0], line[1].index)))
+        return self._merged

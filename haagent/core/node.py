@@ -16,6 +16,7 @@ import random
 from haagent.core import commands, picture
 from haagent.core.election import HOLDING, Election
 from haagent.core.events import (
+    URGENCY,
     AddressFound,
     AnyAction,
     AnyEvent,
@@ -25,6 +26,7 @@ from haagent.core.events import (
     GatewayChanged,
     HealthChanged,
     HeartbeatHeard,
+    Noticed,
     Reconfigured,
     Remember,
     Send,
@@ -55,7 +57,7 @@ class Node:
         self.scene = Scene(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
         self.scene.wall_offset_s = wall_offset_s
         self.elections = {group.name: Election(self.scene, group, now) for group in settings.groups}
-        self.deadline = now
+        self.deadline = float("inf")  # until the first step
         self._next_beat = now
         self._remembered: Remember | None = None
         self._was_alive: set[str] = set()
@@ -81,6 +83,7 @@ class Node:
             self._send(now)
         self._remember()
         self.deadline = self._deadline(now)
+        scene.actions.sort(key=lambda action: URGENCY.index(type(action)))
         return scene.actions
 
     def view(self, now: float) -> View:
@@ -118,6 +121,8 @@ class Node:
                 self._reconfigure(now, settings)
             case ClockSet(offset_s):
                 scene.wall_offset_s = offset_s
+            case Noticed(kind, group, text):
+                scene.note(kind, group, text, now=now)
             case StopRequested():
                 scene.is_stopping = True
                 scene.note("stopping", "", "asked to stop", now=now)

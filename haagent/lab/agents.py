@@ -59,7 +59,7 @@ class Agents:
         paths = {"config": str(self._lab.directory / "haagent.yaml"), "run": str(run), "state": str(kept)}
         command = [word.format(node=name, **paths) for word in now.command]
         if command[0] == "haagent":
-            command[:1] = _executable()
+            command[:1] = executable()
         if self._lab.dies_with_us:
             command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
         words = namespaces.inside(now.hosts[name].keeper, command, user=now.root)
@@ -109,15 +109,18 @@ class Agents:
         now = self._lab.state()
         now.plan.node(name)
         found = self.processes(now, name)
-        if not processes.send_all(found, number):
+        reached = processes.freeze_all(found) if number == signal.SIGSTOP else processes.send_all(found, number)
+        if not reached:
             raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
         if number == signal.SIGKILL:
             processes.wait_gone(found)
 
+    def freeze_everything(self, now: LabState, name: str) -> None:
+        processes.freeze_all(_all_on(now, name))
+
     def kill_everything(self, now: LabState, name: str) -> None:
         """Visitors included: the host is gone."""
-        keeper = now.hosts[name].keeper
-        found = [process for process in processes.in_namespace(keeper) if process != keeper]
+        found = _all_on(now, name)
         processes.send_all(found, signal.SIGKILL)
         processes.wait_gone(found)
         now.hosts[name].agent = None
@@ -194,11 +197,16 @@ class EarlyEnd(LabError):
     """An agent ended while we waited for it: no use in waiting on."""
 
 
+def _all_on(now: LabState, name: str) -> list[Process]:
+    keeper = now.hosts[name].keeper
+    return [process for process in processes.in_namespace(keeper) if process != keeper]
+
+
 def _holder_in(view: list[dict[str, Any]], group: str) -> str:
     return next((str(one["holder"]) for one in view if one["name"] == group), "")
 
 
-def _executable() -> list[str]:
+def executable() -> list[str]:
     """The `haagent` that belongs to this very Python, whatever PATH says."""
     beside = Path(sys.executable).parent / "haagent"
     if beside.exists():

@@ -144,7 +144,7 @@ class Lab:
             pids = {name: host.keeper.pid for name, host in now.hosts.items()}
             self._configure(now, SWITCH, topology.switch_script(now.plan, pids))
             for host in now.plan.hosts:
-                self._configure(now, host.name, topology.host_script(host))
+                self._configure(now, host.name, topology.host_script(host, client=now.plan.client))
 
     def _keep(self, name: str, *, user: Process | None, makes_user: bool) -> Process:
         keeper, child = namespaces.keep(
@@ -287,10 +287,12 @@ class Lab:
     # ---- faults of a host ----
 
     def crash(self, name: str) -> None:
-        """The host is lost at once: cables out first, so that no last word of a dying process gets through."""
+        """The host is lost at once. Frozen, unplugged, killed, in this order: a running agent would see the first of
+        two cables go and say so over the second, and a dying one may have last words; a lost host says nothing."""
         with changing(self.directory) as now:
             host = now.plan.node(name)
             now.hosts[name].crashed = True
+            self.agents.freeze_everything(now, name)
             for port in host.ports:
                 self._plug(now, port.cable, to="down")
             self.agents.kill_everything(now, name)
@@ -300,7 +302,7 @@ class Lab:
         with changing(self.directory) as now:
             host = now.plan.node(name)
             if now.hosts[name].crashed:
-                self._configure(now, name, topology.reboot_script(host))
+                self._configure(now, name, topology.reboot_script(host, client=now.plan.client))
                 self.agents.forget_run_directory(name)
                 for port in host.ports:
                     self._plug(now, port.cable, to="up")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from haagent.lab.agents import executable
 from haagent.lab.cluster import Lab
 from haagent.lab.errors import LabError
 from haagent.lab.measurement import Measurement
@@ -42,7 +43,7 @@ def play(lab: Lab, tell: Tell) -> list[Seen]:
     """On a lab whose agents are ready."""
     first = _holder(lab)
     tell(f"\nThe cluster as {first} sees it (`haagent lab exec {first} haagent status`):\n")
-    tell(_indented(lab.run(first, ["haagent", "status"]).stdout))
+    tell(_indented(lab.run(first, [*executable(), "status"]).stdout))
     vips = " and ".join(lab.state().plan.vips)
     tell(f"\nFrom now on the client asks for {vips} every millisecond.\n")
     with lab.probe() as probe:
@@ -101,10 +102,10 @@ def _lose_host(lab: Lab, probe: Measurement, tell: Tell, name: str) -> Act:
 
 
 def _move(lab: Lab, probe: Measurement, tell: Tell, name: str) -> Act:
-    words = ["haagent", "failover", GROUP, "--to", name]
-    tell(f"3. {name} is back. A planned move: `{' '.join(words)}`")
+    words = ["failover", GROUP, "--to", name]
+    tell(f"3. {name} is back. A planned move: `haagent {' '.join(words)}`")
     start_s = time.monotonic()
-    said = lab.run(name, words).stdout
+    said = lab.run(name, [*executable(), *words]).stdout
     probe.wait_answer(by=name, within_s=10.0)
     time.sleep(AFTER_S)
     tell(_indented(said))

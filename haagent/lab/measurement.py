@@ -12,7 +12,7 @@ import msgspec
 
 from haagent.lab.errors import LabError
 from haagent.lab.outage import Outage, measure
-from haagent.lab.plan import Plan
+from haagent.lab.plan import OBSERVER4, OBSERVER6, Plan
 from haagent.lab.probe import Last, Record, Specification, Target
 
 Starter = Callable[[list[str]], "subprocess.Popen[bytes]"]
@@ -23,16 +23,14 @@ class Measurement:
 
     def __init__(self, plan: Plan, start: Starter, *, interval_s: float = 0.001, asks_directly: bool = True) -> None:
         port = plan.client.ports[0]
-        own = {False: port.ipv4.partition("/")[0], True: port.ipv6.partition("/")[0]}
         self._specification = Specification(
             addresses=plan.vips,
             interval_s=interval_s,
             interface=port.link,
             mac=port.mac,
-            sources=tuple(own[":" in vip] for vip in plan.vips),
-            targets=tuple(Target(node.name, node.ports[0].mac, node.ttl) for node in plan.nodes)
-            if asks_directly
-            else (),
+            sources=tuple(OBSERVER6 if ":" in vip else OBSERVER4 for vip in plan.vips),
+            targets=tuple(Target(node.name, node.ports[0].mac, node.ttl) for node in plan.nodes),
+            asks_directly=asks_directly,
         )
         self._start = start
         self._process: subprocess.Popen[bytes] | None = None

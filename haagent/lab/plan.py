@@ -15,6 +15,10 @@ from haagent.lab.errors import LabError
 
 CLIENT = "client"
 SWITCH = "switch"
+# The client again, for direct probes. Every node knows its MAC beforehand: a node that had to ask for it would do so
+# in the name of the floating address, and thereby change what the client believes about who has it.
+OBSERVER4 = "10.20.1.2"
+OBSERVER6 = "fd00:20::2"
 VIP4 = "10.20.1.100"
 VIP6 = "fd00:20::100"
 MAX_HOSTS = 9  # hosts get .10 to .18, far from the client at .1 and the floating address at .100

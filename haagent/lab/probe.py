@@ -5,7 +5,7 @@
 It is a process of its own, in real time where permitted, so that what it measures is the cluster and not itself; how
 late it was is part of the record. Probes go through the kernel's routing and neighbour table like any client's: a
 stale ARP entry here is an outage, as it would be for a user. Only the direct probes (who *else* would answer) bypass
-the table, and they never touch it: they are frames of our own, and their answers come to us as to any host.
+the table, and they never touch it: they are frames of our own, from an address of their own.
 
 Answers are stamped by the kernel on arrival, so a late reader does not lengthen a gap.
 Spoken on stdin, one word a line: `last` prints who answered each address last and when; `stop`, or the end of input
@@ -35,7 +35,7 @@ _RING = 1 << 16  # sequence numbers wrap after 65 s; an answer is never that lat
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A node that direct probes ask."""
+    """A node that may answer."""
 
     name: str
     mac: str
@@ -47,8 +47,9 @@ class Specification(msgspec.Struct, frozen=True):
     interval_s: float = 0.001
     interface: str = "eth0"
     mac: str = ""  # of the interface
-    sources: tuple[str, ...] = ()  # the client's own address per probed address, for direct probes
-    targets: tuple[Target, ...] = ()  # none: no direct probes
+    sources: tuple[str, ...] = ()  # of direct probes, one per probed address
+    targets: tuple[Target, ...] = ()  # who is known by which TTL
+    asks_directly: bool = True
 
 
 class Last(msgspec.Struct, frozen=True):
@@ -171,7 +172,7 @@ class Prober:
         self._specification = specification
         self._lines = [Line(address, interval_s=specification.interval_s) for address in specification.addresses]
         self._wire: socket.socket | None = None
-        if specification.targets:
+        if specification.asks_directly:
             self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0: it only sends
             self._wire.bind((specification.interface, 0))
             for line, source in zip(self._lines, specification.sources, strict=True):

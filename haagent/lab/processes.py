@@ -103,6 +103,16 @@ def send_all(processes: Iterable[Process], number: signal.Signals) -> int:
     return sum(process.send(number) for process in processes)
 
 
+def freeze_all(processes: Iterable[Process], *, within_s: float = 1.0) -> int:
+    """Returns when they have really stopped: a process that is just running does so a moment after the signal."""
+    found = list(processes)
+    frozen = send_all(found, signal.SIGSTOP)
+    deadline = time.monotonic() + within_s
+    while not all(one.is_frozen or not one.is_alive for one in found) and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    return frozen
+
+
 def wait_gone(processes: Iterable[Process], *, within_s: float = 5.0) -> list[Process]:
     """Those still alive after that time."""
     deadline = time.monotonic() + within_s

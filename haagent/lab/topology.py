@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.lab.plan import CLIENT, Host, Plan, Port
+from haagent.lab.plan import CLIENT, OBSERVER4, OBSERVER6, Host, Plan, Port
 
 GATEWAY4 = "10.20.1.1"  # the client host: the way out, as far as the nodes can tell
 
@@ -29,32 +29,36 @@ def switch_script(plan: Plan, pids: Mapping[str, int]) -> str:
     return f"{settings}\n{_batch(lines)}"
 
 
-def host_script(host: Host) -> str:
+def host_script(host: Host, *, client: Host) -> str:
     """The host's own answers are recognised by their TTL; its addresses are usable at once (no DAD)."""
     settings = [_sysctl("net/ipv4/ip_default_ttl", host.ttl)]
     for interface in ("all", "default", *(port.link for port in host.ports)):
         for name, value in (("hop_limit", host.ttl), ("accept_dad", 0), ("dad_transmits", 0), ("accept_ra", 0)):
             settings.append(_sysctl(f"net/ipv6/conf/{interface}/{name}", value))
-    return "\n".join([*settings, _batch(_addresses(host))])
+    return "\n".join([*settings, _batch(_addresses(host, client))])
 
 
-def reboot_script(host: Host) -> str:
+def reboot_script(host: Host, *, client: Host) -> str:
     """What a crashed host would have lost: every address, rule and route that is not its own."""
     flush = [
         f"{words} dev {port.link}{end}"
         for port in host.ports
         for words, end in (("link set", " down"), ("address flush", ""))
     ]
-    return f"nft flush ruleset\n{_batch([*flush, *_addresses(host)])}"
+    return f"nft flush ruleset\n{_batch([*flush, *_addresses(host, client)])}"
 
 
-def _addresses(host: Host) -> list[str]:
+def _addresses(host: Host, client: Host) -> list[str]:
     lines: list[str] = []
     for port in host.ports:
         lines += _interface(port)
-    if host.name != CLIENT:
-        lines.append(f"route replace default via {GATEWAY4} dev eth0")
-    return lines
+    observers = [OBSERVER4, OBSERVER6] if host.ports[0].ipv6 else [OBSERVER4]
+    if host.name == CLIENT:
+        # deprecated from the start: never the source of anything but direct probes
+        return lines + [f"address replace {one} dev eth0 preferred_lft 0" for one in observers]
+    mac = client.ports[0].mac
+    lines += [f"neigh replace {one} lladdr {mac} dev eth0 nud permanent" for one in observers]
+    return [*lines, f"route replace default via {GATEWAY4} dev eth0"]
 
 
 def _interface(port: Port) -> list[str]:

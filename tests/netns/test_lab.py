@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from haagent.lab import Lab, LabError, processes
+from haagent.lab import Lab, LabError, processes, state
 
 pytestmark = pytest.mark.netns
 
@@ -262,3 +262,23 @@ def test_names_are_taken_once(make_lab: MakeLab) -> None:
         lab.cut("Z")
     with pytest.raises(LabError, match="no agent runs on `client`"):
         lab.crash("client")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_command_leaves_nothing(number: signal.Signals) -> None:
+    """It is interrupted while it waits for the agents, twice: a second Ctrl-C must not stop the cleaning."""
+    before, name = machine(), f"i{os.getpid()}-{number}"
+    script = (
+        "import sys, time; from haagent.cli import main; from haagent.lab.agents import Agents\n"
+        "Agents.wait_ready = lambda *_, **__: print('waiting', flush=True) or time.sleep(60)\n"
+        f"sys.exit(main(['lab', 'up', '--name', {name!r}]))\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "waiting\n"
+    child.send_signal(number)
+    child.send_signal(number)
+    assert child.wait(timeout=20) == 130
+    child.communicate()
+    assert machine() == before
+    assert traces_of(Lab(state.directory_of(name))) == [[], False]

@@ -36,7 +36,7 @@ with Lab.create(name="plain", nodes=2, command=None, dies_with_us=True) as lab:
 
 
 def _python() -> list[str]:
-    """As nobody. This interpreter may lie in a home directory closed to others: then the system's, if it is the same."""
+    """As nobody. This interpreter may lie in a home directory closed to others: then the system's."""
     places = ":".join(path for path in sys.path if path)
     for python in (sys.executable, "/usr/bin/python3"):
         words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env", f"PYTHONPATH={places}"]

@@ -114,9 +114,21 @@ def _operate(world: World, rng: random.Random) -> None:
             world.ask(name, "clear", group=group)
 
 
+def _amnesia(world: World, rng: random.Random) -> None:
+    """Two nodes do not hear each other, and the voter between them forgets what it has promised to the first."""
+    one, other = rng.sample(_names(world), 2)
+    world.say(f"cut {one} - {other}")
+    world.cut(one, other)
+    world.cut(other, one)
+    third = rng.choice([name for name in _names(world) if name not in (one, other)] or [one])
+    at = world.t + 0.3 + 0.4 * rng.random()
+    world.at(at, lambda: world.crash(third))
+    world.at(at + 0.1 * rng.random(), lambda: world.start(third))
+
+
 ANYTHING: tuple[Fault, ...] = (
     *(_cut_one_way, _split, _split, _heal, _heal, _heal, _pause, _pause, _crash, _crash),
-    *(_stop, _lose, _delay, _health, _fail, _operate, _operate),
+    *(_amnesia, _stop, _lose, _delay, _health, _fail, _operate, _operate),
 )
 NO_CUT: tuple[Fault, ...] = (_pause, _pause, _crash, _crash, _stop, _mild_delay, _health, _fail, _operate, _operate)
 

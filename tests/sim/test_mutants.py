@@ -10,6 +10,7 @@ import pytest
 
 from haagent.core import election
 from haagent.core.lease import Lease
+from haagent.core.messages import Ballot, GroupBeat
 from haagent.core.scene import Scene
 from haagent.core.voter import Voter
 from tests.sim.invariants import Violation
@@ -31,7 +32,19 @@ def _is_caught() -> int | None:
 
 
 def test_voting_inside_a_live_lease_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Voter, "is_bound", lambda self, now: False)
+    """The voter promises and accepts although an acceptance of somebody else still runs."""
+
+    def always(self: Voter, now: float, claim: Ballot) -> bool:
+        return self.promised is None or claim >= self.promised
+
+    def promise(self: Voter, now: float, beat: GroupBeat, node: str) -> bool:
+        if beat.want is None or (self.promised is not None and beat.want <= self.promised):
+            return False
+        self.promised = beat.want
+        return True
+
+    monkeypatch.setattr(Voter, "_may_accept", always)
+    monkeypatch.setattr(Voter, "hear_want", promise)
     assert _is_caught() is not None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -101,7 +102,7 @@ FAILED_MOVE = (*PLANNED_MOVE[:3], {"holder": "A", "active": True, "why": "B fail
 class SmallAgent:
     def __init__(self) -> None:
         self.config = config.parse(FILE.encode(), "haagent.yaml", node="A")
-        self.counters = {"auth": 0, "malformed": 3}
+        self.counters = {"dropped_auth": 0, "dropped_malformed": 3}
         self.pids = {"agent": 4711}
         self.jitter_ms: float | None = 0.25
         self.now = whole_view()
@@ -163,6 +164,8 @@ def running(agent: SmallAgent, run_dir: str) -> Iterator[asyncio.AbstractEventLo
     """The agent's control socket is open while inside. The loop, to do things in the agent's thread."""
     loop = asyncio.new_event_loop()
     server = ControlServer(agent, run_dir=run_dir)
+    unexpected: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unexpected.append(context))  # each would end the real agent
     thread = threading.Thread(target=loop.run_forever)
     loop.run_until_complete(server.open())
     thread.start()
@@ -173,3 +176,5 @@ def running(agent: SmallAgent, run_dir: str) -> Iterator[asyncio.AbstractEventLo
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+        gc.collect()  # a task whose exception nobody took reports it when it goes
+        assert unexpected == []

@@ -39,7 +39,7 @@ def test_keys_of_the_contract() -> None:
     assert [each["name"] for each in facts["groups"]] == ["web"]
     assert facts["groups"][0].keys() >= set(keys.split())
     assert facts["pids"] == {"guardian": None, "agent": 4711, "store": None}
-    assert facts["counters"] == {"malformed": 3}
+    assert facts["counters"] == {"dropped_malformed": 3}
     assert msgspec.json.decode(msgspec.json.encode(facts)) == facts
 
 
@@ -137,7 +137,7 @@ def test_nobody_ever_heard_names_the_likely_cause() -> None:
     alone = (member("A"), member("B", last_heard_s=None), member("W", last_heard_s=None))
     agent.now = msgspec.structs.replace(agent.now, members=alone)
     assert any("UDP port 7265" in text for text in status(agent)["warnings"])
-    agent.counters["unknown_key"] = 5
+    agent.counters["dropped_unknown_key"] = 5
     assert any("sealed with another key" in text for text in status(agent)["warnings"])
 
 

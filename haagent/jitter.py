@@ -1,0 +1,30 @@
+"""How late the agent is woken: the figure that says whether a lease is long enough for this host."""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW_S = 60.0
+
+
+class Jitter:
+    """The worst lateness of the last minute, kept as one figure a second."""
+
+    def __init__(self) -> None:
+        self._worst: deque[tuple[int, float]] = deque()
+
+    def observe(self, now: float, due: float) -> None:
+        late_s, second = max(0.0, now - due), int(now)
+        if self._worst and self._worst[-1][0] == second:
+            self._worst[-1] = (second, max(self._worst[-1][1], late_s))
+        else:
+            self._worst.append((second, late_s))
+        self._forget(now)
+
+    def worst_ms(self, now: float) -> float | None:
+        self._forget(now)
+        return round(1000 * max(late_s for _, late_s in self._worst), 3) if self._worst else None
+
+    def _forget(self, now: float) -> None:
+        while self._worst and self._worst[0][0] < now - WINDOW_S:
+            self._worst.popleft()

@@ -1,0 +1,74 @@
+"""What a node keeps over a restart: `STATE_DIR/memory.json`.
+
+Small, human-readable, written by a thread so that a stuck disk never delays a heartbeat; of several versions waiting to
+be written only the newest is. Losing the file costs the operator's orders (standby, maintenance), never safety.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+
+import msgspec
+
+from haagent.core.settings import Memory
+
+NAME = "memory.json"
+MAX_BYTES = 256 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+def load(state_dir: str) -> Memory:
+    path = os.path.join(state_dir, NAME)
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(MAX_BYTES), type=Memory)
+    except FileNotFoundError:
+        return Memory()
+    except (OSError, msgspec.MsgspecError) as error:
+        logger.warning("%s cannot be read (%s): starting without the operator's earlier orders", path, error)
+        return Memory()
+
+
+def save(state_dir: str, memory: Memory) -> None:
+    os.makedirs(state_dir, mode=0o750, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=state_dir, prefix=NAME)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(memory), indent=1) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, os.path.join(state_dir, NAME))
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class Keeper:
+    """Writes the newest memory, one write at a time, beside the loop."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
+        self._waiting: Memory | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def keep(self, memory: Memory) -> None:
+        self._waiting = memory
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        while (memory := self._waiting) is not None:
+            self._waiting = None
+            try:
+                await asyncio.to_thread(save, self._state_dir, memory)
+            except OSError as error:
+                logger.warning("%s cannot be written (%s): orders would not survive a restart", self._state_dir, error)
+        self._task = None
+
+    async def close(self) -> None:
+        if self._task is not None:
+            await self._task
