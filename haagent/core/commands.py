@@ -93,11 +93,11 @@ def _maintenance(scene: Scene, elections: dict[str, Election], now: float, asked
         return DONE, f"maintenance is already {'on' if asked.on else 'off'}"
     if not asked.on and not asked.force:
         alive = scene.membership.alive_names(now)
-        away = sorted({election.served_by for election in elections.values() if election.served_by} - set(alive))
+        away = sorted({election.service.by for election in elections.values() if election.service.by} - set(alive))
         if away:
             return REFUSED, (
-                f"{', '.join(away)} held something when it was last heard and is offline: its addresses may still be in "
-                "place. Start its agent, or make sure that the host is down and use `--force`"
+                f"{', '.join(away)} held something when it was last heard and is offline: its addresses may still be "
+                "in place. Start its agent, or make sure that the host is down and use `--force`"
             )
     scene.orders.give(now, MAINTENANCE, on=asked.on)
     return DONE, f"maintenance is {'on: nothing moves until it is off' if asked.on else 'off'}"

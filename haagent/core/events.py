@@ -1,7 +1,7 @@
 """What enters the core (events, past tense) and what leaves it (actions, imperative).
 
-Contract of the actions: the shell performs them in list order, which is the order of urgency: letting go before all, words
-for people last. `Send` is best effort. `Take` and `Drop` set the wanted
+Contract of the actions: the shell performs them in list order, which is the order of urgency: letting go before all,
+words for people last. `Send` is best effort. `Take` and `Drop` set the wanted
 level of a group and are answered later by `Taken`, `TakeFailed` or `Dropped`, each naming the ballot it answers.
 Instants (`until`) are seconds of the same clock as `now`.
 

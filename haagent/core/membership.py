@@ -1,17 +1,17 @@
 """Who is alive: the echo rule.
 
 Every heartbeat names, for each peer, the newest heartbeat of that peer which its sender has received (`heard`). A peer
-counts as alive only until `dead_after` past the moment at which *we sent* the newest heartbeat that it echoed. One rule,
-three consequences:
+counts as alive only until `dead_after` past the moment at which *we sent* the newest heartbeat that it echoed. One
+rule, three consequences:
 
 * It is two-way. A peer that we hear but that does not hear us stops echoing, and is dead.
 * It is replay-proof. A life is named by a random `boot`; a heartbeat recorded in an earlier life, of the peer or of
   ours, echoes nothing that we sent lately. A life that was followed by another never comes back.
 * It never lets a late datagram prolong anything: what counts is when we sent, not when we received.
 
-A peer is *confirmed* in a life once a heartbeat of that life has echoed us. Only confirmed lives are listened to: claims
-and votes of anybody else could be a recording. Until then we merely echo the stranger, so that it can confirm us.
-Within a confirmed life every heartbeat with a higher `seq` is taken, also if its echo is old: the peer is not alive
+A peer is *confirmed* in a life once a heartbeat of that life has echoed us. Only confirmed lives are listened to:
+claims and votes of anybody else could be a recording. Until then we merely echo the stranger, so that it can confirm
+us. Within a confirmed life every heartbeat with a higher `seq` is taken, also if its echo is old: the peer is not alive
 then, but its claims bind us as a voter, which is always safe (a voter that waits too long harms nobody).
 """
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 
 from haagent.core import commands, picture
-from haagent.core.election import HOLDING, Election
+from haagent.core.election import Election
 from haagent.core.events import (
     URGENCY,
     AddressFound,
@@ -40,7 +40,7 @@ from haagent.core.membership import Verdict
 from haagent.core.messages import Heartbeat
 from haagent.core.scene import Scene
 from haagent.core.settings import LEADER, Memory, Settings
-from haagent.core.view import GroupState, View
+from haagent.core.view import HOLDING, GroupState, View
 
 
 class Node:
@@ -187,7 +187,7 @@ class Node:
         self._was_alive = alive
 
     def _reconfigure(self, now: float, settings: Settings) -> None:
-        """Groups, preferences and failback change live. Who votes, and for how long, does not: the shell refuses that."""
+        """Groups, preferences and failback change live. Who votes and for how long does not: the shell refuses that."""
         scene = self.scene
         kept = {group.name: group for group in settings.groups}
         for name, election in list(self.elections.items()):

@@ -69,7 +69,7 @@ def _group(scene: Scene, election: Election, now: float) -> GroupView:
     failures |= {other.name: beat.failures for other, beat in scene.beats(now, name)}
     if is_mine:
         held_s = now - election.held_since
-        gap_s, moving_to = election.gap_s, election.yield_to if election.state is GroupState.YIELDING else ""
+        gap_s, moving_to = election.service.gap_s, election.handover.to if election.state is GroupState.YIELDING else ""
         ballot = election.lease.ballot if election.lease else None
         left_s = election.lease.ends_at - now if election.lease else None
     else:
@@ -117,7 +117,7 @@ def _why_mine(election: Election) -> str:
         case GroupState.TAKING:
             return "this node has the lease and is activating it"
         case GroupState.YIELDING:
-            return f"this node is handing it over to {election.yield_to}"
+            return f"this node is handing it over to {election.handover.to}"
         case GroupState.DROPPING:
             return "this node is letting go of it"
     return f"this node holds it: {election.cause}"
@@ -126,7 +126,7 @@ def _why_mine(election: Election) -> str:
 def _why_nobody(scene: Scene, election: Election, now: float) -> str:
     if election.state in (GroupState.WANTING, GroupState.CLAIMING):
         return "this node is asking the others for the lease"
-    reasons = [obstacle] if (obstacle := election.obstacle(now)) else []
+    reasons = [obstacle] if (obstacle := election.campaign.obstacle(now)) else []
     if not scene.membership.is_quorate(now) or scene.orders.in_maintenance:
         return f"nobody holds it: {obstacle}"
     for peer, beat in scene.beats(now, election.group.name):

@@ -1,4 +1,4 @@
-"""Which node should hold a group: pure functions of what everybody says in its heartbeats, so all agree on the order."""
+"""Which node should hold a group: pure functions of what everybody says in its heartbeats, so all agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frozen picture of what a node knows, for the command line, the journal and the tests. Reading it changes nothing."""
+"""A frozen picture of what a node knows, for the command line, the journal and the tests."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class GroupState(enum.StrEnum):
     ACTIVE = "active"  # clients are served here
     YIELDING = "yielding"  # still served here; the successor is getting ready
     DROPPING = "dropping"  # lease still held or just lost; letting go
+
+
+HOLDING = (GroupState.TAKING, GroupState.ACTIVE, GroupState.YIELDING)
+TRYING = (GroupState.WANTING, GroupState.CLAIMING)
 
 
 class MemberView(msgspec.Struct, frozen=True):

@@ -134,7 +134,9 @@ class World:
         host.is_paused, host.inbox = False, []
         self._clean_up(host)
         local = host.local(self.t)
-        settings = Settings(**{field: getattr(self.settings, field) for field in Settings.__struct_fields__} | {"me": name})
+        settings = Settings(
+            **{field: getattr(self.settings, field) for field in Settings.__struct_fields__} | {"me": name}
+        )
         host.node = self.node_class(
             settings,
             boot=self.rng.getrandbits(48),

@@ -1,0 +1,98 @@
+"""Handing a group over while it is served: to whom, why, and when to let go.
+
+The holder names its successor; the successor announces its want while the group is still served here, which shows that
+it is alive and ready. Only then does the holder let go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haagent.core import placement
+from haagent.core.membership import NEVER
+from haagent.core.view import GroupState
+
+if TYPE_CHECKING:
+    from haagent.core.election import Election
+
+
+class Handover:
+    def __init__(self, election: Election) -> None:
+        self.election = election
+        self.to = ""  # stays named after the release, so that the others let it go first
+        self.deadline = NEVER
+        self.better_since: dict[str, float] = {}  # failback: since when each preferred node has been fit
+
+    def best_other(self, now: float) -> str:
+        me = self.election.scene.settings.me
+        others = [
+            name for name in placement.order(self.election.group, self.election.campaign.candidates(now)) if name != me
+        ]
+        return others[0] if others else ""
+
+    def consider(self, now: float) -> None:
+        scene = self.election.scene
+        if self.must_leave:
+            why = "this node is stopping" if scene.is_stopping else "this node is in standby"
+            if successor := self.best_other(now):
+                self._begin(now, successor, patience_s=max(1.0, 3 * scene.settings.interval_s))
+            else:
+                self.election.drop(now, f"{why}; no other node can take it")
+            return
+        if scene.orders.in_maintenance:
+            return
+        if successor := self._ordered_successor(now):
+            order = scene.orders.move(now, self.election.group.name)
+            self._begin(now, successor, patience_s=order.ttl_ms / 1000 if order else 0.0)
+        elif successor := self._failback(now):
+            self._begin(now, successor, patience_s=max(1.0, 3 * scene.settings.interval_s))
+
+    @property
+    def must_leave(self) -> bool:
+        return self.election.scene.is_stopping or self.election.scene.orders.is_standby(self.election.scene.settings.me)
+
+    def _ordered_successor(self, now: float) -> str:
+        order = self.election.scene.orders.move(now, self.election.group.name)
+        if order is None or order.ballot is None or self.election.lease is None:
+            return ""
+        is_ours = self.election.lease.tenure <= order.ballot <= self.election.lease.ballot
+        return order.target if is_ours and order.target != self.election.scene.settings.me else ""
+
+    def _failback(self, now: float) -> str:
+        after_s = self.election.group.failback_after_s
+        if after_s is None:
+            return ""
+        better = placement.should_yield(
+            self.election.group, self.election.scene.settings.me, self.election.campaign.candidates(now)
+        )
+        if not better:
+            self.better_since.clear()
+            return ""
+        since = self.better_since.setdefault(better, now)
+        if now < since + after_s:
+            return ""
+        self.better_since[better] = now  # if it does not take now, ask again after the same time
+        return better
+
+    def _begin(self, now: float, successor: str, *, patience_s: float) -> None:
+        self.election.state, self.to = GroupState.YIELDING, successor
+        self.deadline = now + patience_s
+        self.election.note(now, "yielding", f"handing over to {successor}")
+        self.election.scene.urge()
+
+    def proceed(self, now: float) -> None:
+        """Rule 4: let go as soon as the successor wants."""
+        assert self.election.lease is not None
+        for peer, beat in self.election.scene.beats(now, self.election.group.name):
+            if peer.name == self.to and beat.want is not None and beat.want > self.election.lease.ballot:
+                self.election.drop(now, f"{self.to} is ready")
+                return
+        if now < self.deadline and self.election.scene.is_fit(self.to, now):
+            return
+        if self.must_leave:
+            self.election.drop(now, f"leaving; {self.to} did not get ready in time")
+            return
+        self.election.note(now, "stays", f"{self.to} did not get ready; the group stays here")
+        self.election.state, self.to = GroupState.ACTIVE, ""
+        self.election.scene.orders.give(now, f"move/{self.election.group.name}", on=False)
+        self.election.scene.urge()

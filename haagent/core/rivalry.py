@@ -1,0 +1,59 @@
+"""Two holders of one group: who lets go.
+
+It happens in `available` only, to nodes that were cut from each other. Of two, the one whose name sorts first decides
+for both by `placement.winner`: it lets go, or it stays. The other lets go when it sees the judge still claiming in a
+heartbeat that answers one in which it claimed itself. One decider, so never both and never neither. Where one does not
+hear the other, the one that hears lets go: nobody else can.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haagent.core import placement
+from haagent.core.events import Announce
+from haagent.core.messages import GroupBeat, Heartbeat
+from haagent.core.placement import Contender
+from haagent.core.view import HOLDING
+
+if TYPE_CHECKING:
+    from haagent.core.election import Election
+
+
+class Rivalry:
+    def __init__(self, election: Election) -> None:
+        self.election = election
+        self.since: dict[str, float] = {}  # who claims to hold it too, and since when we have heard that
+
+    def hear(self, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
+        rival_holds = beat.claim is not None and beat.held_ms > 0
+        if not rival_holds:
+            if self.since.pop(sender.node, None) is not None and self.election.state in HOLDING:
+                self._announce(f"{sender.node} had claimed it too and has let go")
+            return
+        if self.election.state not in HOLDING or self.election.lease is None:
+            return
+        if sender.node not in self.since:
+            self.since[sender.node] = now
+            self.election.note(now, "conflict", f"{sender.node} claims {self.election.group.name} as well")
+        if self._loses_to(now, sender, beat):
+            self.election.drop(now, f"{sender.node} holds it too and keeps it", yield_to=sender.node)
+        else:
+            self._announce(f"{sender.node} claims it too")
+
+    def _loses_to(self, now: float, rival: Heartbeat, beat: GroupBeat) -> bool:
+        me = self.election.scene.settings.me
+        if not self.election.scene.membership.peers[rival.node].is_alive(now) and now >= (
+            self.since[rival.node] + self.election.scene.settings.lease_s
+        ):
+            return True  # it does not hear us, so only we can end this
+        if me < rival.node:
+            mine = Contender(me, self.election.scene.gateway, now - self.election.held_since)
+            theirs = Contender(rival.node, rival.gateway, beat.held_ms / 1000)
+            resolution_s = 2 * self.election.scene.settings.lease_s
+            return placement.winner(self.election.group, mine, theirs, resolution_s=resolution_s) != me
+        echo = rival.heard.get(me)
+        return echo is not None and echo.boot == self.election.scene.boot and echo.seq >= self.election.claim_seq
+
+    def _announce(self, why: str) -> None:
+        self.election.scene.do(Announce(self.election.group.name, why))
