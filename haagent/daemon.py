@@ -205,6 +205,8 @@ class Daemon:
                 if future is not None and not future.done():
                     future.set_result(action)
             case Stopped():
+                if self.view().maintenance:
+                    self._activation.leave()
                 self._end(0)
         log.action(action)
 

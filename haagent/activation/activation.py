@@ -85,6 +85,12 @@ class Activation:
             self._note("announced", group, f"told the neighbours again: {why}")
             self._groups[group].pipeline.reassert()
 
+    def leave(self) -> None:
+        """Maintenance: this process ends and what it holds stays in place, for its next life to adopt."""
+        for group in self._groups.values():
+            if group.pipeline.tenure is not None:
+                group.leave()
+
     async def reconfigure(self, groups: Sequence[GroupSpec]) -> None:
         """Apply another configuration: unchanged groups do not notice, a held one that changed stays held.
 

@@ -85,6 +85,11 @@ class Group:
             "unfit": self._health.why_not,
         }
 
+    def leave(self) -> None:
+        self.keeper.leave()
+        self.pipeline.is_adopting = True  # no comparison may take them for somebody else's
+        self.pipeline.retire()
+
     async def close(self) -> None:
         self._unsubscribe()
         await self._health.close()

@@ -17,6 +17,7 @@ from haagent.activation.ports import Clock, HostPort, Note
 from haagent.activation.steps import Tenure, lifetime_s
 from haagent.address.facts import AddressError, Seen, Vip
 
+FOREVER_S = 0xFFFFFFFF  # the kernel's word for no end
 RENEW_S = 1.0  # lifetimes are whole seconds, at least one longer than the lease: refreshing more often gains nothing
 
 
@@ -45,6 +46,13 @@ class Keeper:
             return
         self._renewed_at = now
         self._add(self.vips, tenure)
+
+    def leave(self) -> None:
+        """Nobody will renew them for a while, and that is meant: they stay until the next life adopts them."""
+        try:
+            self._host.add(self.vips, FOREVER_S)
+        except AddressError as error:
+            self._complain(str(error))
 
     def missing(self, seen: Sequence[Seen]) -> list[Vip]:
         there = {(one.packed, one.prefix, self._host.links.name_of(one.index)) for one in self.mine(seen)}

@@ -24,6 +24,10 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
     from haagent.config import ConfigError, GroupConfig, check
 
     _refuse_while_running(invocation.run_dir, is_meant=force)
+    if not force and _is_frozen(invocation.state_dir):
+        text = "Maintenance is on: everything stays in place. Use `haagent release --force` to remove it all the same."
+        invocation.tell({"released": []}, text)
+        return
     groups: list[GroupConfig] = []
     try:
         groups = list(check(file).groups.values())
@@ -38,6 +42,13 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
     if not is_clean:
         raise Failure("\n".join([*told, "Something is left. Look at `ip addr`, and run this again."]), status=FAILED)
     invocation.tell({"clean": True, "lines": told}, "\n".join(told))
+
+
+def _is_frozen(state_dir: str) -> bool:
+    """The agent stopped during maintenance, which means that its addresses are to outlive it."""
+    from haagent import memory
+
+    return any(order.key == "maintenance" and order.on for order in memory.load(state_dir).orders)
 
 
 def _refuse_while_running(run_dir: str, *, is_meant: bool) -> None:

@@ -1,8 +1,8 @@
 """Operators' orders as last-writer-wins registers, carried whole in every heartbeat.
 
 An order given on any node reaches all of them, also those that join later, and the newest wins everywhere.
-`standby/NODE` and `maintenance` are states and outlive a restart; `clear/GROUP` and `move/GROUP` are acts, done once by whom they
-concern.
+`standby/NODE` and `maintenance` are states and outlive a restart; `clear/GROUP` and `move/GROUP` are acts, done once by
+whom they concern.
 """
 
 from __future__ import annotations
