@@ -324,7 +324,9 @@ class Election:
             due += [self.voter.bound_until, *self.campaign.due()]
         return min((instant for instant in due if instant > now), default=float("inf"))
 
-    def vote_for_self(self, now: float, sender: Heartbeat) -> None:
+    def vote_for_self(self, now: float, seq: int) -> None:
         """Our own acceptance of our own claim, bound to the heartbeat that is about to carry it."""
-        if self.state in HOLDING or self.state in (GroupState.DROPPING, GroupState.CLAIMING):
-            self.voter.hear_claim(now, self.beat(now), sender)
+        if self.lease is None or self.state in (GroupState.IDLE, GroupState.WANTING):
+            return
+        self.voter.accept(now, Accepted(self.lease.ballot, self.scene.boot, seq), lease_s=self.scene.settings.lease_s)
+        self.advance(now)

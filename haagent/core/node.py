@@ -234,13 +234,10 @@ class Node:
         if now >= self._next_beat:
             self._next_beat = max(self._next_beat + interval_s, now + interval_s / 2)
         scene.membership.sent(seq, now)
-        beat = self._beat(now, seq, stopping=stopping)
         if scene.may_vote(now):
             for election in self.elections.values():
-                election.vote_for_self(now, beat)
-                election.advance(now)
-            beat = self._beat(now, seq, stopping=stopping)
-        scene.do(Send(beat))
+                election.vote_for_self(now, seq)
+        scene.do(Send(self._beat(now, seq, stopping=stopping)))
 
     def _beat(self, now: float, seq: int, *, stopping: bool) -> Heartbeat:
         scene, settings = self.scene, self.scene.settings

@@ -51,12 +51,16 @@ class Voter:
     def hear_claim(self, now: float, beat: GroupBeat, sender: Heartbeat) -> bool:
         """Accept or renew. True when the vote is new (a renewal is not)."""
         claim = beat.claim
-        if claim is None or claim.node != sender.node or not self._may_accept(now, claim):
+        if claim is None or claim.node != sender.node:
             return False
-        is_new = not self.is_bound(now) or self.accepted is None or self.accepted.ballot != claim
-        self.promised = claim
-        self.accepted = Accepted(claim, sender.boot, sender.seq)
-        self.bound_until = now + sender.lease_ms / 1000
+        return self.accept(now, Accepted(claim, sender.boot, sender.seq), lease_s=sender.lease_ms / 1000)
+
+    def accept(self, now: float, offer: Accepted, *, lease_s: float) -> bool:
+        if not self._may_accept(now, offer.ballot):
+            return False
+        is_new = not self.is_bound(now) or self.accepted is None or self.accepted.ballot != offer.ballot
+        self.promised, self.accepted = offer.ballot, offer
+        self.bound_until = now + lease_s
         return is_new
 
     def hear_want(self, now: float, beat: GroupBeat, node: str) -> bool:
