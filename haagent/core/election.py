@@ -51,7 +51,7 @@ class Election:
         self.cause = ""  # why this tenure began
         self.was_found = False  # an earlier life left the addresses here
         self.held_since = NEVER
-        self.claim_seq = 0  # first heartbeat that carries the present claim
+        self.held_seq = 0  # first heartbeat that says we hold it
         self.claim_deadline = NEVER
         self.drop_began = NEVER
         self.service = Service()
@@ -223,10 +223,9 @@ class Election:
         if any(promised is not None and promised > ballot for promised in promises.values()):
             self._step_back(now)
             return
-        electorate, needed = self.scene.electorate(now)
+        electorate, needed = self.scene.electorate(now, is_held=False)
         if sum(promises.get(name) == ballot for name in electorate) >= needed:
             self.state = GroupState.CLAIMING
-            self.claim_seq = self.scene.next_seq
             self.claim_deadline = now + self.scene.settings.lease_s
             self.scene.urge()
 
@@ -244,6 +243,7 @@ class Election:
             return
         if self._renew(now):
             self.state, self.held_since, self.service.gap_s = GroupState.TAKING, now, None
+            self.held_seq = self.scene.next_seq
             self.handover.to, self.drop_began = "", NEVER
             self.scene.do(Take(self.group.name, self.lease.tenure, self.lease.ends_at))
             self.scene.urge()
@@ -255,7 +255,7 @@ class Election:
         assert self.lease is not None
         votes: list[tuple[str, Accepted | None]] = [(self.scene.settings.me, self.voter.accepted)]
         votes += [(peer.name, beat.accepted) for peer, beat in self.scene.beats(now, self.group.name)]
-        electorate, needed = self.scene.electorate(now)
+        electorate, needed = self.scene.electorate(now, is_held=self.state in HOLDING)
         return self.lease.count(acceptances(self.lease, self.scene.membership, votes), electorate, needed=needed)
 
     def _keep(self, now: float) -> None:

@@ -33,12 +33,14 @@ class Rivalry:
             return
         if self.election.state not in HOLDING or self.election.lease is None:
             return
-        if sender.node not in self.since:
+        is_news = sender.node not in self.since
+        if is_news:
             self.since[sender.node] = now
+            self.election.scene.urge()  # the rival decides by what our next heartbeat echoes
             self.election.note(now, "conflict", f"{sender.node} claims {self.election.group.name} as well")
         if self._loses_to(now, sender, beat):
             self.election.drop(now, f"{sender.node} holds it too and keeps it", yield_to=sender.node)
-        else:
+        elif is_news:
             self._announce(f"{sender.node} claims it too")
 
     def _loses_to(self, now: float, rival: Heartbeat, beat: GroupBeat) -> bool:
@@ -53,7 +55,7 @@ class Rivalry:
             resolution_s = 2 * self.election.scene.settings.lease_s
             return placement.winner(self.election.group, mine, theirs, resolution_s=resolution_s) != me
         echo = rival.heard.get(me)
-        return echo is not None and echo.boot == self.election.scene.boot and echo.seq >= self.election.claim_seq
+        return echo is not None and echo.boot == self.election.scene.boot and echo.seq >= self.election.held_seq
 
     def _announce(self, why: str) -> None:
         self.election.scene.do(Announce(self.election.group.name, why))

@@ -89,12 +89,18 @@ class Scene:
             return True
         return now >= self.born + self.settings.alone_after_s
 
-    def electorate(self, now: float) -> tuple[list[str], int]:
-        """Whose votes count at present, and how many of them are a majority."""
+    def electorate(self, now: float, *, is_held: bool) -> tuple[list[str], int]:
+        """Whose votes count at present, and how many of them are a majority.
+
+        In `available` a holder does without those that have just started and have no vote yet, lest their start
+        interrupt it. A candidate does not: two that start together would each leave the other out.
+        """
         if self.settings.consistent:
             return list(self.settings.voters), self.settings.majority
         names = [self.settings.me]
-        names += [peer.name for peer in self.membership.alive(now) if peer.beat and not peer.beat.silent_ms]
+        for peer in self.membership.alive(now):
+            if not (is_held and peer.beat is not None and peer.beat.silent_ms):
+                names.append(peer.name)
         return names, len(names) // 2 + 1
 
     def beats(self, now: float, group: str) -> Iterator[tuple[Peer, GroupBeat]]:

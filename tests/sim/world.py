@@ -16,16 +16,22 @@ import itertools
 import random
 from collections.abc import Callable
 
+import msgspec
+
 from haagent.core.events import (
+    AddressFound,
     Announce,
+    Answer,
     AnyAction,
     AnyEvent,
     Asked,
     Drop,
     Dropped,
+    GatewayChanged,
     HealthChanged,
     HeartbeatHeard,
     Note,
+    Reconfigured,
     Remember,
     Renew,
     Send,
@@ -86,13 +92,20 @@ class World:
         *,
         delay_s: tuple[float, float] = (0.0002, 0.002),
         drift: float = 0.004,
+        late_s: tuple[float, float] = (0.00002, 0.0005),
+        take_s: tuple[float, float] = (0.0001, 0.002),
+        drop_s: tuple[float, float] = (0.0001, 0.001),
+        max_offset_s: float = 1000.0,
         node_class: type[Node] = Node,
     ) -> None:
         self.rng = random.Random(seed)
         self.settings = settings
         self.node_class = node_class
         self.t = 0.0
-        self.delay_s = delay_s
+        self.delay_s = delay_s  # of a datagram
+        self.late_s = late_s  # how late timers fire, as timers do
+        self.take_s = take_s  # the kernel's work to serve, and to stop serving
+        self.drop_s = drop_s
         self.loss = 0.0
         self.duplication = 0.0
         self.failing: dict[tuple[str, str], bool] = {}  # (host, group): its activation fails
@@ -104,12 +117,13 @@ class World:
         self._ties = itertools.count()
         self._asked = itertools.count(1)
         self.answers: list[tuple[float, str, int, str]] = []
+        self.traced: set[str] = set()  # hosts whose every action is told, in the order in which it is performed
         self.hosts = {
             node.name: Host(
                 self,
                 node.name,
                 rate=1 + self.rng.uniform(-drift, drift),
-                offset=self.rng.uniform(0, 1000),
+                offset=self.rng.uniform(0, max_offset_s),
             )
             for node in settings.nodes
         }
@@ -147,12 +161,19 @@ class World:
         )
         for group in host.unfit:
             self._step(host, HealthChanged(group, ok=False, why="its check fails"))
+        self._find_leftovers(host)
         self._step(host, Woke())
 
-    def _clean_up(self, host: Host) -> None:
-        """What an agent does first: addresses that an earlier life left are removed."""
+    def _find_leftovers(self, host: Host) -> None:
+        """What an agent does first: addresses that an earlier life left are removed, or in maintenance reported."""
+        is_frozen = any(order.key == "maintenance" and order.on for order in host.memory.orders)
         for group, served in host.served.items():
-            if served.is_up:
+            if not served.is_up:
+                continue
+            if is_frozen:
+                self._log(host, f"finds {group} in place")
+                self._step(host, AddressFound(group))
+            else:
                 served.is_up = False
                 self._log(host, f"removes {group}, left by an earlier life")
 
@@ -205,6 +226,15 @@ class World:
         (host.unfit.discard if ok else host.unfit.add)(group)
         self._feed(host, HealthChanged(group, ok=ok, why="" if ok else "its check fails"))
 
+    def set_gateway(self, name: str, *, reachable: bool | None) -> None:
+        self._feed(self.hosts[name], GatewayChanged(reachable))
+
+    def reconfigure(self, settings: Settings) -> None:
+        """The same new configuration for every node, also for those that start later."""
+        self.settings = settings
+        for host in self.hosts.values():
+            self._feed(host, Reconfigured(msgspec.structs.replace(settings, me=host.name)))
+
     def ask(self, name: str, what: str, **arguments: object) -> None:
         event = Asked(id=next(self._asked), what=what, **arguments)  # type: ignore[arg-type]
         self._feed(self.hosts[name], event)
@@ -225,16 +255,14 @@ class World:
             return
         self.steps += 1
         for action in node.step(host.local(self.t), event):
+            if host.name in self.traced:
+                self._trace(host, action)
             self._perform(host, action)
         if host.node is node:
             self._schedule_wake(host, node)
 
     def _schedule_wake(self, host: Host, node: Node) -> None:
-        """Timers fire a little late, as timers do."""
-        wake_at = host.true(node.deadline) + self.rng.uniform(0.00002, 0.0005)
-        if host.wake_at == wake_at:
-            return
-        host.wake_at = wake_at
+        host.wake_at = wake_at = host.true(node.deadline) + self.rng.uniform(*self.late_s)
 
         def wake() -> None:
             if host.node is node and host.wake_at == wake_at:
@@ -263,10 +291,12 @@ class World:
             case Announce(group, why):
                 self._log(host, f"announces {group} again: {why}")
             case Stopped():
-                self._log(host, "has stopped")
+                left = [name for name, served in host.served.items() if served.is_up]
+                self._log(host, f"has stopped and leaves {' and '.join(left)} in place" if left else "has stopped")
                 host.node = None
-            case _:
-                self.answers.append((self.t, host.name, action.status, action.text))  # type: ignore[union-attr]
+            case Answer(_, status, text):
+                self.answers.append((self.t, host.name, status, text))
+                self._log(host, f"answers: {text}" if status == 0 else f"refuses: {text}")
 
     def _broadcast(self, host: Host, beat: Heartbeat) -> None:
         for other in self.hosts.values():
@@ -300,7 +330,7 @@ class World:
             self._feed(host, Taken(take.group, take.ballot))
 
         # The kernel's work goes on whether or not the agent is paused right after asking for it.
-        self.at(self.t + self.rng.uniform(0.0001, 0.002), done)
+        self.at(self.t + self.rng.uniform(*self.take_s), done)
 
     def _drop(self, host: Host, drop: Drop) -> None:
         served = host.served.setdefault(drop.group, Served())
@@ -317,13 +347,23 @@ class World:
             self._tell(host, drop.group, drop)
             self._feed(host, Dropped(drop.group, drop.ballot))
 
-        self.at(self.t + self.rng.uniform(0.0001, 0.001), done)
+        self.at(self.t + self.rng.uniform(*self.drop_s), done)
 
     # ------------------------------------------------------------------ looking
 
     def _tell(self, host: Host, group: str, action: AnyAction) -> None:
         for watcher in self.watch:
             watcher(host, group, action)
+
+    def _trace(self, host: Host, action: AnyAction) -> None:
+        match action:
+            case Send(beat):
+                claims = [group.name for group in beat.groups if group.claim is not None]
+                released = [group.name for group in beat.groups if group.claim is None and group.down_ms >= 0]
+                says = [f"claims {name}" for name in claims] + [f"has let go of {name}" for name in released]
+                self._log(host, f"> send: {', '.join(says) or 'claims nothing'}")
+            case Take() | Drop() | Renew():
+                self._log(host, f"> {type(action).__name__.lower()} {action.group}")
 
     def _log(self, host: Host, text: str) -> None:
         self.transcript.append(f"{self.t:8.3f} {host.name} {text}")
