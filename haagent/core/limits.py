@@ -6,3 +6,6 @@ MAX_NODES = 32  # every node hears every other: at 100 ms this is 10,000 datagra
 MAX_GROUPS = 128  # a view of 128 groups is about 12 KiB, nine datagrams
 MAX_RECORDS = 1_000  # history kept of each node
 RECORDS_PER_BEAT = 3  # history rides along in small portions, so that a heartbeat stays one datagram
+MAX_ORDERS = MAX_NODES + 1 + 2 * (MAX_GROUPS + 1)  # one for each thing that can be ordered
+MAX_ROUND = 2**53  # ballots and versions: a million a second for 285 years, and still exact in JSON
+MAX_LEASE_MS = 3_600_000  # an hour

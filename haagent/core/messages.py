@@ -12,7 +12,16 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.limits import MAX_NAME, MAX_TEXT
+from haagent.core.limits import (
+    MAX_GROUPS,
+    MAX_LEASE_MS,
+    MAX_NAME,
+    MAX_NODES,
+    MAX_ORDERS,
+    MAX_RECORDS,
+    MAX_ROUND,
+    MAX_TEXT,
+)
 
 WIRE_VERSION = 1
 
@@ -112,14 +121,45 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
 
 
 def is_well_formed(beat: Heartbeat) -> bool:
-    """Bounds that a type cannot say. An authentic sender of the same release never breaks them."""
-    texts = [beat.cluster, beat.node, beat.version, beat.config_hash]
-    for group in beat.groups:
-        texts += [group.name, group.yield_to]
-        if len(group.why_not) > MAX_TEXT or len(group.cause) > MAX_TEXT:
-            return False
-    if any(len(text) > MAX_NAME for text in texts):
-        return False
-    if any(len(record.text) > MAX_TEXT or len(record.kind) > MAX_NAME for record in beat.records):
-        return False
-    return beat.seq > 0 and 0 < beat.interval_ms <= beat.lease_ms <= 3_600_000
+    """Bounds that a type cannot say. An authentic sender of a neighbouring release never breaks them."""
+    return (
+        beat.seq > 0
+        and 0 < beat.interval_ms <= beat.lease_ms <= MAX_LEASE_MS
+        and _are_names(beat.cluster, beat.node, beat.version, beat.config_hash, *beat.heard, *beat.recorded)
+        and len(beat.heard) <= MAX_NODES
+        and len(beat.recorded) <= MAX_NODES
+        and len(beat.groups) <= MAX_GROUPS + 1  # and the leader's
+        and len(beat.orders) <= MAX_ORDERS
+        and len(beat.records) <= MAX_RECORDS
+        and all(_is_sound_group(group) for group in beat.groups)
+        and all(_is_sound_order(order) for order in beat.orders)
+        and all(len(record.text) <= MAX_TEXT and _are_names(record.kind, record.group) for record in beat.records)
+    )
+
+
+def _are_names(*texts: str) -> bool:
+    return all(len(text) <= MAX_NAME for text in texts)
+
+
+def _is_sound_ballot(ballot: Ballot | None) -> bool:
+    return ballot is None or (0 <= ballot.round <= MAX_ROUND and len(ballot.node) <= MAX_NAME)
+
+
+def _is_sound_group(group: GroupBeat) -> bool:
+    accepted = group.accepted.ballot if group.accepted is not None else None
+    ballots = (group.promised, accepted, group.want, group.claim, group.released, group.tenure)
+    return (
+        _are_names(group.name, group.yield_to)
+        and len(group.why_not) <= MAX_TEXT
+        and len(group.cause) <= MAX_TEXT
+        and all(_is_sound_ballot(ballot) for ballot in ballots)
+    )
+
+
+def _is_sound_order(order: Order) -> bool:
+    return (
+        len(order.key) <= 2 * MAX_NAME
+        and _are_names(order.writer, order.target)
+        and 0 < order.version <= MAX_ROUND
+        and _is_sound_ballot(order.ballot)
+    )

@@ -173,7 +173,7 @@ def _calm(world: World) -> None:
     for name, host in world.hosts.items():
         world.resume(name)
         world.start(name)
-        for group in list(host.unfit):
+        for group in sorted(host.unfit):
             world.set_health(name, group, ok=True)
 
 

@@ -146,20 +146,16 @@ class World:
         if host.node is not None:
             return
         host.is_paused, host.inbox = False, []
-        self._clean_up(host)
         local = host.local(self.t)
-        settings = Settings(
-            **{field: getattr(self.settings, field) for field in Settings.__struct_fields__} | {"me": name}
-        )
         host.node = self.node_class(
-            settings,
+            msgspec.structs.replace(self.settings, me=name),
             boot=self.rng.getrandbits(48),
             now=local,
             rng=random.Random(self.rng.getrandbits(32)),
             memory=host.memory,
             wall_offset_s=-host.offset,
         )
-        for group in host.unfit:
+        for group in sorted(host.unfit):  # a set's own order differs from run to run
             self._step(host, HealthChanged(group, ok=False, why="its check fails"))
         self._find_leftovers(host)
         self._step(host, Woke())
