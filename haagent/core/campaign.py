@@ -39,7 +39,7 @@ class Campaign:
             return self.election.why_unfit
         if scene.orders.in_maintenance and not self.election.was_found:
             return "maintenance is on"
-        if not scene.may_vote(now):
+        if not self.election.may_vote(now):
             return "it has just started and waits for votes of its earlier life to run out"
         if now < scene.listen_until:
             return "it was not running for a while and listens first"
@@ -64,11 +64,7 @@ class Campaign:
         # A claim that we heard while we had no vote to give (restart silence) counts as well: in `available` its
         # holder may be declared dead, and leave the electorate, before its lease ends.
         spent_at = max([self.election.voter.bound_until, *self.claims.values()])
-        if (
-            self.election.voter.is_bound(now)
-            or self.holder_elsewhere(now)
-            or any(now < end for end in self.claims.values())
-        ):
+        if self.election.voter.is_bound(now) or self.holder_elsewhere(now) or self.is_claimed(now):
             self.free_since = now
             return False
         # The patience counts from when the group became free, not from when we came to look.
@@ -91,6 +87,10 @@ class Campaign:
         promises = [self.election.voter.promised]
         promises += [other.promised for _, other in self.election.scene.beats(now, self.election.group.name)]
         return all(promised is None or promised <= beat.released for promised in promises)
+
+    def is_claimed(self, now: float) -> bool:
+        """Somebody has claimed it lately enough to hold it still, whether or not it hears us."""
+        return any(now < end for end in self.claims.values())
 
     def holder_elsewhere(self, now: float) -> str:
         """A living peer that says it holds the group."""

@@ -38,16 +38,18 @@ RETRY_S = (1.0, 60.0)  # after failed activations: doubled from the first to the
 
 
 class Election:
-    def __init__(self, scene: Scene, group: GroupSettings, now: float) -> None:
+    def __init__(self, scene: Scene, group: GroupSettings, now: float, *, silent_until: float = NEVER) -> None:
         self.scene = scene
         self.group = group
         self.voter = Voter(scene.round)
+        self.silent_until = silent_until  # of this group alone; the node's own silence comes on top
         self.state = GroupState.IDLE
         self.lease: Lease | None = None
         self.released: Ballot | None = None
         self.why_unfit = ""  # the checks' word on this node
         self.failures: list[float] = []
         self.cleared = 0
+        self.is_forced = False  # this tenure was ordered although the checks say that we are not fit
         self.cause = ""  # why this tenure began
         self.was_found = False  # an earlier life left the addresses here
         self.held_since = NEVER
@@ -70,12 +72,15 @@ class Election:
         if is_peer:
             self.service.hear(now, sender.node, beat)
             self.campaign.hear(now, sender, beat)
-        if scene.may_vote(now):
+        if self.may_vote(now):
             if self.voter.hear_claim(now, beat, sender):
                 scene.urge()
             self._consider_want(now, sender.node, beat)
         if is_peer:
             self.rivalry.hear(now, sender, beat)
+
+    def may_vote(self, now: float) -> bool:
+        return now >= self.silent_until and self.scene.may_vote(now)
 
     def _consider_want(self, now: float, node: str, beat: GroupBeat) -> None:
         if self.state in HOLDING or self.state is GroupState.DROPPING:
@@ -188,7 +193,7 @@ class Election:
 
     def _reconsider_wants(self, now: float) -> None:
         """A want that came while we were bound is granted the moment we are free."""
-        if not self.scene.may_vote(now) or self.voter.is_bound(now):
+        if not self.may_vote(now) or self.voter.is_bound(now):
             return
         wanting = [(peer.name, beat) for peer, beat in self.scene.beats(now, self.group.name) if beat.want]
         for node, beat in sorted(wanting, key=lambda item: item[1].want or Ballot(0, ""), reverse=True):
@@ -208,11 +213,13 @@ class Election:
         ballot = Ballot(self.scene.next_round(self.voter), self.scene.settings.me)
         self.lease, self.state = Lease(self.scene.settings, ballot), GroupState.WANTING
         self.cause = self.campaign.explain(now)
+        self.is_forced = self.campaign.is_forced(now)
         self.scene.urge()
 
     def _collect_promises(self, now: float) -> None:
         assert self.lease is not None
-        if self.campaign.obstacle(now) or (self.campaign.holder_elsewhere(now) and not self.campaign.is_successor(now)):
+        is_taken = self.campaign.is_claimed(now) and not self.campaign.is_successor(now)
+        if self.campaign.obstacle(now) or is_taken:
             self.abandon(now)
             return
         ballot = self.lease.ballot
@@ -223,7 +230,7 @@ class Election:
         if any(promised is not None and promised > ballot for promised in promises.values()):
             self._step_back(now)
             return
-        electorate, needed = self.scene.electorate(now, is_held=False)
+        electorate, needed = self.scene.electorate(now, self.group.name, is_held=False)
         if sum(promises.get(name) == ballot for name in electorate) >= needed:
             self.state = GroupState.CLAIMING
             self.claim_deadline = now + self.scene.settings.lease_s
@@ -238,7 +245,7 @@ class Election:
 
     def _collect_acceptances(self, now: float) -> None:
         assert self.lease is not None
-        if self.campaign.obstacle(now) or now >= self.claim_deadline:
+        if self.campaign.obstacle(now) or self.campaign.is_claimed(now) or now >= self.claim_deadline:
             self._step_back(now)
             return
         if self._renew(now):
@@ -255,7 +262,7 @@ class Election:
         assert self.lease is not None
         votes: list[tuple[str, Accepted | None]] = [(self.scene.settings.me, self.voter.accepted)]
         votes += [(peer.name, beat.accepted) for peer, beat in self.scene.beats(now, self.group.name)]
-        electorate, needed = self.scene.electorate(now, is_held=self.state in HOLDING)
+        electorate, needed = self.scene.electorate(now, self.group.name, is_held=self.state in HOLDING)
         return self.lease.count(acceptances(self.lease, self.scene.membership, votes), electorate, needed=needed)
 
     def _keep(self, now: float) -> None:
@@ -269,7 +276,7 @@ class Election:
             self.handover.consider(now)
         if self.state is GroupState.YIELDING:
             self.handover.proceed(now)
-        if self.why_unfit and self.state in HOLDING and not self.campaign.is_forced(now):
+        if self.why_unfit and self.state in HOLDING and not self.is_forced:
             self.drop(now, self.why_unfit, yield_to=self.handover.best_other(now))
 
     def _raise_ballot(self, now: float) -> None:
@@ -326,7 +333,7 @@ class Election:
 
     def vote_for_self(self, now: float, seq: int) -> None:
         """Our own acceptance of our own claim, bound to the heartbeat that is about to carry it."""
-        if self.lease is None or self.state in (GroupState.IDLE, GroupState.WANTING):
+        if self.lease is None or self.state in (GroupState.IDLE, GroupState.WANTING) or not self.may_vote(now):
             return
         self.voter.accept(now, Accepted(self.lease.ballot, self.scene.boot, seq), lease_s=self.scene.settings.lease_s)
         self.advance(now)

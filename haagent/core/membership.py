@@ -43,6 +43,7 @@ class Peer:
         self.groups: dict[str, GroupBeat] = {}  # of `beat`, by name
         self.stranger: Heard | None = None  # newest heartbeat of a life not confirmed yet
         self.past: deque[int] = deque(maxlen=8)  # lives that were followed by another
+        self.echoed_seq = 0  # newest of our heartbeats that the confirmed life has echoed
         self.alive_until = NEVER
         self.alive_since = NEVER
         self.heard_at = NEVER
@@ -97,7 +98,9 @@ class Membership:
         if beat.boot != peer.boot:
             if beat.boot in peer.past:
                 return Verdict.OLD
-            if not is_fresh:
+            # A datagram of a life that has just ended may come late. What it echoes is older than what its successor
+            # has echoed: the successor has heard us since.
+            if not is_fresh or self._echoed_seq(beat) <= peer.echoed_seq:
                 if not peer.is_alive(now):
                     peer.stranger = Heard(beat.boot, beat.seq)
                 return Verdict.STRANGER
@@ -106,6 +109,7 @@ class Membership:
         if beat.seq <= peer.seq:
             return Verdict.OLD
         peer.seq, peer.beat, peer.heard_at, peer.stranger = beat.seq, beat, now, None
+        peer.echoed_seq = max(peer.echoed_seq, self._echoed_seq(beat))
         peer.groups = {group.name: group for group in beat.groups}
         if beat.stopping:
             peer.alive_until = NEVER
@@ -119,6 +123,10 @@ class Membership:
         echo = beat.heard.get(self.settings.me)
         return None if echo is None else self.sent_at(echo.boot, echo.seq)
 
+    def _echoed_seq(self, beat: Heartbeat) -> int:
+        echo = beat.heard.get(self.settings.me)
+        return echo.seq if echo is not None and echo.boot == self.boot else 0
+
     @staticmethod
     def _begin_life(peer: Peer, boot: int) -> None:
         if peer.boot is not None:
@@ -127,6 +135,10 @@ class Membership:
         peer.alive_until = NEVER
 
     # --- reading
+
+    def is_heard(self, peer: Peer, now: float) -> bool:
+        """Its heartbeats arrive, whether or not they echo ours."""
+        return now < peer.heard_at + self.settings.heard_for_s and not (peer.beat is not None and peer.beat.stopping)
 
     def alive(self, now: float) -> list[Peer]:
         if self._alive is None or self._alive[0] != now:

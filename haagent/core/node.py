@@ -137,6 +137,7 @@ class Node:
         if late_s <= scene.settings.interval_s:
             return
         scene.listen_until = now + scene.settings.lease_s
+        scene.known_before_stall = frozenset(self._was_alive)
         scene.note("stalled", "", f"this node was not running for {late_s:.3f} s; listening before acting", now=now)
 
     def _hear(self, now: float, beat: Heartbeat, link: str) -> None:
@@ -155,6 +156,7 @@ class Node:
             scene.note("order", "", commands.describe(order), now=now)
             scene.urge()
         scene.history.hear(beat)
+        scene.longest_lease_s = max(scene.longest_lease_s, beat.lease_ms / 1000)
         for group in beat.groups:
             for ballot in (group.promised, group.want, group.claim, group.released):
                 scene.see_round(ballot.round if ballot is not None else 0)
@@ -198,7 +200,9 @@ class Node:
                 election.group = kept[name]
         for name, group in kept.items():
             if name not in self.elections:
-                self.elections[name] = Election(scene, group, now)
+                # It may have been here before: no vote for one lease, as after a restart.
+                silent_until = now + 1.01 * scene.longest_lease_s
+                self.elections[name] = Election(scene, group, now, silent_until=silent_until)
         scene.settings, scene.witnesses = settings, settings.witnesses
         scene.membership.reconfigure(settings)
         scene.orders.reconfigure(settings)
@@ -235,7 +239,7 @@ class Node:
             self._next_beat = max(self._next_beat + interval_s, now + interval_s / 2)
         scene.membership.sent(seq, now)
         if scene.may_vote(now):
-            for election in self.elections.values():
+            for election in list(self.elections.values()):
                 election.vote_for_self(now, seq)
         scene.do(Send(self._beat(now, seq, stopping=stopping)))
 
@@ -251,7 +255,7 @@ class Node:
             standby=scene.orders.is_standby(settings.me),
             heard=scene.membership.echoes(),
             groups=tuple(election.beat(now) for election in self.elections.values()),
-            orders=scene.orders.all,
+            orders=scene.orders.to_send(now),
             version=settings.version,
             gateway=scene.gateway,
             stopping=stopping,
@@ -263,7 +267,8 @@ class Node:
 
     def _remember(self) -> None:
         scene = self.scene
-        memory = Remember(scene.round, scene.settings.lease_s, scene.orders.lasting)
+        # The longest lease that anybody uses: our silence after a restart must cover what we have accepted.
+        memory = Remember(scene.round, scene.longest_lease_s, scene.orders.lasting)
         if memory != self._remembered:
             self._remembered = memory
             scene.do(memory)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
+from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, Order
 from haagent.core.settings import Settings
 
@@ -73,13 +76,21 @@ class Orders:
             return any(group.name == name for group in self._settings.groups)
         return key == MAINTENANCE
 
-    @property
-    def all(self) -> tuple[Order, ...]:
-        return tuple(self._orders[key] for key in sorted(self._orders))
+    def to_send(self, now: float) -> tuple[Order, ...]:
+        """All of them. A move travels with what is left of its time: it must not begin anew wherever it arrives."""
+        return tuple(self._aged(now, self._orders[key]) for key in sorted(self._orders))
+
+    def _aged(self, now: float, order: Order) -> Order:
+        if not order.ttl_ms:
+            return order
+        return msgspec.structs.replace(order, ttl_ms=self._left_ms(now, order))
+
+    def _left_ms(self, now: float, order: Order) -> int:
+        return max(0, round(order.ttl_ms - 1000 * (now - self._seen_at.get(order.key, NEVER))))
 
     @property
     def lasting(self) -> tuple[Order, ...]:
-        return tuple(order for order in self.all if order.key.startswith(LASTING))
+        return tuple(self._orders[key] for key in sorted(self._orders) if key.startswith(LASTING))
 
     @property
     def in_maintenance(self) -> bool:

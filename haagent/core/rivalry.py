@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from haagent.core import placement
 from haagent.core.events import Announce
+from haagent.core.membership import NEVER
 from haagent.core.messages import GroupBeat, Heartbeat
 from haagent.core.placement import Contender
 from haagent.core.view import HOLDING
@@ -24,6 +25,7 @@ class Rivalry:
     def __init__(self, election: Election) -> None:
         self.election = election
         self.since: dict[str, float] = {}  # who claims to hold it too, and since when we have heard that
+        self.heard_at: dict[str, float] = {}  # and when last
 
     def hear(self, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
         rival_holds = beat.claim is not None and beat.held_ms > 0
@@ -33,7 +35,9 @@ class Rivalry:
             return
         if self.election.state not in HOLDING or self.election.lease is None:
             return
-        is_news = sender.node not in self.since
+        silence_s = now - self.heard_at.get(sender.node, NEVER)
+        self.heard_at[sender.node] = now
+        is_news = sender.node not in self.since or silence_s > self.election.scene.settings.lease_s
         if is_news:
             self.since[sender.node] = now
             self.election.scene.urge()  # the rival decides by what our next heartbeat echoes

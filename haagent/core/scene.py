@@ -37,6 +37,8 @@ class Scene:
         self.round = memory.round
         self.next_seq = 1
         self.listen_until = float("-inf")  # we overslept: what we believe of the others may be long out of date
+        self.known_before_stall: frozenset[str] = frozenset()
+        self.longest_lease_s = settings.lease_s
         self.gateway: bool | None = None
         self.is_stopping = False
         self.has_met_anyone = False
@@ -89,19 +91,28 @@ class Scene:
             return True
         return now >= self.born + self.settings.alone_after_s
 
-    def electorate(self, now: float, *, is_held: bool) -> tuple[list[str], int]:
+    def electorate(self, now: float, group: str, *, is_held: bool) -> tuple[list[str], int]:
         """Whose votes count at present, and how many of them are a majority.
 
         In `available` a holder does without those that have just started and have no vote yet, lest their start
-        interrupt it. A candidate does not: two that start together would each leave the other out.
+        interrupt it. A candidate does not: two that start together would each leave the other out. A holder counts
+        those, however, that it hears while they do not hear it: they are about to take over, and only it can prevent
+        that there are two. And one that was not running counts whoever it counted before: the silence is its own.
         """
         if self.settings.consistent:
             return list(self.settings.voters), self.settings.majority
         names = [self.settings.me]
-        for peer in self.membership.alive(now):
-            if not (is_held and peer.beat is not None and peer.beat.silent_ms):
+        for peer in self.membership.peers.values():
+            if self._counts_for_holder(peer, now, group) if is_held else peer.is_alive(now):
                 names.append(peer.name)
         return names, len(names) // 2 + 1
+
+    def _counts_for_holder(self, peer: Peer, now: float, group: str) -> bool:
+        if peer.beat is None or peer.beat.silent_ms or peer.beat.stopping or group not in peer.groups:
+            return False
+        if now < self.listen_until and peer.name in self.known_before_stall:
+            return True
+        return peer.is_alive(now) or self.membership.is_heard(peer, now)
 
     def beats(self, now: float, group: str) -> Iterator[tuple[Peer, GroupBeat]]:
         """What each living peer says of `group`."""

@@ -43,6 +43,14 @@ class Settings(msgspec.Struct, frozen=True):
         return 0.86 * self.lease_s
 
     @property
+    def heard_for_s(self) -> float:
+        """How long after its last heartbeat a peer still counts as heard.
+
+        With an echo that was one interval old at that time this ends before `let_go_s` as well.
+        """
+        return 0.5 * self.lease_s
+
+    @property
     def drift_margin_s(self) -> float:
         """Two clocks may run apart by one percent. Real crystals: 0.01 %; a steered or virtual clock: up to 0.05 %."""
         return 0.01 * self.lease_s
