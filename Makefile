@@ -58,7 +58,7 @@ lint: setup  ## ruff and mypy --strict
 	@$(BIN)/mypy
 
 campaign: setup  ## many simulated schedules: make campaign SEEDS=100000 FIRST=1000
-	@$(BIN)/python -m tests.sim --campaign $(FIRST) $(SEEDS)
+	@$(BIN)/python -m tests.sim.compiled $(FIRST) $(SEEDS)
 
 replay: setup  ## the story of one simulated schedule: make replay SEED=7
 	@$(BIN)/python -m tests.sim $(SEED)

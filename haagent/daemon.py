@@ -17,6 +17,7 @@ import os
 import random
 import secrets
 import signal
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
@@ -57,6 +58,8 @@ from haagent.transport import LinkStatus, Transport
 
 MEND_S = 1.0  # how often a broken link is tried again
 STOP_S = 15.0  # a stop that takes longer than this ends without having told the peers
+TELL_S = 0.2  # between two sentences to systemd
+SWITCH_S = 0.0005  # the longest time that a thread beside the loop (log, disk) may keep the interpreter to itself
 CLOCK_S = 60.0  # how often the history's idea of wall-clock time is corrected
 
 logger = logging.getLogger("haagent")
@@ -65,11 +68,12 @@ logger = logging.getLogger("haagent")
 class Daemon:
     def __init__(self, config: Config, *, keys: tuple[bytes, ...], run_dir: str, state_dir: str) -> None:
         self.config = config
-        self.counters: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
         self.jitter = Jitter()
         self._state_dir = state_dir
         self._notifier = Notifier()
         self._queue: deque[AnyEvent] = deque()
+        self._has_news = False  # for systemd
         self._is_stepping = True  # until everything is open: what happens meanwhile waits in the queue
         self._waiters: list[asyncio.Future[None]] = []
         self._asked: dict[int, asyncio.Future[Answer]] = {}
@@ -133,7 +137,7 @@ class Daemon:
             self._report_links(self._transport.open(loop))
             await self._control.open()
             gc.freeze()  # what start-up made stays: the collector need not walk it again
-            for work in (self._mend_links, self._feed_watchdog, self._correct_clock):
+            for work in (self._mend_links, self._feed_watchdog, self._correct_clock, self._tell_systemd_regularly):
                 self._background(work())
             self._is_stepping = False
             self.post(Woke())
@@ -169,16 +173,20 @@ class Daemon:
         if self._is_stepping:
             return
         self._is_stepping = True
+        performed: list[AnyAction] = []
         try:
             while self._queue:
                 for action in self._node.step(timer.now(), self._queue.popleft()):
                     self._perform(action)
+                    performed.append(action)
         except Exception as error:
             self._queue.clear()
             self._fail(error)
         finally:
             self._is_stepping = False
         self._alarm.set(self._node.deadline)
+        for action in performed:
+            log.action(action)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -199,7 +207,7 @@ class Daemon:
             case Remember(round_, lease_s, orders):
                 self._memory.keep(Memory(round_, lease_s, orders))
             case Note():
-                asyncio.get_running_loop().call_soon(self._tell_systemd)
+                self._has_news = True
             case Answer():
                 future = self._asked.pop(action.id, None)
                 if future is not None and not future.done():
@@ -208,7 +216,6 @@ class Daemon:
                 if self.view().maintenance:
                     self._activation.leave()
                 self._end(0)
-        log.action(action)
 
     def _woke(self) -> None:
         self.jitter.observe(timer.now(), self._node.deadline)
@@ -224,7 +231,7 @@ class Daemon:
             self.post(HeartbeatHeard(beat, link))
 
     def _count_drop(self, cause: str) -> None:
-        self.counters[f"dropped_{cause}"] += 1
+        self._dropped[cause] += 1
 
     def _noted(self, kind: str, group: str, text: str) -> None:
         """What activation did by itself (restored an address, removed a foreign one) is history of the cluster too."""
@@ -287,6 +294,13 @@ class Daemon:
             text = f"heartbeats go over {link.name}" if link.is_up else f"no heartbeats over {link.name}: {link.why}"
             self.post(Noticed("link", "", text))
 
+    async def _tell_systemd_regularly(self) -> None:
+        while self._notifier.is_heard:
+            await asyncio.sleep(TELL_S)
+            if self._has_news:
+                self._has_news = False
+                self._tell_systemd()
+
     async def _feed_watchdog(self) -> None:
         """systemd hears from us only while the core is stepped: a loop that turns is not yet an agent that works."""
         period_s = self._notifier.watchdog_s
@@ -323,6 +337,11 @@ class Daemon:
 
     def view(self) -> View:
         return self._node.view(timer.now())
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Datagrams that were not believed, by cause."""
+        return {f"dropped_{cause}": count for cause, count in (self._dropped + Counter(self._node.refused)).items()}
 
     @property
     def jitter_ms(self) -> float | None:
@@ -364,6 +383,8 @@ def _version() -> str:
 
 
 def run(config: Config, *, keys: tuple[bytes, ...], run_dir: str, state_dir: str) -> int:
+    sys.setswitchinterval(SWITCH_S)
+
     async def main() -> int:
         return await Daemon(config, keys=keys, run_dir=run_dir, state_dir=state_dir).run()
 

@@ -7,6 +7,7 @@ be written only the newest is. Losing the file costs the operator's orders (stan
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import tempfile
@@ -17,6 +18,7 @@ from haagent.core.settings import Memory
 
 NAME = "memory.json"
 MAX_BYTES = 256 * 1024
+PAUSE_S = 0.05  # every move changes the memory several times: the last is worth writing
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,13 @@ def save(state_dir: str, memory: Memory) -> None:
 
 
 class Keeper:
-    """Writes the newest memory, one write at a time, beside the loop."""
+    """Writes the newest memory, one write at a time, beside the loop, and not in the middle of what it remembers."""
 
     def __init__(self, state_dir: str) -> None:
         self._state_dir = state_dir
         self._waiting: Memory | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_closing = asyncio.Event()
 
     def keep(self, memory: Memory) -> None:
         self._waiting = memory
@@ -61,8 +64,11 @@ class Keeper:
             self._task = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
-        while (memory := self._waiting) is not None:
-            self._waiting = None
+        while self._waiting is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE_S):
+                    await self._is_closing.wait()
+            memory, self._waiting = self._waiting, None
             try:
                 await asyncio.to_thread(save, self._state_dir, memory)
             except OSError as error:
@@ -70,5 +76,6 @@ class Keeper:
         self._task = None
 
     async def close(self) -> None:
+        self._is_closing.set()
         if self._task is not None:
             await self._task

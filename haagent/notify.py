@@ -15,6 +15,10 @@ class Notifier:
         self._status = ""
 
     @property
+    def is_heard(self) -> bool:
+        return self._is_heard
+
+    @property
     def watchdog_s(self) -> float | None:
         """How often to call `alive`: half of what systemd allows. None: it does not watch this process."""
         allowed_us = os.environ.get("WATCHDOG_USEC", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haagent.core.election import Election
 from haagent.core.events import Answer, Asked
+from haagent.core.limits import MAX_WAIT_MS
 from haagent.core.messages import Ballot, Order
 from haagent.core.orders import MAINTENANCE
 from haagent.core.scene import Scene
@@ -21,9 +22,9 @@ def answer(scene: Scene, elections: dict[str, Election], now: float, asked: Aske
 
 
 def _decide(scene: Scene, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
-    if asked.group and asked.group not in elections:
+    if (asked.group or asked.what == "move") and asked.group not in elections:
         return REFUSED, f"there is no group `{asked.group}`; groups: {', '.join(elections)}"
-    if asked.node and asked.node not in scene.settings.voters:
+    if (asked.node or asked.what in ("move", "standby")) and asked.node not in scene.settings.voters:
         return REFUSED, f"there is no node `{asked.node}`; nodes: {', '.join(scene.settings.voters)}"
     match asked.what:
         case "move":
@@ -57,7 +58,14 @@ def _move(scene: Scene, election: Election, now: float, asked: Asked) -> tuple[i
     why_not = _why_ineligible(scene, election, now, target)
     if why_not and not asked.force:
         return REFUSED, f"{target} is not fit to hold {group}: {why_not}; `--force` moves it all the same"
-    scene.orders.give(now, f"move/{group}", target=target, ballot=ballot, forced=asked.force, ttl_s=asked.wait_s)
+    scene.orders.give(
+        now,
+        f"move/{group}",
+        target=target,
+        ballot=ballot,
+        forced=asked.force,
+        ttl_s=min(asked.wait_s, MAX_WAIT_MS / 1000),
+    )
     return DONE, f"asked {holder} to hand {group} over to {target}"
 
 

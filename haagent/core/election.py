@@ -108,7 +108,7 @@ class Election:
         if self.lease is None or self.lease.tenure != ballot or self.state not in HOLDING:
             return
         self.failures.append(now)
-        retry_s = min(RETRY_S[1], RETRY_S[0] * 2.0 ** (len(self.failures) - 1))
+        retry_s = min(RETRY_S[1], RETRY_S[0] * 2.0 ** min(len(self.failures) - 1, 16))
         self.note(now, "failed", f"activation failed: {error}; this node tries again in {retry_s:.0f} s")
         self._release(now)
         self.campaign.let_others(now, wait_s=retry_s)
@@ -309,6 +309,7 @@ class Election:
             gap_ms=-1.0 if self.service.gap_s is None else 1000 * self.service.gap_s,
             down_ms=1000 * (now - self.drop_began) if self.drop_began > NEVER else -1.0,
             cause=self.cause if holds else "",
+            leaving=state is GroupState.DROPPING,
         )
 
     def holder(self, now: float) -> tuple[str, Peer | None]:

@@ -49,7 +49,10 @@ class Handover:
 
     @property
     def must_leave(self) -> bool:
-        return self.election.scene.is_stopping or self.election.scene.orders.is_standby(self.election.scene.settings.me)
+        scene = self.election.scene
+        if scene.orders.in_maintenance:
+            return False  # nothing moves; a stop leaves everything in place
+        return scene.is_stopping or scene.orders.is_standby(scene.settings.me)
 
     def _ordered_successor(self, now: float) -> str:
         order = self.election.scene.orders.move(now, self.election.group.name)
@@ -93,6 +96,8 @@ class Handover:
             self.election.drop(now, f"leaving; {self.to} did not get ready in time")
             return
         self.election.note(now, "stays", f"{self.to} did not get ready; the group stays here")
+        order = self.election.scene.orders.move(now, self.election.group.name)
+        if order is not None and order.target == self.to:  # not a newer one, to somebody else
+            self.election.scene.orders.give(now, f"move/{self.election.group.name}", on=False)
         self.election.state, self.to = GroupState.ACTIVE, ""
-        self.election.scene.orders.give(now, f"move/{self.election.group.name}", on=False)
         self.election.scene.urge()

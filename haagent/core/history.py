@@ -49,7 +49,7 @@ class History:
         return fresh
 
     def stored(self) -> dict[str, Heard]:
-        return self._stored
+        return dict(self._stored)  # a heartbeat is a value: what is heard later is not in it
 
     def to_send(self, peers: Iterable[Peer]) -> tuple[Record, ...]:
         """The oldest few of our records that some living peer has not stored."""

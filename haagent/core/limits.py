@@ -9,3 +9,4 @@ RECORDS_PER_BEAT = 3  # history rides along in small portions, so that a heartbe
 MAX_ORDERS = MAX_NODES + 1 + 2 * (MAX_GROUPS + 1)  # one for each thing that can be ordered
 MAX_ROUND = 2**53  # ballots and versions: a million a second for 285 years, and still exact in JSON
 MAX_LEASE_MS = 3_600_000  # an hour
+MAX_WAIT_MS = 86_400_000  # a day: nobody waits longer for a move

@@ -17,7 +17,7 @@ then, but its claims bind us as a voter, which is always safe (a voter that wait
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from enum import Enum
 
 from haagent.core.messages import GroupBeat, Heard, Heartbeat
@@ -48,6 +48,7 @@ class Peer:
         self.alive_since = NEVER
         self.heard_at = NEVER
         self.links: dict[str, float] = {}  # interface -> when last heard on it
+        self.newest: dict[str, int] = {}  # interface -> newest heartbeat of this life that came over it
 
     def is_alive(self, now: float) -> bool:
         return now < self.alive_until
@@ -66,6 +67,7 @@ class Membership:
         self.settings = settings
         self.boot = boot
         self.peers = {node.name: Peer(node.name) for node in settings.nodes if node.name != settings.me}
+        self.refused: Counter[str] = Counter()  # authentic, and yet worth nothing: by cause
         self._sent: OrderedDict[int, float] = OrderedDict()
         self._alive: tuple[float, list[Peer]] | None = None  # asked many times in one step
 
@@ -97,15 +99,21 @@ class Membership:
         is_fresh = echoed_at is not None and now < echoed_at + self.settings.dead_after_s
         if beat.boot != peer.boot:
             if beat.boot in peer.past:
+                self.refused["replayed"] += 1
                 return Verdict.OLD
             # A datagram of a life that has just ended may come late. What it echoes is older than what its successor
             # has echoed: the successor has heard us since.
             if not is_fresh or self._echoed_seq(beat) <= peer.echoed_seq:
+                self.refused["unconfirmed"] += 1
                 if not peer.is_alive(now):
                     peer.stranger = Heard(beat.boot, beat.seq)
                 return Verdict.STRANGER
             self._begin_life(peer, beat.boot)
         peer.links[link] = now
+        if beat.seq <= peer.newest.get(link, 0):
+            self.refused["replayed"] += 1
+            return Verdict.OLD
+        peer.newest[link] = beat.seq
         if beat.seq <= peer.seq:
             return Verdict.OLD
         peer.seq, peer.beat, peer.heard_at, peer.stranger = beat.seq, beat, now, None
@@ -132,6 +140,7 @@ class Membership:
         if peer.boot is not None:
             peer.past.append(peer.boot)
         peer.boot, peer.seq, peer.beat, peer.groups = boot, 0, None, {}
+        peer.newest.clear()
         peer.alive_until = NEVER
 
     # --- reading

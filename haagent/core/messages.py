@@ -21,6 +21,7 @@ from haagent.core.limits import (
     MAX_RECORDS,
     MAX_ROUND,
     MAX_TEXT,
+    MAX_WAIT_MS,
 )
 
 WIRE_VERSION = 1
@@ -72,6 +73,7 @@ class GroupBeat(msgspec.Struct, frozen=True, array_like=True):
     gap_ms: float = -1.0  # how long clients were without the group when the sender took it; -1: not known
     down_ms: float = -1.0  # with `released`: time since the sender stopped serving; -1: not known
     cause: str = ""  # while holding: why this tenure began, for people
+    leaving: bool = False  # the claim only keeps the voters bound until the sender has let go
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
@@ -161,5 +163,6 @@ def _is_sound_order(order: Order) -> bool:
         len(order.key) <= 2 * MAX_NAME
         and _are_names(order.writer, order.target)
         and 0 < order.version <= MAX_ROUND
+        and 0 <= order.ttl_ms <= MAX_WAIT_MS
         and _is_sound_ballot(order.ballot)
     )

@@ -12,6 +12,7 @@ Whoever calls must call again at `deadline` with `Woke`, if nothing else happens
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from haagent.core import commands, picture
 from haagent.core.election import Election
@@ -36,6 +37,7 @@ from haagent.core.events import (
     Taken,
     Woke,
 )
+from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import Verdict
 from haagent.core.messages import Heartbeat
 from haagent.core.scene import Scene
@@ -62,6 +64,7 @@ class Node:
         self._remembered: Remember | None = None
         self._was_alive: set[str] = set()
         self._has_stopped = False
+        self._has_learnt_nothing = False
 
     # ------------------------------------------------------------------ the door
 
@@ -74,6 +77,8 @@ class Node:
         for election in self.elections.values():
             election.expire(now)
         self._take_in(now, event)
+        if self._has_learnt_nothing and now < self.deadline and not scene.must_send and not scene.actions:
+            return []  # a copy, or a recording: a flood of them must stay cheap
         self._notice_members(now)
         scene.own_held = sum(election.state in HOLDING for name, election in self.elections.items() if name != LEADER)
         for election in self.elections.values():
@@ -86,6 +91,11 @@ class Node:
         scene.actions.sort(key=lambda action: URGENCY.index(type(action)))
         return scene.actions
 
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Authentic heartbeats that were not believed, by cause."""
+        return self.scene.membership.refused
+
     def view(self, now: float) -> View:
         return picture.view(self.scene, self.elections, now)
 
@@ -93,13 +103,14 @@ class Node:
 
     def _take_in(self, now: float, event: AnyEvent) -> None:
         scene = self.scene
+        self._has_learnt_nothing = False
         match event:
             case Woke():
                 pass
             case HeartbeatHeard(beat, link):
                 self._hear(now, beat, link)
             case HealthChanged(group, ok, why):
-                self._judge_health(now, group, "" if ok else why or "a check fails")
+                self._judge_health(now, group, "" if ok else why[:MAX_TEXT] or "a check fails")
             case GatewayChanged(reachable):
                 scene.gateway = reachable
                 scene.urge()
@@ -149,6 +160,7 @@ class Node:
         if verdict is Verdict.STRANGER:
             scene.greet(now)  # neither can confirm the other before both have been heard: do not let it wait
         if verdict is not Verdict.NEW:
+            self._has_learnt_nothing = True
             return
         if scene.membership.peers[beat.node].boot != before:
             scene.urge()

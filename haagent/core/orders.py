@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, Order
 from haagent.core.settings import Settings
 
@@ -86,7 +85,9 @@ class Orders:
         return msgspec.structs.replace(order, ttl_ms=self._left_ms(now, order))
 
     def _left_ms(self, now: float, order: Order) -> int:
-        return max(0, round(order.ttl_ms - 1000 * (now - self._seen_at.get(order.key, NEVER))))
+        if order.key not in self._seen_at:
+            return 0
+        return max(0, round(order.ttl_ms - 1000 * (now - self._seen_at[order.key])))
 
     @property
     def lasting(self) -> tuple[Order, ...]:

@@ -26,9 +26,10 @@ class Rivalry:
         self.election = election
         self.since: dict[str, float] = {}  # who claims to hold it too, and since when we have heard that
         self.heard_at: dict[str, float] = {}  # and when last
+        self.answers: dict[str, int] = {}  # our first heartbeat that answers such a claim, and so shows that we hear it
 
     def hear(self, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
-        rival_holds = beat.claim is not None and beat.held_ms > 0
+        rival_holds = beat.claim is not None and beat.held_ms > 0 and not beat.leaving
         if not rival_holds:
             if self.since.pop(sender.node, None) is not None and self.election.state in HOLDING:
                 self._announce(f"{sender.node} had claimed it too and has let go")
@@ -40,6 +41,7 @@ class Rivalry:
         is_news = sender.node not in self.since or silence_s > self.election.scene.settings.lease_s
         if is_news:
             self.since[sender.node] = now
+            self.answers[sender.node] = self.election.scene.next_seq
             self.election.scene.urge()  # the rival decides by what our next heartbeat echoes
             self.election.note(now, "conflict", f"{sender.node} claims {self.election.group.name} as well")
         if self._loses_to(now, sender, beat):
@@ -49,17 +51,19 @@ class Rivalry:
 
     def _loses_to(self, now: float, rival: Heartbeat, beat: GroupBeat) -> bool:
         me = self.election.scene.settings.me
-        if not self.election.scene.membership.peers[rival.node].is_alive(now) and now >= (
-            self.since[rival.node] + self.election.scene.settings.lease_s
-        ):
-            return True  # it does not hear us, so only we can end this
+        if self.election.scene.settings.consistent:
+            return False  # our lease is proved, so its own has run out: it is late, or its word is
+        if not self.election.scene.membership.peers[rival.node].is_alive(now):
+            # Its word may be an old one; or it does not hear us, and then only we can end this.
+            return now >= self.since[rival.node] + self.election.scene.settings.lease_s
         if me < rival.node:
             mine = Contender(me, self.election.scene.gateway, now - self.election.held_since)
             theirs = Contender(rival.node, rival.gateway, beat.held_ms / 1000)
             resolution_s = 2 * self.election.scene.settings.lease_s
             return placement.winner(self.election.group, mine, theirs, resolution_s=resolution_s) != me
         echo = rival.heard.get(me)
-        return echo is not None and echo.boot == self.election.scene.boot and echo.seq >= self.election.held_seq
+        judged_from = max(self.election.held_seq, self.answers[rival.node])
+        return echo is not None and echo.boot == self.election.scene.boot and echo.seq >= judged_from
 
     def _announce(self, why: str) -> None:
         self.election.scene.do(Announce(self.election.group.name, why))

@@ -128,7 +128,10 @@ class Scene:
             return f"{name} is in standby"
         if name == self.settings.me:
             return f"{name} is stopping" if self.is_stopping else ""
-        return "" if self.membership.peers[name].is_alive(now) else f"{name} is offline"
+        peer = self.membership.peers.get(name)
+        if peer is None:
+            return f"{name} is not in the configuration of {self.settings.me}"
+        return "" if peer.is_alive(now) else f"{name} is offline"
 
     def is_fit(self, name: str, now: float) -> bool:
         return not self.unfitness(name, now)

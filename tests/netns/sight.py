@@ -19,7 +19,7 @@ MakeLab = Callable[..., Lab]
 Measured = Callable[[str, str], None]
 
 LEASE_MS = 350.0  # the default at 100 ms
-QUIET_S = 0.5  # how long the machine's own noise is watched
+QUIET_S = 0.25  # how long the machine's own noise is watched
 PATIENCE_S = 20.0  # for conditions that normally take a fraction of a second
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ pytestmark = pytest.mark.netns
 
 SCRIPT = str(Path(__file__).parent / "hostile.py")
 GROUP, PORT = "239.192.72.65", "7265"
-RATE, FLOOD_S = 10_000, 1.5
+RATE, FLOOD_S, TRIES = 10_000, 1.5, 3
+Move = tuple[object, ...]  # a record of the history: node, number, text
 MOVES = {"taken", "dropped", "yielding", "offline", "conflict", "stalled"}
 
 
@@ -69,32 +71,55 @@ class Siege:
     def __init__(self, lab: Lab, measured: Measured) -> None:
         self.lab, self._measured = lab, measured
         self.nodes = [node.name for node in lab.state().plan.nodes]
-        self.holder, self.ballots = holder(lab), ballots(lab)
-        self._events = len(self._moves())
+        self._look()
 
     def endure(self, what: str, datagrams: Sequence[bytes], *, causes: set[str]) -> None:
-        """Nothing moves, every agent counts these causes and no others, and goes on."""
+        """Nothing moves, the agents count exactly these causes, and go on.
+
+        An agent that the machine does not let run loses heartbeats in a full receive buffer, and then its peers are
+        right to act. Such a run says nothing of the agent and is done again.
+        """
+        for _ in range(TRIES):
+            lost = self._overflowed()
+            has_moved = self._one_flood(what, datagrams, causes=causes)
+            if not has_moved:
+                return
+            assert self._overflowed() > lost, has_moved
+            wait_whole(self.lab)
+            self._look()
+        pytest.fail(f"{what}: the agents lost datagrams in {TRIES} runs of {TRIES}, and something moved: {has_moved}")
+
+    def _one_flood(self, what: str, datagrams: Sequence[bytes], *, causes: set[str]) -> list[Move]:
         counted, spent, sent = self._counters(), self._cpu_s(), [heartbeats_sent(self.lab, name) for name in self.nodes]
         silent_ms: list[float] = []
         flood = self._flood(datagrams)
         began_s = os.times().elapsed
         while flood.poll() is None:
-            silent_ms += [member(self.lab, name, other(self.lab, name))["last_heard_ms"] for name in self.nodes]
+            silent_ms += [member(self.lab, name, other(self.lab, name))["last_heard_ms"] or 0.0 for name in self.nodes]
+            with suppress(subprocess.TimeoutExpired):
+                flood.wait(0.05)
         took_s = os.times().elapsed - began_s
         thrown = int(flood.communicate()[0])
         busy = {name: 100 * (self._cpu_s()[name] - spent[name]) / took_s for name in self.nodes}
         grown = {name: self._counters()[name] - counted[name] for name in self.nodes}
         self._tell(what, thrown / took_s, busy, grown, max(silent_ms))
-        assert (holder(self.lab), ballots(self.lab)) == (self.holder, self.ballots)
-        assert len(self._moves()) == self._events
-        assert max(silent_ms) < 350
         assert max(busy.values()) < 90  # of one processor; the flood must not be able to take all of it
+        assert {cause for one in grown.values() for cause in one} == {f"dropped_{cause}" for cause in causes}
         for name, before in zip(self.nodes, sent, strict=True):
-            assert set(grown[name]) == {f"dropped_{cause}" for cause in causes}
-            assert min(grown[name].values(), default=1) > 0
+            assert grown[name].total() >= 0.5 * thrown  # the rest was lost in a full receive buffer
             assert (
                 heartbeats_sent(self.lab, name) - before >= 7 * took_s
             )  # ten a second, less what a busy machine takes
+        moved = [one for one in self._moves() if one not in self._moved]
+        if not moved:
+            assert (holder(self.lab), ballots(self.lab)) == (self._holder, self._ballots)
+        return moved
+
+    def _look(self) -> None:
+        self._holder, self._ballots, self._moved = holder(self.lab), ballots(self.lab), self._moves()
+
+    def _overflowed(self) -> int:
+        return sum(link["overflowed"] for name in self.nodes for link in self.lab.agents.status(name)["links"])
 
     def _flood(self, datagrams: Sequence[bytes]) -> subprocess.Popen[bytes]:
         flood = self.lab.start_on(CLIENT, [sys.executable, SCRIPT, "flood", GROUP, PORT, str(RATE), str(FLOOD_S)])
@@ -115,8 +140,10 @@ class Siege:
             f"counted as {causes or 'nothing'}",
         )
 
-    def _moves(self) -> list[object]:
-        return [one for one in events(self.lab, self.nodes[0]) if one["kind"] in MOVES]
+    def _moves(self) -> list[Move]:
+        """Each node's own: those of others arrive later."""
+        own = [one for name in self.nodes for one in events(self.lab, name) if one["node"] == name]
+        return [(one["node"], one["index"], one["text"]) for one in own if one["kind"] in MOVES]
 
     def _counters(self) -> dict[str, Counter[str]]:
         return {name: Counter(self.lab.agents.status(name)["counters"]) for name in self.nodes}
@@ -140,7 +167,7 @@ def test_hostile_datagrams_move_nothing(make_lab: MakeLab, measured: Measured) -
     siege = Siege(lab, measured)
     stranger = (chance.randbytes(32),)
     wrong = [one for node in "AB" for one in forged(keys=stranger, cluster="lab", node=node, count=500)]
-    siege.endure("wrong key", [one for one in wrong if one], causes={"unknown_key", "twin"})
+    siege.endure("wrong key", wrong, causes={"unknown_key", "twin"})
     damaged = [one[:-1] + bytes([one[-1] ^ 1]) for one in heard]
     siege.endure("damaged recordings", damaged, causes={"auth", "own"})
     foreign = forged(keys=ours, cluster="other", node="B", count=500)
@@ -170,6 +197,6 @@ def test_recordings_move_nothing(make_lab: MakeLab, measured: Measured) -> None:
         lab.wait_for(lambda name=name: not lab.agents.processes(lab.state(), name), what=f"the agent of {name} is gone")
         lab.start(name)
         wait_whole(lab)
-    Siege(lab, measured).endure("recordings of an earlier life", recorded, causes={"twin", "replayed"})
+    Siege(lab, measured).endure("recordings of an earlier life", recorded, causes={"twin", "replayed", "unconfirmed"})
     assert serves(lab, holder(lab))
     assert serves_nothing(lab, other(lab, holder(lab)))

@@ -1,4 +1,4 @@
-"""What must hold after every step, watched from outside: by what the hosts' kernels do, not by what the nodes believe."""
+"""What must hold after every step, watched from outside: what the hosts' kernels do, not what the nodes believe."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class Watch:
                 self._check_alone(group)
             case Drop(_, _, why):
                 self.drops.append((self.world.t, host.name, group, why))
+                if self.world.settings.consistent and "holds it too" in why:
+                    raise Violation(f"at {self.world.t:.6f} {host.name} gave {group} up to a rival that cannot hold it")
         self._check_promises(host)
 
     def _check_alone(self, group: str) -> None:

@@ -232,8 +232,8 @@ def _heal_in_one_heartbeat(world: World, rng: random.Random) -> None:
     # A heartbeat is due within one interval; it is answered at once, and letting go takes a millisecond.
     world.run(world.t + 0.1 + 0.015)
     for group in world.settings.groups:
-        if len(serving := world.serving(group.name)) > 1:
-            raise Violation(f"one heartbeat after the heal {' and '.join(serving)} still answer for {group.name}")
+        if len(serving := world.serving(group.name)) != 1:
+            raise Violation(f"one heartbeat after the heal {group.name} is served by {serving or 'nobody'}")
     world.run(world.t + 0.5)
     check_settled(world)
 

@@ -1,7 +1,7 @@
 """The simulator has teeth: deliberate bugs in the core are caught.
 
-Each mutant is a mistake that somebody could make and whose effect no reader would see. A simulator that lets one of them
-pass would be worth nothing, so this is the test of the test.
+Each mutant is a mistake that somebody could make and whose effect no reader would see. A simulator that lets one of
+them pass would be worth nothing, so this is the test of the test.
 """
 
 from __future__ import annotations

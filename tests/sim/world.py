@@ -1,11 +1,11 @@
 """A cluster in virtual time: the real core, simulated everything else.
 
 One heap of things to come, one seeded generator, so the same seed gives the same run to the last digit. Each node has a
-clock of its own that runs a little fast or slow. Links lose, delay, duplicate and reorder datagrams and can be cut in one
-direction. Nodes are paused and resumed, crash and come back, are stopped and started.
+clock of its own that runs a little fast or slow. Links lose, delay, duplicate and reorder datagrams and can be cut in
+one direction. Nodes are paused and resumed, crash and come back, are stopped and started.
 
 What the outside would see is modelled apart from what a node believes: an address answers from the moment an activation
-has finished until it was dropped or its gate timed out (the kernel's set element, which knows nothing of a paused agent).
+has finished until it was dropped or its gate timed out (the kernel's set element, which knows nothing of a pause).
 `invariants.py` watches that.
 """
 
@@ -138,6 +138,15 @@ class World:
             self.t, _, what = heapq.heappop(self._heap)
             what()
         self.t = until
+
+    def run_to(self, is_reached: Callable[[], bool], *, within_s: float) -> None:
+        """Up to the first moment at which it is so."""
+        until = self.t + within_s
+        while not is_reached():
+            assert self._heap
+            assert self._heap[0][0] <= until, f"not reached within {within_s} s"
+            self.t, _, what = heapq.heappop(self._heap)
+            what()
 
     # ------------------------------------------------------------------ faults and operators
 
@@ -395,4 +404,19 @@ def make_settings(
         consistent=consistent,
         alone_after_s=alone_after_s,
         version="sim",
+    )
+
+
+def steady_world(settings: Settings, *, node_class: type[Node] = Node) -> World:
+    """Clocks agree and nothing is left to chance: a datagram takes 1 ms, serving 1 ms, to stop serving 0.5 ms."""
+    return World(
+        0,
+        settings,
+        delay_s=(0.001, 0.001),
+        drift=0.0,
+        late_s=(0.0, 0.0),
+        take_s=(0.001, 0.001),
+        drop_s=(0.0005, 0.0005),
+        max_offset_s=0.0,
+        node_class=node_class,
     )

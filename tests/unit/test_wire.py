@@ -365,7 +365,9 @@ def test_the_largest_view_of_the_limits_fits() -> None:
             )
             for _ in range(limits.MAX_GROUPS)
         ),
-        orders=tuple(Order("standby/" + name, limits.MAX_ROUND, name, target=name, ballot=ballot) for _ in range(orders)),
+        orders=tuple(
+            Order("standby/" + name, limits.MAX_ROUND, name, target=name, ballot=ballot) for _ in range(orders)
+        ),
         records=tuple(Record(2**63, 1e9, name, name, text) for _ in range(limits.RECORDS_PER_BEAT)),
     )
     datagrams = sealer().seal(beat)

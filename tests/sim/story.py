@@ -1,0 +1,251 @@
+"""Stories: faults and operators in words, and what the cluster did, to the millisecond.
+
+A story is a text file. Blocks are separated by empty lines; a block is comments (`# why`), commands one to a line, then
+`----` and the transcript that they must produce. The world of a story is a steady one, so that a transcript shows
+decisions and nothing else: clocks agree, a datagram takes 1 ms, the kernel 1 ms to serve and 0.5 ms to stop serving.
+
+    cluster A B W [witness=W] [available] [leader] [groups=web:A,B;db:B] [interval=100ms] [alone_after=5s]
+                        [failback=30s]
+    start A B W         one after the other, 10 ms apart         run 1.2s            let time pass
+    kill A              the agent dies, nothing is cleaned up    stop A              the agent is asked to leave
+    freeze A [2s]       SIGSTOP, for so long                     thaw A              SIGCONT
+    cut A | B W         nothing passes between the sides         cut A -> B          one way only
+    heal                all links                                lose 30%            of all datagrams
+    break A web         its activation fails from now on         mend A web          it works again
+    unfit A web         a check fails                            fit A web           and passes again
+    gateway A lost      (or `reached`)                           reload web:A,B;db:B every agent reads a new file
+    ask W move web to B [force]     ask A standby B     ask A unstandby B     ask A maintenance on [force]
+    ask A clear web
+    who                 which hosts answer for which group       why A               what `status` says on A
+    trace A             from now on tell what A performs         untrace A
+
+In `consistent`, and in `available` until something is cut or lost, a story also fails when two hosts answer at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from haagent.core.settings import LEADER, GroupSettings
+from tests.sim.invariants import Watch
+from tests.sim.world import World, make_settings, steady_world
+
+RULE = "----"
+START_APART_S = 0.010
+ABOUT_LEADER = re.compile(
+    rf"\s*[\d.]+ \S+ (is LEADER|is no longer leader|(?!answers|refuses|order|asked)\S+ {LEADER}\b)"
+)
+
+
+class Block(msgspec.Struct):
+    line: int  # of its first command, for the message of a failure
+    text: list[str]  # comments and commands as written
+    commands: list[str]
+    expected: list[str]
+
+
+def parse(text: str) -> list[Block]:
+    blocks, block, in_output = [], Block(1, [], [], []), False
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        if not line.strip():
+            if block.text:
+                blocks.append(block)
+            block, in_output = Block(number + 1, [], [], []), False
+        elif in_output:
+            block.expected.append(line)
+        elif line == RULE:
+            in_output = True
+        else:
+            block.text.append(line)
+            if not line.startswith("#"):
+                block.commands.append(line)
+    return blocks
+
+
+def play(text: str) -> str:
+    """The story again, with the transcript that the core of today writes."""
+    story, told = Story(), []
+    for block in parse(text):
+        output: list[str] = []
+        for command in block.commands:
+            output += story.perform(command)
+        told.append("\n".join([*block.text, *([RULE, *output] if block.commands else [])]))
+    return "\n\n".join(told) + "\n"
+
+
+class Story:
+    def __init__(self) -> None:
+        self.world: World | None = None
+        self.shows_leader = False
+        self.watch: Watch | None = None
+        self.told = 0
+
+    def perform(self, command: str) -> Iterator[str]:
+        verb, *words = command.split()
+        if verb == "cluster":
+            self._cluster(words)
+            return
+        assert self.world is not None, "a story begins with `cluster`"
+        extra = list(VERBS[verb](self, self.world, words) or ())
+        for line in self.world.transcript[self.told :]:
+            if self.shows_leader or not ABOUT_LEADER.match(line):
+                yield line
+        self.told = len(self.world.transcript)
+        yield from extra
+
+    def _cluster(self, words: list[str]) -> None:
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        self.shows_leader = "leader" in words
+        is_consistent = "available" not in words
+        failback = options.get("failback")
+        settings = make_settings(
+            nodes="".join(word for word in words if len(word) == 1),
+            witnesses=options.get("witness", ""),
+            groups=_groups(options.get("groups", "web:A,B")),
+            consistent=is_consistent,
+            interval_s=_seconds(options.get("interval", "100ms")),
+            failback_after_s=None if failback is None else _seconds(failback),
+            alone_after_s=_seconds(options.get("alone_after", "5s")),
+        )
+        self.world = steady_world(settings)
+        self.watch = Watch(self.world, never_two=True, ordered=is_consistent)
+
+    # ------------------------------------------------------------------ verbs
+
+    def start(self, world: World, names: list[str]) -> None:
+        for name in names:
+            world.start(name)
+            world.run(world.t + START_APART_S)
+
+    def run(self, world: World, words: list[str]) -> None:
+        world.run(world.t + _seconds(words[0]))
+
+    def kill(self, world: World, names: list[str]) -> None:
+        for name in names:
+            world.crash(name)
+
+    def stop(self, world: World, names: list[str]) -> None:
+        for name in names:
+            world.stop(name)
+
+    def freeze(self, world: World, words: list[str]) -> None:
+        world.pause(words[0])
+        if len(words) > 1:
+            world.at(world.t + _seconds(words[1]), lambda: world.resume(words[0]))
+
+    def thaw(self, world: World, words: list[str]) -> None:
+        world.resume(words[0])
+
+    def cut(self, world: World, words: list[str]) -> None:
+        self._two_may_hold(world)
+        if "->" in words:
+            world.cut(words[0], words[2])
+        else:
+            world.split(*("".join(side.split()) for side in " ".join(words).split("|")))
+
+    def _two_may_hold(self, world: World) -> None:
+        assert self.watch is not None
+        self.watch.never_two = world.settings.consistent
+
+    def heal(self, world: World, _: list[str]) -> None:
+        world.heal()
+
+    def lose(self, world: World, words: list[str]) -> None:
+        self._two_may_hold(world)
+        world.loss = float(words[0].rstrip("%")) / 100
+
+    def breaks(self, world: World, words: list[str]) -> None:
+        world.failing[(words[0], words[1])] = True
+
+    def mend(self, world: World, words: list[str]) -> None:
+        world.failing[(words[0], words[1])] = False
+
+    def unfit(self, world: World, words: list[str]) -> None:
+        world.set_health(words[0], words[1], ok=False)
+
+    def fit(self, world: World, words: list[str]) -> None:
+        world.set_health(words[0], words[1], ok=True)
+
+    def gateway(self, world: World, words: list[str]) -> None:
+        world.set_gateway(words[0], reachable=words[1] == "reached")
+
+    def reload(self, world: World, words: list[str]) -> None:
+        groups = tuple(GroupSettings(name, prefer) for name, prefer in _groups(words[0]).items())
+        leader = world.settings.groups[0]
+        world.reconfigure(msgspec.structs.replace(world.settings, groups=(leader, *groups), config_hash="new"))
+
+    def ask(self, world: World, words: list[str]) -> None:
+        name, what, *rest = words
+        force = "force" in rest
+        match what:
+            case "move":
+                world.ask(name, "move", group=rest[0], node=rest[2], force=force)
+            case "standby" | "unstandby":
+                world.ask(name, "standby", node=rest[0], on=what == "standby")
+            case "maintenance":
+                world.ask(name, "maintenance", on=rest[0] == "on", force=force)
+            case _:
+                world.ask(name, what, group=rest[0] if rest else "")
+
+    def who(self, world: World, _: list[str]) -> Iterator[str]:
+        for group in world.settings.groups:
+            if group.name != LEADER or self.shows_leader:
+                serving = world.serving(group.name)
+                yield f"{group.name}: {' and '.join(serving) if serving else 'nobody'}"
+
+    def why(self, world: World, words: list[str]) -> Iterator[str]:
+        host = world.hosts[words[0]]
+        assert host.node is not None
+        for group in host.node.view(host.local(world.t)).groups:
+            if group.name != LEADER or self.shows_leader:
+                yield f"{group.name}: {group.why}"
+
+    def trace(self, world: World, names: list[str]) -> None:
+        world.traced |= set(names)
+
+    def untrace(self, world: World, names: list[str]) -> None:
+        world.traced -= set(names)
+
+
+VERBS: dict[str, Callable[[Story, World, list[str]], Iterator[str] | None]] = {
+    **{
+        name: getattr(Story, name)
+        for name in (
+            *(
+                "start",
+                "run",
+                "kill",
+                "stop",
+                "freeze",
+                "thaw",
+                "cut",
+                "heal",
+                "lose",
+                "mend",
+                "unfit",
+                "fit",
+                "gateway",
+            ),
+            *("reload", "ask", "who", "why", "trace", "untrace"),
+        )
+    },
+    "break": Story.breaks,
+}
+
+
+def _seconds(text: str) -> float:
+    return float(text[:-2]) / 1000 if text.endswith("ms") else float(text[:-1])
+
+
+def _groups(text: str) -> dict[str, tuple[str, ...]]:
+    """`web:A,B;db:B` -> {"web": ("A", "B"), "db": ("B",)}"""
+    pairs = (part.partition(":") for part in text.split(";"))
+    return {name: tuple(filter(None, prefer.split(","))) for name, _, prefer in pairs}
+
+
+def stories() -> list[Path]:
+    return sorted((Path(__file__).parent / "stories").glob("*.txt"))

@@ -1,0 +1,110 @@
+"""Who may import whom: the core is pure, and every arrow between the rooms points one way."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "haagent" / "core"
+
+PURE = {
+    *("__future__", "bisect", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools"),
+    *("math", "msgspec", "operator", "random", "re", "struct", "typing", "zlib"),
+}
+CIPHERS = {"wire.py", "fragments.py"}  # the only files of the core that may see `cryptography`
+
+# What each room may import of the package, besides itself and `core`. From the bottom up: a room names only rooms that
+# are above it in this list, so no two can depend on each other.
+ARROWS: dict[str, set[str]] = {
+    **{room: set() for room in ("core", "address", "plugins", "notify", "timer", "jitter", "log", "memory")},
+    "config": {"plugins"},
+    "reload": {"config"},
+    "backends": {"address", "config", "plugins"},
+    "checks": {"address", "config", "plugins"},
+    "transport": {"config"},
+    "activation": {"address", "backends", "checks", "config"},
+    "control": {"config", "report", "transport"},
+    "report": {"config", "control"},  # the control socket answers with reports, and reports describe its host
+    "daemon": {"activation", "config", "control", "jitter", "log", "memory", "notify", "reload", "timer", "transport"},
+    "lab": {"control"},
+    "cli": {"address", "config", "control", "daemon", "lab", "log", "memory"},
+}
+
+
+def imports(path: Path) -> Iterator[tuple[str, ast.AST]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, node) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            yield str(node.module), node
+            if node.module == "haagent":  # `from haagent import config` is an arrow to that room
+                yield from ((f"haagent.{name.name}", node) for name in node.names)
+
+
+def rooms(path: Path) -> set[str]:
+    """The rooms of the package that a file imports from."""
+    names = [name.split(".") for name, _ in imports(path)]
+    return {parts[1] for parts in names if parts[0] == "haagent" and len(parts) > 1}
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.name)
+def test_the_core_is_pure(path: Path) -> None:
+    outside = {name.split(".")[0] for name, _ in imports(path)} - {"haagent"}
+    allowed = PURE | ({"cryptography"} if path.name in CIPHERS else set())
+    assert outside <= allowed, f"{path.name} imports {outside - allowed}"
+    assert rooms(path) <= {"core"}
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.name)
+def test_the_core_draws_no_chance_of_its_own(path: Path) -> None:
+    """`random` is there for the type of the generator that is passed in."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "random":
+            assert node.attr == "Random", f"{path.name}:{node.lineno}: random.{node.attr}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("random.Random", "open", "print", "input"):
+            raise AssertionError(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / "haagent").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "haagent").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_one_way(path: Path) -> None:
+    room = room_of(path)
+    if room in ("__init__", "__main__"):
+        return
+    assert room in ARROWS, f"a new room, {room}: say in ARROWS what it may import"
+    strange = rooms(path) - ARROWS[room] - {room, "core", "__version__"}
+    assert not strange, f"{path.relative_to(ROOT)} imports {strange}"
+
+
+def test_no_arrow_points_back() -> None:
+    known: set[str] = set()
+    for room, targets in ARROWS.items():
+        assert targets - {"report"} <= known, f"{room} imports {targets - known}, which come later in the list"
+        known.add(room)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["status", "--run-dir", "/nonexistent"]])
+def test_a_command_starts_without_what_only_the_daemon_needs(arguments: list[str]) -> None:
+    program = (
+        "import sys, json, contextlib, io\n"
+        "from haagent.cli import main\n"
+        "out = io.StringIO()\n"
+        "with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), contextlib.suppress(SystemExit):\n"
+        f"    sys.argv = ['haagent', *{arguments!r}]\n"
+        "    main()\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in json.loads(run.stdout)}
+    assert not loaded & {"scapy", "pyroute2", "cryptography", "rich", "asyncio", "systemd", "yaml"}

@@ -1,0 +1,145 @@
+"""The echo rule: who is alive, and whose word counts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haagent.core.membership import NEVER, Membership, Verdict
+from haagent.core.messages import GroupBeat, Heard, Heartbeat
+from haagent.core.settings import NodeSettings, Settings
+
+ME, LIFE, NEXT_LIFE = 11, 22, 33  # boots: ours, B's, and B's after a restart
+SETTINGS = Settings(cluster="c", me="A", nodes=tuple(NodeSettings(name) for name in "ABC"), groups=())
+DEAD_AFTER_S = SETTINGS.dead_after_s
+
+
+def beat(seq: int, *, echo: int | None = None, boot: int = LIFE, to: int = ME, **more: object) -> Heartbeat:
+    heard = {} if echo is None else {"A": Heard(to, echo)}
+    plain = Heartbeat(cluster="c", node="B", boot=boot, seq=seq, interval_ms=100, lease_ms=350, heard=heard)
+    return msgspec.structs.replace(plain, **more)
+
+
+def members(*sent: float) -> Membership:
+    """Our heartbeats 1, 2, ... went out at these instants."""
+    membership = Membership(SETTINGS, ME)
+    for seq, at in enumerate(sent, start=1):
+        membership.sent(seq, at)
+    return membership
+
+
+def test_a_life_that_has_not_echoed_us_is_a_stranger_and_is_echoed() -> None:
+    membership = members(0.0)
+    assert membership.hear(0.0, beat(5), "eth0") is Verdict.STRANGER
+    assert membership.echoes() == {"B": Heard(LIFE, 5)}
+    assert membership.alive_names(0.0) == ["A"]
+    assert membership.peers["B"].beat is None
+
+
+def test_a_fresh_echo_confirms_the_life() -> None:
+    membership = members(0.0)
+    assert membership.hear(0.01, beat(5, echo=1), "eth0") is Verdict.NEW
+    assert membership.alive_names(0.01) == ["A", "B"]
+    assert membership.echoes() == {"B": Heard(LIFE, 5)}
+
+
+def test_alive_lasts_from_when_we_sent_what_was_echoed() -> None:
+    membership = members(0.0)
+    membership.hear(0.2, beat(5, echo=1), "eth0")  # it was long under way
+    assert membership.next_death(0.2) == DEAD_AFTER_S
+    assert membership.peers["B"].is_alive(DEAD_AFTER_S - 0.001)
+    assert not membership.peers["B"].is_alive(DEAD_AFTER_S)
+    assert membership.next_death(DEAD_AFTER_S) == float("inf")
+
+
+def test_an_echo_too_old_confirms_nobody() -> None:
+    membership = members(0.0)
+    assert membership.hear(DEAD_AFTER_S, beat(5, echo=1), "eth0") is Verdict.STRANGER
+
+
+def test_an_echo_of_an_earlier_life_of_ours_confirms_nobody() -> None:
+    assert members(0.0).hear(0.0, beat(5, echo=1, to=ME - 1), "eth0") is Verdict.STRANGER
+
+
+def test_a_copy_or_an_older_one_is_old_but_shows_that_the_link_works() -> None:
+    membership = members(0.0)
+    membership.hear(0.0, beat(5, echo=1), "eth0")
+    assert membership.hear(0.1, beat(5, echo=1), "eth1") is Verdict.OLD
+    assert membership.hear(0.1, beat(4, echo=1), "eth1") is Verdict.OLD
+    assert membership.peers["B"].links == {"eth0": 0.0, "eth1": 0.1}
+
+
+def test_in_a_confirmed_life_an_old_echo_is_read_but_does_not_prolong() -> None:
+    membership = members(0.0)
+    membership.hear(0.0, beat(5, echo=1), "eth0")
+    later = beat(6, echo=1, groups=(GroupBeat("web"),))
+    assert membership.hear(1.0, later, "eth0") is Verdict.NEW
+    assert "web" in membership.peers["B"].groups
+    assert not membership.peers["B"].is_alive(1.0)
+
+
+def test_an_echo_that_came_out_of_order_never_shortens() -> None:
+    membership = members(0.0, 0.1)
+    membership.hear(0.1, beat(5, echo=2), "eth0")
+    membership.hear(0.11, beat(6, echo=1), "eth0")
+    assert membership.next_death(0.2) == 0.1 + DEAD_AFTER_S
+
+
+def test_a_new_life_replaces_the_old_one_for_good() -> None:
+    membership = members(0.0, 0.05)
+    membership.hear(0.0, beat(5, echo=1), "eth0")
+    assert membership.hear(0.1, beat(1, echo=2, boot=NEXT_LIFE), "eth0") is Verdict.NEW
+    assert membership.peers["B"].seq == 1
+    assert membership.hear(0.1, beat(6, echo=1), "eth0") is Verdict.OLD, "a life that was followed never comes back"
+    assert membership.peers["B"].boot == NEXT_LIFE
+
+
+def test_a_recording_does_not_displace_the_living() -> None:
+    membership = members(0.0)
+    membership.hear(0.0, beat(5, echo=1), "eth0")
+    assert membership.hear(0.1, beat(900, boot=99), "eth0") is Verdict.STRANGER
+    assert membership.echoes() == {"B": Heard(LIFE, 5)}, "only a dead peer is given up for a stranger"
+    assert membership.hear(1.0, beat(900, boot=99), "eth0") is Verdict.STRANGER
+    assert membership.echoes() == {"B": Heard(99, 900)}
+    assert membership.hear(1.0, beat(6), "eth0") is Verdict.NEW
+    assert membership.echoes() == {"B": Heard(LIFE, 6)}, "the known life speaks again"
+
+
+def test_who_says_goodbye_is_dead_at_once() -> None:
+    membership = members(0.0)
+    membership.hear(0.0, beat(5, echo=1), "eth0")
+    assert membership.hear(0.1, beat(6, echo=1, stopping=True), "eth0") is Verdict.NEW
+    assert membership.alive_names(0.1) == ["A"]
+
+
+def test_what_we_sent_long_ago_is_forgotten() -> None:
+    membership = members(0.0, 0.5, 1.0)
+    assert membership.sent_at(ME, 1) is None
+    assert membership.sent_at(ME, 2) == 0.5
+    assert membership.sent_at(LIFE, 2) is None
+
+
+def test_a_quorum_is_a_majority_of_all_voters_or_in_available_whoever_lives() -> None:
+    membership = members(0.0)
+    assert not membership.is_quorate(0.0)
+    membership.hear(0.0, beat(5, echo=1), "eth0")
+    assert membership.is_quorate(0.0)
+    membership.reconfigure(msgspec.structs.replace(SETTINGS, consistent=False))
+    assert membership.is_quorate(99.0)
+
+
+def test_a_reload_keeps_what_is_known_of_those_that_stay() -> None:
+    membership = members(0.0)
+    membership.hear(0.0, beat(5, echo=1), "eth0")
+    nodes = tuple(NodeSettings(name) for name in "ABD")
+    membership.reconfigure(msgspec.structs.replace(SETTINGS, nodes=nodes))
+    assert membership.alive_names(0.0) == ["A", "B"]
+    assert set(membership.peers) == {"B", "D"}
+    assert membership.peers["D"].heard_at == NEVER
+
+
+def test_a_late_datagram_of_a_life_that_has_ended_does_not_bring_it_back() -> None:
+    """What it echoes is older than what its successor has echoed."""
+    membership = members(0.0, 0.05)
+    membership.hear(0.06, beat(1, echo=2, boot=NEXT_LIFE), "eth0")
+    assert membership.hear(0.07, beat(5, echo=1), "eth0") is Verdict.STRANGER
+    assert membership.peers["B"].boot == NEXT_LIFE
