@@ -64,7 +64,7 @@ replay: setup  ## the story of one simulated schedule: make replay SEED=7
 	@$(BIN)/python -m tests.sim $(SEED)
 
 golden: setup  ## write the simulator's golden transcripts anew; commit only what you can explain
-	@$(BIN)/python -m pytest -q tests/sim/test_stories.py --rewrite
+	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/sim/test_stories.py
 
 clean:  ## remove what these commands made in this folder
 	rm -rf .make $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -37,7 +37,8 @@ class Campaign:
             return scene.unfitness(scene.settings.me, now)
         if self.election.why_unfit and not self.is_forced(now):
             return self.election.why_unfit
-        if scene.orders.in_maintenance and not self.election.was_found:
+        was_ours = self.election.was_found or self.election.service.by == scene.settings.me
+        if scene.orders.in_maintenance and not was_ours:
             return "maintenance is on"
         if not self.election.may_vote(now):
             return "it has just started and waits for votes of its earlier life to run out"
@@ -67,6 +68,9 @@ class Campaign:
         if self.election.voter.is_bound(now) or self.holder_elsewhere(now) or self.is_claimed(now):
             self.free_since = now
             return False
+        if self._has_promised(now):
+            self.try_at = now + self.election.scene.slot_s
+            return False
         # The patience counts from when the group became free, not from when we came to look.
         self.free_since = min(now, max(self.free_since, spent_at))
         self.try_at = max(self.not_before, self.free_since + self.patience_s(now))
@@ -87,6 +91,11 @@ class Campaign:
         promises = [self.election.voter.promised]
         promises += [other.promised for _, other in self.election.scene.beats(now, self.election.group.name)]
         return all(promised is None or promised <= beat.released for promised in promises)
+
+    def _has_promised(self, now: float) -> bool:
+        """Our vote is with somebody's present want: let it win."""
+        promised, beats = self.election.voter.promised, self.election.scene.beats(now, self.election.group.name)
+        return any(beat.want is not None and beat.want == promised for _, beat in beats)
 
     def is_claimed(self, now: float) -> bool:
         """Somebody has claimed it lately enough to hold it still, whether or not it hears us."""
@@ -112,7 +121,8 @@ class Campaign:
         fit = self.election.scene.is_fit(me, now) and not self.election.why_unfit
         found = [Candidate(me, fit, len(self.election.failures), self.election.scene.held_by(me, now))]
         for peer, beat in self.election.scene.beats(now, self.election.group.name):
-            fit = self.election.scene.is_fit(peer.name, now) and beat.eligible
+            has_vote = peer.beat is not None and peer.beat.silent_ms < 1000 * self.election.scene.slot_s
+            fit = self.election.scene.is_fit(peer.name, now) and beat.eligible and has_vote
             found.append(Candidate(peer.name, fit, beat.failures, self.election.scene.held_by(peer.name, now)))
         return found
 

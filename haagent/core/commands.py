@@ -36,7 +36,7 @@ def _decide(scene: Scene, elections: dict[str, Election], now: float, asked: Ask
         case "clear":
             groups = [asked.group] if asked.group else list(elections)
             for group in groups:
-                scene.orders.give(now, f"clear/{group}")
+                scene.order(now, f"clear/{group}")
             return DONE, f"failures of {', '.join(groups)} are forgotten"
     return REFUSED, f"there is no command `{asked.what}`"
 
@@ -61,6 +61,7 @@ def _move(scene: Scene, election: Election, now: float, asked: Asked) -> tuple[i
     scene.orders.give(
         now,
         f"move/{group}",
+        wall=scene.wall(now),
         target=target,
         ballot=ballot,
         forced=asked.force,
@@ -90,14 +91,14 @@ def _standby(scene: Scene, now: float, asked: Asked) -> tuple[int, str]:
     if node in scene.settings.witnesses:
         return REFUSED, f"{node} is a witness: it never holds anything"
     already = scene.orders.is_standby(node) == asked.on
-    if not already:
-        scene.orders.give(now, f"standby/{node}", on=asked.on)
+    scene.order(now, f"standby/{node}", on=asked.on)  # given anew in any case: the others may know a newer one
     state = "in standby" if asked.on else "back from standby"
     return DONE, f"{node} is {'already ' if already else ''}{state}"
 
 
 def _maintenance(scene: Scene, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
     if scene.orders.in_maintenance == asked.on:
+        scene.order(now, MAINTENANCE, on=asked.on)  # given anew: the others may know a newer one
         return DONE, f"maintenance is already {'on' if asked.on else 'off'}"
     if not asked.on and not asked.force:
         alive = scene.membership.alive_names(now)
@@ -107,7 +108,7 @@ def _maintenance(scene: Scene, elections: dict[str, Election], now: float, asked
                 f"{', '.join(away)} held something when it was last heard and is offline: its addresses may still be "
                 "in place. Start its agent, or make sure that the host is down and use `--force`"
             )
-    scene.orders.give(now, MAINTENANCE, on=asked.on)
+    scene.order(now, MAINTENANCE, on=asked.on)
     return DONE, f"maintenance is {'on: nothing moves until it is off' if asked.on else 'off'}"
 
 

@@ -248,6 +248,10 @@ class Election:
         if self.campaign.obstacle(now) or self.campaign.is_claimed(now) or now >= self.claim_deadline:
             self._step_back(now)
             return
+        promised = [beat.promised for _, beat in self.scene.beats(now, self.group.name)]
+        if any(ballot is not None and ballot > self.lease.ballot for ballot in promised):
+            self._step_back(now)
+            return
         if self._renew(now):
             self.state, self.held_since, self.service.gap_s = GroupState.TAKING, now, None
             self.held_seq = self.scene.next_seq

@@ -98,6 +98,6 @@ class Handover:
         self.election.note(now, "stays", f"{self.to} did not get ready; the group stays here")
         order = self.election.scene.orders.move(now, self.election.group.name)
         if order is not None and order.target == self.to:  # not a newer one, to somebody else
-            self.election.scene.orders.give(now, f"move/{self.election.group.name}", on=False)
+            self.election.scene.order(now, f"move/{self.election.group.name}", on=False)
         self.election.state, self.to = GroupState.ACTIVE, ""
         self.election.scene.urge()

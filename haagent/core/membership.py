@@ -24,6 +24,7 @@ from haagent.core.messages import GroupBeat, Heard, Heartbeat
 from haagent.core.settings import Settings
 
 NEVER = float("-inf")
+MAX_STRANGERS = 8  # of one name: a flood of recordings must neither fill memory nor hide the one that is real
 
 
 class Verdict(Enum):
@@ -41,7 +42,7 @@ class Peer:
         self.seq = 0  # newest heartbeat of that life
         self.beat: Heartbeat | None = None
         self.groups: dict[str, GroupBeat] = {}  # of `beat`, by name
-        self.stranger: Heard | None = None  # newest heartbeat of a life not confirmed yet
+        self.strangers: OrderedDict[int, Heard] = OrderedDict()  # newest heartbeats of lives not confirmed yet
         self.past: deque[int] = deque(maxlen=8)  # lives that were followed by another
         self.echoed_seq = 0  # newest of our heartbeats that the confirmed life has echoed
         self.alive_until = NEVER
@@ -53,10 +54,12 @@ class Peer:
     def is_alive(self, now: float) -> bool:
         return now < self.alive_until
 
-    def echo(self) -> Heard | None:
-        """What we say in our own heartbeats to have heard of this peer."""
-        if self.stranger is not None:
-            return self.stranger
+    def next_echo(self) -> Heard | None:
+        """What our next heartbeat says that we have heard of this peer."""
+        if self.strangers:  # in turn: one of them may be real, the others recordings
+            boot, heard = self.strangers.popitem(last=False)
+            self.strangers[boot] = heard
+            return heard
         return None if self.boot is None else Heard(self.boot, self.seq)
 
 
@@ -98,15 +101,15 @@ class Membership:
         echoed_at = self._echoed_at(beat)
         is_fresh = echoed_at is not None and now < echoed_at + self.settings.dead_after_s
         if beat.boot != peer.boot:
-            if beat.boot in peer.past:
-                self.refused["replayed"] += 1
-                return Verdict.OLD
             # A datagram of a life that has just ended may come late. What it echoes is older than what its successor
-            # has echoed: the successor has heard us since.
+            # has echoed: the successor has heard us since. Only what is newer than that is believed.
             if not is_fresh or self._echoed_seq(beat) <= peer.echoed_seq:
+                if beat.boot in peer.past:
+                    self.refused["replayed"] += 1
+                    return Verdict.OLD
                 self.refused["unconfirmed"] += 1
                 if not peer.is_alive(now):
-                    peer.stranger = Heard(beat.boot, beat.seq)
+                    self._meet(peer, Heard(beat.boot, beat.seq))
                 return Verdict.STRANGER
             self._begin_life(peer, beat.boot)
         peer.links[link] = now
@@ -116,7 +119,8 @@ class Membership:
         peer.newest[link] = beat.seq
         if beat.seq <= peer.seq:
             return Verdict.OLD
-        peer.seq, peer.beat, peer.heard_at, peer.stranger = beat.seq, beat, now, None
+        peer.seq, peer.beat, peer.heard_at = beat.seq, beat, now
+        peer.strangers.clear()
         peer.echoed_seq = max(peer.echoed_seq, self._echoed_seq(beat))
         peer.groups = {group.name: group for group in beat.groups}
         if beat.stopping:
@@ -134,6 +138,12 @@ class Membership:
     def _echoed_seq(self, beat: Heartbeat) -> int:
         echo = beat.heard.get(self.settings.me)
         return echo.seq if echo is not None and echo.boot == self.boot else 0
+
+    @staticmethod
+    def _meet(peer: Peer, heard: Heard) -> None:
+        peer.strangers[heard.boot] = heard
+        if len(peer.strangers) > MAX_STRANGERS:
+            peer.strangers.popitem(last=False)
 
     @staticmethod
     def _begin_life(peer: Peer, boot: int) -> None:
@@ -163,8 +173,8 @@ class Membership:
             return True
         return len(self.alive(now)) + 1 >= self.settings.majority
 
-    def echoes(self) -> dict[str, Heard]:
-        return {peer.name: echo for peer in self.peers.values() if (echo := peer.echo()) is not None}
+    def next_echoes(self) -> dict[str, Heard]:
+        return {peer.name: echo for peer in self.peers.values() if (echo := peer.next_echo()) is not None}
 
     def next_death(self, now: float) -> float:
         """When the first of the living will have died if nothing more is heard."""

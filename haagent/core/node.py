@@ -11,6 +11,7 @@ Whoever calls must call again at `deadline` with `Woke`, if nothing else happens
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 
@@ -84,6 +85,7 @@ class Node:
         for election in self.elections.values():
             election.advance(now)
         self._finish(now)
+        scene.raise_voice(now)
         if scene.must_send or now >= self._next_beat:
             self._send(now)
         self._remember()
@@ -263,9 +265,10 @@ class Node:
             boot=scene.boot,
             seq=seq,
             interval_ms=max(1, round(1000 * settings.interval_s)),
-            lease_ms=max(1, round(1000 * settings.lease_s)),
+            # Rounded up: a voter must be bound for at least as long as the holder counts on.
+            lease_ms=max(1, math.ceil(1000 * settings.lease_s - 1e-6)),
             standby=scene.orders.is_standby(settings.me),
-            heard=scene.membership.echoes(),
+            heard=scene.membership.next_echoes(),
             groups=tuple(election.beat(now) for election in self.elections.values()),
             orders=scene.orders.to_send(now),
             version=settings.version,
@@ -290,6 +293,7 @@ class Node:
         if scene.must_send:
             return now  # sending has moved something on: say that too
         due = [self._next_beat, scene.membership.next_death(now)]
-        due += [instant for instant in (scene.silent_until,) if instant > now]
+        ends_of_silence = (scene.silent_until, scene.silent_until + scene.settings.lease_s)
+        due += [instant for instant in ends_of_silence if instant > now]
         due += [election.deadline(now) for election in self.elections.values()]
         return min(due)

@@ -1,6 +1,8 @@
 """Operators' orders as last-writer-wins registers, carried whole in every heartbeat.
 
-An order given on any node reaches all of them, also those that join later, and the newest wins everywhere.
+An order given on any node reaches all of them, also those that join later, and the newest wins everywhere. Newest is
+what has the highest version: the wall clock's milliseconds, or one more than the version that it replaces, if that is
+higher. So an order given to a node that has just started, and knows of no earlier one, is not lost to that.
 `standby/NODE` and `maintenance` are states and outlive a restart; `clear/GROUP` and `move/GROUP` are acts, done once by
 whom they concern.
 """
@@ -36,13 +38,15 @@ class Orders:
         now: float,
         key: str,
         *,
+        wall: float = 0.0,
         on: bool = True,
         target: str = "",
         ballot: Ballot | None = None,
         forced: bool = False,
         ttl_s: float = 0.0,
     ) -> None:
-        version = self._orders[key].version + 1 if key in self._orders else 1
+        replaced = self._orders[key].version if key in self._orders else 0
+        version = max(replaced + 1, int(1000 * wall))
         order = Order(
             key=key,
             version=version,

@@ -43,16 +43,16 @@ class Contender(msgspec.Struct, frozen=True):
 
     name: str
     gateway: bool | None
-    held_s: float
+    round: int  # of the ballot with which its tenure began: the older tenure has the lower one
 
 
-def winner(group: GroupSettings, one: Contender, other: Contender, *, resolution_s: float) -> str:
+def winner(group: GroupSettings, one: Contender, other: Contender) -> str:
     """Who keeps the group: reaches its gateway, then has held longest, then `prefer`, then name.
 
-    Ages within `resolution_s` count as equal: they were measured on two clocks, with a datagram's delay between.
+    The tenure's ballot tells who has held longer, not a clock: a total order, so that of three one wins against both.
     """
     if one.gateway is not other.gateway and (one.gateway is True or other.gateway is True):
         return one.name if one.gateway else other.name
-    if abs(one.held_s - other.held_s) > resolution_s:
-        return one.name if one.held_s > other.held_s else other.name
+    if one.round != other.round:
+        return one.name if one.round < other.round else other.name
     return min((preference(group, c.name), c.name) for c in (one, other))[1]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from haagent.core import placement
 from haagent.core.events import Announce
 from haagent.core.membership import NEVER
-from haagent.core.messages import GroupBeat, Heartbeat
+from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.placement import Contender
 from haagent.core.view import HOLDING
 
@@ -57,10 +57,11 @@ class Rivalry:
             # Its word may be an old one; or it does not hear us, and then only we can end this.
             return now >= self.since[rival.node] + self.election.scene.settings.lease_s
         if me < rival.node:
-            mine = Contender(me, self.election.scene.gateway, now - self.election.held_since)
-            theirs = Contender(rival.node, rival.gateway, beat.held_ms / 1000)
-            resolution_s = 2 * self.election.scene.settings.lease_s
-            return placement.winner(self.election.group, mine, theirs, resolution_s=resolution_s) != me
+            tenure = self.election.lease.tenure if self.election.lease is not None else Ballot(0, me)
+            their_tenure = beat.tenure or beat.claim or Ballot(0, rival.node)
+            mine = Contender(me, self.election.scene.gateway, tenure.round)
+            theirs = Contender(rival.node, rival.gateway, their_tenure.round)
+            return placement.winner(self.election.group, mine, theirs) != me
         echo = rival.heard.get(me)
         judged_from = max(self.election.held_seq, self.answers[rival.node])
         return echo is not None and echo.boot == self.election.scene.boot and echo.seq >= judged_from

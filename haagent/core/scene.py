@@ -38,7 +38,9 @@ class Scene:
         self.next_seq = 1
         self.listen_until = float("-inf")  # we overslept: what we believe of the others may be long out of date
         self.known_before_stall: frozenset[str] = frozenset()
-        self.longest_lease_s = settings.lease_s
+        self.longest_lease_s = max(settings.lease_s, memory.lease_s)
+        self.voice_seq = 0  # first heartbeat that says that our silence is over
+        self.has_voice = False
         self.gateway: bool | None = None
         self.is_stopping = False
         self.has_met_anyone = False
@@ -58,6 +60,10 @@ class Scene:
     def urge(self) -> None:
         """Something that the peers are waiting for has changed: do not wait for the interval."""
         self.must_send = True
+
+    def order(self, now: float, key: str, *, on: bool = True) -> None:
+        """An order without a target or a time to live."""
+        self.orders.give(now, key, wall=self.wall(now), on=on)
 
     def see_round(self, round_: int) -> None:
         self.round = max(self.round, round_)
@@ -83,7 +89,28 @@ class Scene:
         return min(self.settings.interval_s, MAX_SLOT_S)
 
     def may_vote(self, now: float) -> bool:
-        return now >= self.silent_until
+        """Our restart silence is over and, in `available`, all living peers know it.
+
+        Candidates leave silent voters out of the electorate. If two that started together each took the other for
+        silent still, both would take; so none acts before the others have heard that it is to be counted.
+        """
+        if now < self.silent_until:
+            return False
+        if self.settings.consistent or self.has_voice:
+            return True
+        is_known = self.voice_seq > 0 and all(self._knows_our_voice(peer) for peer in self.membership.alive(now))
+        self.has_voice = is_known or now >= self.silent_until + self.settings.lease_s
+        return self.has_voice
+
+    def _knows_our_voice(self, peer: Peer) -> bool:
+        echo = peer.beat.heard.get(self.settings.me) if peer.beat is not None else None
+        return echo is not None and echo.boot == self.boot and echo.seq >= self.voice_seq
+
+    def raise_voice(self, now: float) -> None:
+        """Say at once that the silence is over."""
+        if not self.voice_seq and now >= self.silent_until:
+            self.voice_seq = self.next_seq
+            self.urge()
 
     def may_act_alone(self, now: float) -> bool:
         """In `available` a node that has met nobody since it started waits: it may be the one that is cut off."""
@@ -94,25 +121,41 @@ class Scene:
     def electorate(self, now: float, group: str, *, is_held: bool) -> tuple[list[str], int]:
         """Whose votes count at present, and how many of them are a majority.
 
-        In `available` a holder does without those that have just started and have no vote yet, lest their start
-        interrupt it. A candidate does not: two that start together would each leave the other out. A holder counts
-        those, however, that it hears while they do not hear it: they are about to take over, and only it can prevent
-        that there are two. And one that was not running counts whoever it counted before: the silence is its own.
+        In `available` those that have just started and have no vote yet are left out, lest their start interrupt a
+        holder, or a node that starts again and again keep a healthy one from taking. A holder counts those, however,
+        that it hears while they do not hear it: they may be about to take over, and only it can prevent that there are
+        two. And one that was not running counts whoever it counted before: the silence is its own.
         """
         if self.settings.consistent:
             return list(self.settings.voters), self.settings.majority
         names = [self.settings.me]
         for peer in self.membership.peers.values():
-            if self._counts_for_holder(peer, now, group) if is_held else peer.is_alive(now):
+            if self._counts_for_holder(peer, now, group) if is_held else self._counts_for_candidate(peer, now):
                 names.append(peer.name)
         return names, len(names) // 2 + 1
+
+    def _counts_for_candidate(self, peer: Peer, now: float) -> bool:
+        return peer.is_alive(now) and peer.beat is not None and not peer.beat.silent_ms
 
     def _counts_for_holder(self, peer: Peer, now: float, group: str) -> bool:
         if peer.beat is None or peer.beat.silent_ms or peer.beat.stopping or group not in peer.groups:
             return False
         if now < self.listen_until and peer.name in self.known_before_stall:
             return True
-        return peer.is_alive(now) or self.membership.is_heard(peer, now)
+        return peer.is_alive(now) or (self._some_deaf_may_take(now, group) and self.membership.is_heard(peer, now))
+
+    def _some_deaf_may_take(self, now: float, group: str) -> bool:
+        """One that we hear and that does not hear us could think the group free. Else there is no need to let go."""
+        if self.orders.in_maintenance:
+            return False
+        return any(
+            group in peer.groups
+            and peer.groups[group].eligible
+            and not self.orders.is_standby(peer.name)
+            and peer.name not in self.witnesses
+            for peer in self.membership.peers.values()
+            if not peer.is_alive(now) and self.membership.is_heard(peer, now)
+        )
 
     def beats(self, now: float, group: str) -> Iterator[tuple[Peer, GroupBeat]]:
         """What each living peer says of `group`."""

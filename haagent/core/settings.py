@@ -38,7 +38,8 @@ class Settings(msgspec.Struct, frozen=True):
         """A peer is declared dead this long after we *sent* the last heartbeat it echoed.
 
         Less than `let_go_s`, so that in `available` the electorate has shrunk before a lease that counted on the
-        dead peer has to be given up; at 3.5 intervals it is three intervals: one lost heartbeat is always harmless.
+        dead peer has to be given up. At 3.5 intervals it is three intervals: one heartbeat may be lost and the next
+        late by almost an interval.
         """
         return 0.86 * self.lease_s
 

@@ -30,7 +30,8 @@ def main(first: str, count: str) -> int:
     place.mkdir(parents=True)
     for name in ("haagent", "tests"):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__", "netns"))
-    shutil.copy(ROOT / "pyproject.toml", place)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, place)
     files = [f"haagent/core/{module}.py" for module in MODULES]
     (place / "build.py").write_text(BUILD.format(files=files))
     subprocess.run([sys.executable, "build.py"], cwd=place, check=True, stdout=subprocess.DEVNULL)

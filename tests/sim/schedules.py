@@ -63,6 +63,19 @@ def _crash(world: World, rng: random.Random) -> None:
     world.at(world.t + rng.choice((0.001, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
 
 
+def _crash_twice(world: World, rng: random.Random) -> None:
+    """The second life ends before it has a vote, or just after."""
+    name = rng.choice(_names(world))
+    t = world.t
+    world.crash(name)
+    for again in range(2):
+        t += rng.choice((0.001, 0.1, 0.5)) * rng.random()
+        world.at(t, lambda: world.start(name))
+        if not again:
+            t += rng.choice((0.01, 0.4)) * rng.random()
+            world.at(t, lambda: world.crash(name))
+
+
 def _stop(world: World, rng: random.Random) -> None:
     name = rng.choice(_names(world))
     world.stop(name)
@@ -128,9 +141,12 @@ def _amnesia(world: World, rng: random.Random) -> None:
 
 ANYTHING: tuple[Fault, ...] = (
     *(_cut_one_way, _split, _split, _heal, _heal, _heal, _pause, _pause, _crash, _crash),
-    *(_amnesia, _stop, _lose, _delay, _health, _fail, _operate, _operate),
+    *(_crash_twice, _amnesia, _stop, _lose, _delay, _health, _fail, _operate, _operate),
 )
-NO_CUT: tuple[Fault, ...] = (_pause, _pause, _crash, _crash, _stop, _mild_delay, _health, _fail, _operate, _operate)
+NO_CUT: tuple[Fault, ...] = (
+    *(_pause, _pause, _crash, _crash, _crash_twice, _stop),
+    *(_mild_delay, _health, _fail, _operate, _operate),
+)
 
 
 # ---------------------------------------------------------------------- families

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.membership import NEVER, Membership, Verdict
+from haagent.core.membership import MAX_STRANGERS, NEVER, Membership, Verdict
 from haagent.core.messages import GroupBeat, Heard, Heartbeat
 from haagent.core.settings import NodeSettings, Settings
 
@@ -30,7 +30,7 @@ def members(*sent: float) -> Membership:
 def test_a_life_that_has_not_echoed_us_is_a_stranger_and_is_echoed() -> None:
     membership = members(0.0)
     assert membership.hear(0.0, beat(5), "eth0") is Verdict.STRANGER
-    assert membership.echoes() == {"B": Heard(LIFE, 5)}
+    assert membership.next_echoes() == {"B": Heard(LIFE, 5)}
     assert membership.alive_names(0.0) == ["A"]
     assert membership.peers["B"].beat is None
 
@@ -39,7 +39,7 @@ def test_a_fresh_echo_confirms_the_life() -> None:
     membership = members(0.0)
     assert membership.hear(0.01, beat(5, echo=1), "eth0") is Verdict.NEW
     assert membership.alive_names(0.01) == ["A", "B"]
-    assert membership.echoes() == {"B": Heard(LIFE, 5)}
+    assert membership.next_echoes() == {"B": Heard(LIFE, 5)}
 
 
 def test_alive_lasts_from_when_we_sent_what_was_echoed() -> None:
@@ -97,11 +97,22 @@ def test_a_recording_does_not_displace_the_living() -> None:
     membership = members(0.0)
     membership.hear(0.0, beat(5, echo=1), "eth0")
     assert membership.hear(0.1, beat(900, boot=99), "eth0") is Verdict.STRANGER
-    assert membership.echoes() == {"B": Heard(LIFE, 5)}, "only a dead peer is given up for a stranger"
+    assert membership.next_echoes() == {"B": Heard(LIFE, 5)}, "only a dead peer is given up for a stranger"
     assert membership.hear(1.0, beat(900, boot=99), "eth0") is Verdict.STRANGER
-    assert membership.echoes() == {"B": Heard(99, 900)}
+    assert membership.next_echoes() == {"B": Heard(99, 900)}
     assert membership.hear(1.0, beat(6), "eth0") is Verdict.NEW
-    assert membership.echoes() == {"B": Heard(LIFE, 6)}, "the known life speaks again"
+    assert membership.next_echoes() == {"B": Heard(LIFE, 6)}, "the known life speaks again"
+
+
+def test_recordings_do_not_hide_the_stranger_that_is_real() -> None:
+    """Each gets its echo in turn, and however many there are, only a few are kept."""
+    membership = members(0.0)
+    for recording in range(50):
+        membership.hear(1.0, beat(900, boot=1000 + recording), "eth0")
+    membership.hear(1.0, beat(1, boot=NEXT_LIFE), "eth0")
+    assert len(membership.peers["B"].strangers) == MAX_STRANGERS
+    echoed = [membership.next_echoes()["B"] for _ in range(MAX_STRANGERS)]
+    assert Heard(NEXT_LIFE, 1) in echoed
 
 
 def test_who_says_goodbye_is_dead_at_once() -> None:

@@ -576,3 +576,12 @@ def test_in_consistent_a_holder_never_gives_way_to_a_claim() -> None:
     actions = node_of(world, "A").step(world.t, build(beat_of_b(groups=(rival,)), world))
     assert of(actions, Drop) == []
     assert of(actions, Announce), "but the neighbours may have believed it"
+
+
+@pytest.mark.parametrize("lease_s", [0.0125, 0.0245, 0.35, 1 / 3])
+def test_a_lease_is_announced_no_shorter_than_it_is_counted(lease_s: float) -> None:
+    """The voters go by what the heartbeat says, in whole milliseconds, the holder by its own settings."""
+    exact = msgspec.structs.replace(make_settings(), lease_s=lease_s)
+    node = Node(exact, boot=1, now=0.0, rng=random.Random(1))
+    beats = [action.beat for action in node.step(0.0, Woke()) if isinstance(action, Send)]
+    assert lease_s <= beats[0].lease_ms / 1000 < lease_s + 0.001

@@ -69,6 +69,18 @@ def test_a_reload_forgets_orders_for_what_is_gone() -> None:
     assert [order.key for order in orders.to_send(0.0)] == [MAINTENANCE]
 
 
+def test_an_order_of_a_node_that_knows_of_no_earlier_one_is_not_lost() -> None:
+    """It has just started and has heard nobody: the wall clock makes its order the newest."""
+    others, fresh = Orders(SETTINGS), Orders(SETTINGS)
+    for hour in range(5):
+        others.give(0.0, MAINTENANCE, wall=3600.0 * hour, on=False)
+    fresh.give(0.0, MAINTENANCE, wall=5 * 3600.0)
+    others.merge(0.0, fresh.to_send(0.0))
+    assert others.in_maintenance
+    others.give(0.0, MAINTENANCE, wall=1.0, on=False)
+    assert others.to_send(0.0)[0].version > fresh.to_send(0.0)[0].version, "a clock that went back loses nothing"
+
+
 def test_clearing_is_counted() -> None:
     orders = Orders(SETTINGS)
     assert orders.cleared("web") == 0

@@ -61,20 +61,19 @@ def test_failback_goes_to_a_better_node_only(holder: str, candidates: list[Candi
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        ((True, 1.0), (False, 99.0), "A"),
-        ((None, 1.0), (True, 1.0), "B"),
-        ((False, 1.0), (None, 99.0), "B"),  # neither is known to reach it: the longer one
-        ((True, 9.0), (True, 1.0), "A"),
-        ((False, 1.0), (False, 9.0), "B"),
-        ((None, 5.0), (None, 5.5), "B"),  # within the resolution: `prefer`
-        ((None, 5.0), (None, 6.01), "B"),
+        ((True, 99), (False, 1), "A"),
+        ((None, 1), (True, 99), "B"),
+        ((False, 99), (None, 1), "B"),  # neither is known to reach it: the older tenure
+        ((True, 1), (True, 9), "A"),
+        ((False, 9), (False, 1), "B"),
+        ((None, 5), (None, 5), "B"),  # of equal age: `prefer`
     ],
 )
-def test_who_keeps_it(a: tuple[bool | None, float], b: tuple[bool | None, float], expected: str) -> None:
+def test_who_keeps_it(a: tuple[bool | None, int], b: tuple[bool | None, int], expected: str) -> None:
     one, other = Contender("A", *a), Contender("B", *b)
-    assert winner(WEB, one, other, resolution_s=1.0) == expected
-    assert winner(WEB, other, one, resolution_s=1.0) == expected, "whoever asks, the answer is the same"
+    assert winner(WEB, one, other) == expected
+    assert winner(WEB, other, one) == expected, "whoever asks, the answer is the same"
 
 
 def test_without_a_preference_the_name_decides() -> None:
-    assert winner(ANY, Contender("B", None, 1.0), Contender("A", None, 1.0), resolution_s=1.0) == "A"
+    assert winner(ANY, Contender("B", None, 1), Contender("A", None, 1)) == "A"
