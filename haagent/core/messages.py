@@ -120,6 +120,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     recorded: dict[Name, Heard] = {}  # per peer: its life and the newest record of it that is stored here
     config_hash: str = ""
     silent_ms: int = 0  # a restarted voter: gives no vote for so long
+    died: bool = False  # the sender's agent has died; these are its last words, sent by its guardian
 
 
 def is_well_formed(beat: Heartbeat) -> bool:

@@ -39,11 +39,15 @@ from haagent.core.events import (
     Woke,
 )
 from haagent.core.limits import MAX_TEXT
-from haagent.core.membership import Verdict
+from haagent.core.membership import Peer, Verdict
 from haagent.core.messages import Heartbeat
 from haagent.core.scene import Scene
 from haagent.core.settings import LEADER, Memory, Settings
 from haagent.core.view import HOLDING, GroupState, View
+
+
+def _has_died(peer: Peer | None) -> bool:
+    return peer is not None and peer.beat is not None and peer.beat.died
 
 
 class Node:
@@ -198,7 +202,10 @@ class Node:
             peer = scene.membership.peers.get(name)
             stopped = peer is not None and peer.beat is not None and peer.beat.stopping
             silence_ms = 1000 * (now - peer.heard_at) if peer is not None else 0.0
-            why = "has stopped" if stopped else f"is offline: silent for {silence_ms:.0f} ms"
+            if stopped:
+                why = "lost its agent; its guardian let go of everything" if _has_died(peer) else "has stopped"
+            else:
+                why = f"is offline: silent for {silence_ms:.0f} ms"
             scene.note("offline", "", f"{name} {why}", now=now)
         self._was_alive = alive
 
