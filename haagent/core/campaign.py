@@ -46,6 +46,10 @@ class Campaign:
             return "it was not running for a while and listens first"
         if not scene.may_act_alone(now):
             return "it hears no other node and waits for alone_after"
+        if why := scene.isolation(now) or self.election.caution.obstacle(now):
+            return why
+        if scene.settings.arbiter:
+            return scene.arbiter_fault if scene.settings.consistent else ""
         if not scene.membership.is_quorate(now):
             alive, total = len(scene.membership.alive(now)) + 1, len(scene.settings.nodes)
             return f"it sees {alive} of {total} voters and needs {scene.settings.majority}"
@@ -119,10 +123,12 @@ class Campaign:
         """Every living node, as far as it may hold this group."""
         me = self.election.scene.settings.me
         fit = self.election.scene.is_fit(me, now) and not self.election.why_unfit
+        fit = fit and not self.election.scene.isolation(now)
         found = [Candidate(me, fit, len(self.election.failures), self.election.scene.held_by(me, now))]
         for peer, beat in self.election.scene.beats(now, self.election.group.name):
             has_vote = peer.beat is not None and peer.beat.silent_ms < 1000 * self.election.scene.slot_s
             fit = self.election.scene.is_fit(peer.name, now) and beat.eligible and has_vote
+            fit = fit and not self.election.scene.isolation(now, peer.name)
             found.append(Candidate(peer.name, fit, beat.failures, self.election.scene.held_by(peer.name, now)))
         return found
 

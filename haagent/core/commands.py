@@ -116,6 +116,8 @@ def describe(order: Order) -> str:
     """An order that came from another node, for the history."""
     kind, _, name = order.key.partition("/")
     match kind:
+        case "down":
+            return f"{order.writer} says that {name} is {'down for certain' if order.on else 'back'}"
         case "standby":
             return f"{order.writer} put {name} {'in' if order.on else 'back from'} standby"
         case "move":

@@ -22,7 +22,8 @@ Rules, each of which some test would miss:
 from __future__ import annotations
 
 from haagent.core.campaign import Campaign
-from haagent.core.events import Drop, Renew, Take
+from haagent.core.caution import Caution
+from haagent.core.events import Claim, Drop, Relinquish, Renew, Take
 from haagent.core.handover import Handover
 from haagent.core.lease import Lease, acceptances
 from haagent.core.membership import NEVER, Peer
@@ -57,6 +58,8 @@ class Election:
         self.claim_deadline = NEVER
         self.drop_began = NEVER
         self.service = Service()
+        self.granted: tuple[Ballot, float] | None = None  # by the arbiter: of the claim made then
+        self.caution = Caution(self)
         self.campaign = Campaign(self, now)
         self.handover = Handover(self)
         self.rivalry = Rivalry(self)
@@ -72,6 +75,7 @@ class Election:
         if is_peer:
             self.service.hear(now, sender.node, beat)
             self.campaign.hear(now, sender, beat)
+            self.caution.hear(sender, beat)
         if self.may_vote(now):
             if self.voter.hear_claim(now, beat, sender):
                 scene.urge()
@@ -100,6 +104,7 @@ class Election:
             return  # the answer to a take that was dropped meanwhile
         self.state = GroupState.ACTIVE
         self.was_found = False
+        self.caution.held(ballot)
         gap = self.service.begins(now, self.scene.settings.me)
         self.note(now, "taken", f"active here: {self.cause}{gap}")
         self.scene.urge()
@@ -128,6 +133,7 @@ class Election:
     def _release(self, now: float) -> None:
         assert self.lease is not None
         self.released, self.lease, self.state = self.lease.ballot, None, GroupState.IDLE
+        self._relinquish(self.released)
         self.voter.hear_release(self.beat(now), self.scene.settings.me)
         self.held_since = NEVER
         self.campaign.free_since = now
@@ -161,14 +167,37 @@ class Election:
             return
         if self.state is GroupState.CLAIMING:
             self.released = self.lease.ballot  # some voter may have accepted: free it
+            self._relinquish(self.released)
             self.voter.hear_release(self.beat(now), self.scene.settings.me)
         self.lease, self.state = None, GroupState.IDLE
         self.scene.urge()
+
+    # ------------------------------------------------------------------ the arbiter, where there is one
+
+    def arbitrated(self, ballot: Ballot, asked_at: float) -> None:
+        if self.lease is not None and ballot.node == self.scene.settings.me and ballot >= self.lease.tenure:
+            self.granted = (ballot, asked_at)
+
+    def denied(self, now: float, ballot: Ballot, stored: Ballot) -> None:
+        """It is bound to somebody else, or has seen a higher ballot than we had."""
+        self.scene.see_round(stored.round)
+        if self.lease is None or ballot < self.lease.tenure or stored.node == self.scene.settings.me:
+            return
+        if self.state is GroupState.CLAIMING:
+            self._step_back(now)
+        else:
+            self.drop(now, f"{self.scene.settings.arbiter} has given it to {stored.node}")
+
+    def _relinquish(self, ballot: Ballot) -> None:
+        self.granted = None
+        if self.scene.settings.arbiter:
+            self.scene.do(Relinquish(self.group.name, ballot))
 
     # ------------------------------------------------------------------ the fixed point of every step
 
     def advance(self, now: float) -> None:
         self._forget_failures(now)
+        self.caution.advance(now)
         if self.state in HOLDING:
             self._keep(now)
         elif self.state is not GroupState.DROPPING:
@@ -222,6 +251,9 @@ class Election:
         if self.campaign.obstacle(now) or is_taken:
             self.abandon(now)
             return
+        if self.scene.is_arbitrated:
+            self._claim(now)
+            return
         ballot = self.lease.ballot
         mine = GroupBeat(self.group.name, want=ballot)
         self._consider_want(now, ballot.node, mine)
@@ -232,9 +264,12 @@ class Election:
             return
         electorate, needed = self.scene.electorate(now, self.group.name, is_held=False)
         if sum(promises.get(name) == ballot for name in electorate) >= needed:
-            self.state = GroupState.CLAIMING
-            self.claim_deadline = now + self.scene.settings.lease_s
-            self.scene.urge()
+            self._claim(now)
+
+    def _claim(self, now: float) -> None:
+        self.state = GroupState.CLAIMING
+        self.claim_deadline = now + self.scene.settings.lease_s
+        self.scene.urge()
 
     def _step_back(self, now: float) -> None:
         """Somebody else is ahead, or was: give it time, then try with a ballot above all seen."""
@@ -256,7 +291,7 @@ class Election:
             self.state, self.held_since, self.service.gap_s = GroupState.TAKING, now, None
             self.held_seq = self.scene.next_seq
             self.handover.to, self.drop_began = "", NEVER
-            self.scene.do(Take(self.group.name, self.lease.tenure, self.lease.ends_at))
+            self.scene.do(Take(self.group.name, self.lease.tenure, self.lease.ends_at, self.caution.vanished(now)))
             self.scene.urge()
 
     # --- as the holder
@@ -264,6 +299,9 @@ class Election:
     def _renew(self, now: float) -> bool:
         """Count the acceptances. True when the lease grew."""
         assert self.lease is not None
+        if self.scene.is_arbitrated:
+            sent = {} if self.granted is None else {self.scene.settings.arbiter: self.granted[1]}
+            return self.lease.count(sent, sent, needed=1)
         votes: list[tuple[str, Accepted | None]] = [(self.scene.settings.me, self.voter.accepted)]
         votes += [(peer.name, beat.accepted) for peer, beat in self.scene.beats(now, self.group.name)]
         electorate, needed = self.scene.electorate(now, self.group.name, is_held=self.state in HOLDING)
@@ -280,8 +318,9 @@ class Election:
             self.handover.consider(now)
         if self.state is GroupState.YIELDING:
             self.handover.proceed(now)
-        if self.why_unfit and self.state in HOLDING and not self.is_forced:
-            self.drop(now, self.why_unfit, yield_to=self.handover.best_other(now))
+        why_not = self.why_unfit or self.scene.isolation(now)
+        if why_not and self.state in HOLDING and not self.is_forced:
+            self.drop(now, why_not, yield_to=self.handover.best_other(now))
 
     def _raise_ballot(self, now: float) -> None:
         """Rule 5."""
@@ -333,12 +372,14 @@ class Election:
         if self.state is GroupState.CLAIMING:
             due.append(self.claim_deadline)
         if self.state in (GroupState.IDLE, GroupState.WANTING):
-            due += [self.voter.bound_until, *self.campaign.due()]
+            due += [self.voter.bound_until, *self.campaign.due(), *self.caution.due()]
         return min((instant for instant in due if instant > now), default=float("inf"))
 
     def vote_for_self(self, now: float, seq: int) -> None:
         """Our own acceptance of our own claim, bound to the heartbeat that is about to carry it."""
         if self.lease is None or self.state in (GroupState.IDLE, GroupState.WANTING) or not self.may_vote(now):
             return
+        if self.scene.settings.arbiter and self.state is not GroupState.DROPPING:
+            self.scene.do(Claim(self.group.name, self.lease.ballot, now))
         self.voter.accept(now, Accepted(self.lease.ballot, self.scene.boot, seq), lease_s=self.scene.settings.lease_s)
         self.advance(now)

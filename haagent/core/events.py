@@ -41,6 +41,43 @@ class GatewayChanged(Event, frozen=True, tag=True):
     reachable: bool | None
 
 
+class Guarded(Event, frozen=True, tag=True):
+    """The answer to `Watch`, each time it changes: who still answers for the addresses; empty: nobody does."""
+
+    group: str
+    why: str
+
+
+class Fenced(Event, frozen=True, tag=True):
+    """It has been made sure that `node` is down: by its fence, or the operator says so."""
+
+    node: str
+    how: str = ""
+
+
+class ArbiterChanged(Event, frozen=True, tag=True):
+    """Whether the outside arbiter (etcd) can be reached."""
+
+    reachable: bool
+    why: str = ""
+
+
+class Granted(Event, frozen=True, tag=True):
+    """The arbiter is bound to `ballot` for one lease from when it was asked at the latest."""
+
+    group: str
+    ballot: Ballot
+    asked_at: float  # of the `Claim` that it answers
+
+
+class Denied(Event, frozen=True, tag=True):
+    """The arbiter is bound to another ballot, or has seen a higher one."""
+
+    group: str
+    ballot: Ballot  # the claim that is refused
+    stored: Ballot  # what stands there
+
+
 class Taken(Event, frozen=True, tag=True):
     """The activation of `group` is complete: clients are served here."""
 
@@ -103,15 +140,16 @@ class StopRequested(Event, frozen=True, tag=True):
     """Leave: hand over everything, then `Stopped`."""
 
 
+AnyGroupEvent = Taken | TakeFailed | Dropped | AddressFound | Guarded | Granted | Denied  # what one group is told
+
 AnyEvent = (
-    Woke
+    AnyGroupEvent
+    | Woke
     | HeartbeatHeard
     | HealthChanged
     | GatewayChanged
-    | Taken
-    | TakeFailed
-    | Dropped
-    | AddressFound
+    | Fenced
+    | ArbiterChanged
     | Asked
     | Reconfigured
     | ClockSet
@@ -136,6 +174,7 @@ class Take(Action, frozen=True, tag=True):
     group: str
     ballot: Ballot
     until: float
+    vanished: tuple[str, ...] = ()  # members that may still serve it: to be fenced before anything else is done
 
 
 class Renew(Action, frozen=True, tag=True):
@@ -149,6 +188,28 @@ class Drop(Action, frozen=True, tag=True):
     group: str
     ballot: Ballot
     why: str
+
+
+class Watch(Action, frozen=True, tag=True):
+    """Find out, and go on finding out until told otherwise, whether anybody answers for the addresses of `group`."""
+
+    group: str
+    on: bool
+
+
+class Claim(Action, frozen=True, tag=True):
+    """Ask the arbiter to bind itself to `ballot`, or to stay bound: one lease from `asked_at`."""
+
+    group: str
+    ballot: Ballot
+    asked_at: float
+
+
+class Relinquish(Action, frozen=True, tag=True):
+    """Tell the arbiter that `ballot` is free."""
+
+    group: str
+    ballot: Ballot
 
 
 class Announce(Action, frozen=True, tag=True):
@@ -185,6 +246,9 @@ class Stopped(Action, frozen=True, tag=True):
 
 
 # In this order within one step. A heartbeat never waits for a line of history to be written.
-URGENCY: tuple[type[Action], ...] = (Drop, Take, Send, Announce, Renew, Answer, Note, Remember, Stopped)
+URGENCY: tuple[type[Action], ...] = (
+    *(Drop, Take, Send, Relinquish, Claim, Watch, Announce, Renew),
+    *(Answer, Note, Remember, Stopped),
+)
 
-AnyAction = Send | Take | Renew | Drop | Announce | Remember | Note | Answer | Stopped
+AnyAction = Send | Take | Renew | Drop | Watch | Claim | Relinquish | Announce | Remember | Note | Answer | Stopped

@@ -22,10 +22,16 @@ from haagent.core.events import (
     AddressFound,
     AnyAction,
     AnyEvent,
+    AnyGroupEvent,
+    ArbiterChanged,
     Asked,
     ClockSet,
+    Denied,
     Dropped,
+    Fenced,
     GatewayChanged,
+    Granted,
+    Guarded,
     HealthChanged,
     HeartbeatHeard,
     Noticed,
@@ -41,7 +47,7 @@ from haagent.core.events import (
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import Peer, Verdict
 from haagent.core.messages import Heartbeat
-from haagent.core.scene import Scene
+from haagent.core.scene import PATIENCE_S, Scene
 from haagent.core.settings import LEADER, Memory, Settings
 from haagent.core.view import HOLDING, GroupState, View
 
@@ -118,20 +124,12 @@ class Node:
             case HealthChanged(group, ok, why):
                 self._judge_health(now, group, "" if ok else why[:MAX_TEXT] or "a check fails")
             case GatewayChanged(reachable):
-                scene.gateway = reachable
+                scene.reach_gateway(now, reachable=reachable)
+            case Fenced(node, how):
+                self._fenced(now, node, how)
+            case ArbiterChanged(reachable, why):
+                scene.arbiter_fault = "" if reachable else why or f"{scene.settings.arbiter} cannot be reached"
                 scene.urge()
-            case Taken(group, ballot):
-                if group in self.elections:
-                    self.elections[group].taken(now, ballot)
-            case TakeFailed(group, ballot, error):
-                if group in self.elections:
-                    self.elections[group].take_failed(now, ballot, error)
-            case Dropped(group, ballot):
-                if group in self.elections:
-                    self.elections[group].dropped(now, ballot)
-            case AddressFound(group):
-                if group in self.elections:
-                    self.elections[group].was_found = True
             case Asked():
                 scene.do(commands.answer(scene, self.elections, now, event))
             case Reconfigured(settings):
@@ -143,6 +141,26 @@ class Node:
             case StopRequested():
                 scene.is_stopping = True
                 scene.note("stopping", "", "asked to stop", now=now)
+            case _ if (election := self.elections.get(event.group)) is not None:
+                self._tell(election, now, event)
+
+    @staticmethod
+    def _tell(election: Election, now: float, event: AnyGroupEvent) -> None:
+        match event:
+            case Taken(_, ballot):
+                election.taken(now, ballot)
+            case TakeFailed(_, ballot, error):
+                election.take_failed(now, ballot, error)
+            case Dropped(_, ballot):
+                election.dropped(now, ballot)
+            case AddressFound():
+                election.was_found = True
+            case Guarded(_, why):
+                election.caution.hear_word(why[:MAX_TEXT])
+            case Granted(_, ballot, asked_at):
+                election.arbitrated(ballot, asked_at)
+            case Denied(_, ballot, stored):
+                election.denied(now, ballot, stored)
 
     def _notice_stall(self, now: float) -> None:
         """A node that was not scheduled (stopped, swapped, a frozen host) believes what was true when it fell asleep.
@@ -190,6 +208,17 @@ class Node:
         self.scene.note("unfit" if why_unfit else "fit", group, text, now=now)
         self.scene.urge()
 
+    def _fenced(self, now: float, node: str, how: str) -> None:
+        """Everybody is told; whoever waited for it need not wait any more."""
+        scene = self.scene
+        if node not in scene.membership.peers or scene.membership.peers[node].is_alive(now):
+            return
+        scene.order(now, f"down/{node}")
+        scene.note("fenced", "", f"{node} is down: {how or 'its fence says so'}", now=now)
+        scene.urge()
+        for election in self.elections.values():
+            election.campaign.not_before = min(election.campaign.not_before, now)
+
     def _notice_members(self, now: float) -> None:
         """Arrivals and departures are history, and reason to be heard at once."""
         scene = self.scene
@@ -197,6 +226,8 @@ class Node:
         for name in sorted(alive - self._was_alive):
             scene.has_met_anyone = True
             scene.note("online", "", f"{name} is online", now=now)
+            if scene.orders.is_down(name):
+                scene.order(now, f"down/{name}", on=False)
             scene.urge()
         for name in sorted(self._was_alive - alive):
             peer = scene.membership.peers.get(name)
@@ -300,7 +331,9 @@ class Node:
         if scene.must_send:
             return now  # sending has moved something on: say that too
         due = [self._next_beat, scene.membership.next_death(now)]
-        ends_of_silence = (scene.silent_until, scene.silent_until + scene.settings.lease_s)
-        due += [instant for instant in ends_of_silence if instant > now]
+        ends = [scene.silent_until, scene.silent_until + scene.settings.lease_s]
+        if scene.settings.gateway_guard:
+            ends.append(scene.gateway_lost_at + PATIENCE_S)
+        due += [instant for instant in ends if instant > now]
         due += [election.deadline(now) for election in self.elections.values()]
         return min(due)

@@ -4,7 +4,8 @@ An order given on any node reaches all of them, also those that join later, and 
 what has the highest version: the wall clock's milliseconds, or one more than the version that it replaces, if that is
 higher. So an order given to a node that has just started, and knows of no earlier one, is not lost to that.
 `standby/NODE` and `maintenance` are states and outlive a restart; `clear/GROUP` and `move/GROUP` are acts, done once by
-whom they concern.
+whom they concern. `down/NODE` says that a node has been fenced, or that its plug was pulled; it is void as soon as the
+node is heard, and is not remembered: nobody knows what happened while we were away.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Orders:
     def _is_known(self, key: str) -> bool:
         """Keys come from the network: only nodes and groups of our configuration can be spoken of."""
         kind, _, name = key.partition("/")
-        if kind == "standby":
+        if kind in ("standby", "down"):
             return name in self._settings.voters
         if kind in ("clear", "move"):
             return any(group.name == name for group in self._settings.groups)
@@ -103,6 +104,9 @@ class Orders:
 
     def is_standby(self, node: str) -> bool:
         return self._is_on(f"standby/{node}")
+
+    def is_down(self, node: str) -> bool:
+        return self._is_on(f"down/{node}")
 
     def _is_on(self, key: str) -> bool:
         order = self._orders.get(key)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from haagent.core.voter import Voter
 
 MAX_SLOT_S = 0.2
+PATIENCE_S = 3.0  # after our gateway was lost, before we believe that it is only we who have lost it
 
 
 class Scene:
@@ -42,6 +43,8 @@ class Scene:
         self.voice_seq = 0  # first heartbeat that says that our silence is over
         self.has_voice = False
         self.gateway: bool | None = None
+        self.gateway_lost_at = float("inf")
+        self.arbiter_fault = f"{settings.arbiter} has not answered yet"  # empty: it can be reached
         self.is_stopping = False
         self.has_met_anyone = False
         self.wall_offset_s = 0.0
@@ -64,6 +67,14 @@ class Scene:
     def order(self, now: float, key: str, *, on: bool = True) -> None:
         """An order without a target or a time to live."""
         self.orders.give(now, key, wall=self.wall(now), on=on)
+
+    def reach_gateway(self, now: float, *, reachable: bool | None) -> None:
+        if reachable is not False:
+            self.gateway_lost_at = float("inf")
+        elif self.gateway is not False:
+            self.gateway_lost_at = now
+        self.gateway = reachable
+        self.urge()
 
     def see_round(self, round_: int) -> None:
         self.round = max(self.round, round_)
@@ -114,9 +125,32 @@ class Scene:
 
     def may_act_alone(self, now: float) -> bool:
         """In `available` a node that has met nobody since it started waits: it may be the one that is cut off."""
-        if self.settings.consistent or self.has_met_anyone or len(self.settings.nodes) == 1:
+        if self.settings.consistent or self.has_met_anyone or len(self.settings.nodes) == 1 or self.is_arbitrated:
             return True
         return now >= self.born + self.settings.alone_after_s
+
+    @property
+    def is_arbitrated(self) -> bool:
+        """An arbiter outside gives the leases. In `available` the peers do while it cannot be reached."""
+        return bool(self.settings.arbiter) and (self.settings.consistent or not self.arbiter_fault)
+
+    def isolation(self, now: float, name: str = "") -> str:
+        """Why the node (empty: this one) is the one that is cut off, as far as gateways tell; empty: it is not.
+
+        A gateway that no living node reaches is itself away: that is no reason for anybody to let go. As long as there
+        are others there is no hurry: they are given time to notice the same.
+        """
+        if not self.settings.gateway_guard or self.settings.consistent:
+            return ""
+        name = name or self.settings.me
+        word = {self.settings.me: self.gateway}
+        word |= {peer.name: peer.beat.gateway for peer in self.membership.alive(now) if peer.beat is not None}
+        if word.get(name) is not False:
+            return ""
+        is_patient = name == self.settings.me and now < self.gateway_lost_at + PATIENCE_S
+        if len(word) > 1 and (is_patient or True not in word.values()):
+            return ""
+        return f"{name} does not reach its gateway"
 
     def electorate(self, now: float, group: str, *, is_held: bool) -> tuple[list[str], int]:
         """Whose votes count at present, and how many of them are a majority.

@@ -32,6 +32,10 @@ class Settings(msgspec.Struct, frozen=True):
     failure_expiry_s: float = 600.0
     version: str = ""
     config_hash: str = ""
+    arp_guard: bool = False  # `available`: do not take what somebody still answers for
+    gateway_guard: bool = False  # `available`: who alone cannot reach its gateway lets go
+    fenced: tuple[str, ...] = ()  # nodes that can be fenced
+    arbiter: str = ""  # `etcd`: the leases come from there, not from the peers' votes
 
     @property
     def dead_after_s(self) -> float:
