@@ -13,25 +13,43 @@ ASROOT := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # lab; ping for the tests; nsenter and setpriv; ps and sysctl.
 SYSTEM := python3 python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 nftables iputils-ping util-linux procps
 
+# For the tests only: a real etcd, real fence agents, the peer to compare with.
+TESTING := etcd-server etcd-client fence-agents keepalived
+DAEMONS := etcd keepalived  # the tests start their own: what the packages start is stopped where we install them
+
+# For `make deb` only.
+PACKAGING := debhelper dpkg-dev
+
 SEEDS ?= 100000
 FIRST ?= 1000
+RUNS ?= 20
+MINUTES ?= 30
 
-.PHONY: help setup lab lab-down test lint campaign replay golden clean
+.PHONY: help setup lab lab-down test system-test lint campaign replay golden chaos bench deb dist clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | column -t -s '|'
 
 setup: .make/venv  ## system packages and the virtual environment
 
-.make/system: Makefile
+.make/system: INSTALL = $(SYSTEM)
+.make/testing: INSTALL = $(TESTING)
+.make/testing: .make/system
+.make/packaging: INSTALL = $(PACKAGING)
+.make/packaging: .make/system
+
+.make/system .make/testing .make/packaging: Makefile
 	@mkdir -p .make
-	@missing=$$(for package in $(SYSTEM); do \
+	@missing=$$(for package in $(INSTALL); do \
 	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
 	    echo "installing: $$missing"; \
 	    $(ASROOT) apt-get update -qq && $(ASROOT) env DEBIAN_FRONTEND=noninteractive \
 	        apt-get install -y -qq --no-install-recommends $$missing >.make/apt.log 2>&1 \
 	        || { tail -20 .make/apt.log; exit 1; }; \
+	    for unit in $(filter $(DAEMONS),$(INSTALL:-server=)); do \
+	        [ ! -d /run/systemd/system ] || case "$$missing" in *$$unit*) \
+	            $(ASROOT) systemctl disable --now $$unit >>.make/apt.log 2>&1 || true;; esac; done; \
 	fi
 	@touch $@
 
@@ -49,8 +67,11 @@ lab: setup  ## a live two-node cluster here: a host lost, a planned move, the me
 lab-down: setup  ## end the cluster that `make lab` left running
 	@$(BIN)/haagent lab down
 
-test: setup  ## all tests
+test: setup .make/testing  ## all tests
 	@$(BIN)/python -m pytest
+
+system-test: setup .make/testing  ## booted hosts: systemd, SSH, Ansible, in containers; needs root
+	@$(BIN)/python -m pytest tests/system
 
 lint: setup  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
@@ -64,7 +85,21 @@ replay: setup  ## the story of one simulated schedule: make replay SEED=7
 	@$(BIN)/python -m tests.sim $(SEED)
 
 golden: setup  ## write the simulator's golden transcripts anew; commit only what you can explain
-	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/sim/test_stories.py
+	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/sim/test_stories.py tests/sim/test_scenarios.py
+
+chaos: setup  ## random faults on real agents, and nobody may ever serve twice: make chaos MINUTES=30 SEED=7
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --markdown docs/chaos.md
+
+bench: setup .make/testing  ## beside keepalived, fault by fault: make bench RUNS=20
+	@$(ASROOT) $(BIN)/python -m bench --runs $(RUNS) --markdown docs/benchmarks.md
+
+deb: setup .make/packaging  ## dist/haagent_VERSION_ARCH.deb for Debian 12 and 13; DEB_VERSION=... for another version
+	@debian/make-deb $(BIN)/python $(DEB_VERSION)
+
+dist: setup  ## wheel and sdist, for pip
+	@$(BIN)/pip install -q --disable-pip-version-check build
+	@$(BIN)/python -m build --outdir dist . >.make/build.log 2>&1 || { tail -20 .make/build.log; exit 1; }
+	@ls dist/*.whl dist/*.tar.gz
 
 clean:  ## remove what these commands made in this folder
 	rm -rf .make $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

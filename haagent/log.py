@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from haagent.core.events import Announce, Answer, AnyAction, Drop, Note, Remember, Renew, Send, Stopped, Take
+from haagent.core.events import Announce, Answer, AnyAction, Drop, Note, Remember, Renew, Send, Stopped, Take, Watch
 
 MAX_WAITING = 10_000  # lines; a few MiB at most
 
@@ -50,6 +50,8 @@ def action(done: AnyAction) -> None:
             say("take", f"take {group}, ballot {ballot}", group=group)
         case Drop(group=group, ballot=ballot, why=why):
             say("drop", f"drop {group}, ballot {ballot}: {why}", group=group)
+        case Watch(group=group, on=on):
+            say("watch", f"{'ask' if on else 'stop asking'} who answers for {group}", group=group, level=logging.DEBUG)
         case Announce(group=group, why=why):
             say("announce", f"announce {group} again: {why}", group=group)
         case Answer(status=status, text=text):

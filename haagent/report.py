@@ -8,7 +8,7 @@ The warnings are computed here, once, so that a program reads the same ones as a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from haagent.core.view import GroupView, MemberView, View
 
 Facts = dict[str, Any]
+SLOW = 0.25  # leases that an arbiter may take to answer: a renewal that fails can then be tried twice more
 
 # Why a peer that does send may yet not be heard, by cause of the dropped datagrams. The first that counts is told.
 DEAF_CAUSES = {
@@ -47,6 +48,7 @@ def status(host: Host) -> Facts:
         "cluster": view.cluster,
         "node": view.node,
         "version": __version__,
+        "digest": config.digest,
         "leader": view.leader,
         "quorate": view.quorate,
         "on_partition": "consistent" if view.consistent else "available",
@@ -59,7 +61,15 @@ def status(host: Host) -> Facts:
         "pids": {"guardian": None, "agent": None, "store": None} | dict(host.pids),
         "jitter_ms": None if host.jitter_ms is None else round(host.jitter_ms, 3),
         "counters": counters,
-        "warnings": list(warnings(view, links, counters, config)),
+        "coordination": host.coordination(),
+        "guards": dict(host.guards()),
+        "fencing": dict(host.fences()),
+        "warnings": [
+            *warnings(view, links, counters, config),
+            *arbiter_warnings(view, host.coordination(), config),
+            *gate_warnings(groups),
+            *guard_warnings(host.guards(), host.fences()),
+        ],
     }
 
 
@@ -98,6 +108,7 @@ def _group(group: GroupView, view: View, config: Config, activations: dict[str, 
         "outage_ms": None if group.gap_s is None else round(group.gap_s * 1000, 3),
         "eligible": group.eligible,
         "why_not": group.why_not,
+        "gate": activations.get(group.name, {}).get("gate", {"state": "", "why": ""}),
         "activation": activations.get(group.name, {}),
     }
 
@@ -124,7 +135,7 @@ def warnings(view: View, links: Iterable[Facts], counters: dict[str, int], confi
         yield "This agent is stopping: it hands over what it holds and takes nothing."
     if view.maintenance:
         yield "Maintenance is on: nothing moves, failures are not acted on. End it with `haagent maintenance off`."
-    if not view.quorate:
+    if not view.quorate and not view.arbiter:
         yield _no_quorum(view)
     yield from _unheard(view, counters, config)
     for group in view.groups:
@@ -136,6 +147,53 @@ def warnings(view: View, links: Iterable[Facts], counters: dict[str, int], confi
     yield from _differences(view)
     if config.heartbeat.insecure:
         yield "Heartbeats are not sealed (`insecure: true`): anyone on the link can move groups. For labs only."
+
+
+def arbiter_warnings(view: View, facts: Mapping[str, Any] | None, config: Config) -> Iterator[str]:
+    if facts is None:
+        return
+    lease_ms = 1000 * config.heartbeat.lease_s
+    if view.arbiter_fault and view.consistent:
+        yield (
+            f"No leases: {view.arbiter_fault}. What {view.node} holds is let go when its lease ends, and nothing is "
+            "taken until it answers."
+        )
+    elif view.arbiter_fault:
+        yield (
+            f"No leases: {view.arbiter_fault}. The nodes' own votes decide until it answers; nodes that are cut from "
+            "each other may then both hold."
+        )
+    elif (facts["worst_round_trip_ms"] or 0.0) > SLOW * lease_ms:
+        yield (
+            f"{view.arbiter} took {facts['worst_round_trip_ms']:.0f} ms to answer at worst in the last minute: a lease "
+            f"of {lease_ms:.0f} ms needs it within {SLOW * lease_ms:.0f} ms. Make it faster, or the lease longer."
+        )
+
+
+def gate_warnings(groups: Iterable[Facts]) -> Iterator[str]:
+    lacking = {group["gate"]["why"]: group["gate"]["state"] for group in groups}
+    for why, state in lacking.items():
+        if state in ("off", "unavailable"):
+            yield (
+                f"There is no gate on this node: {why}. If its agent dies or hangs, it may go on answering for what it "
+                "held until the addresses' lifetimes end, seconds after another node has taken over."
+            )
+    for group in groups:
+        if group["gate"]["state"] == "shut" and group["here"] == "active":
+            yield f"{group['name']} is active here, but its gate is shut: no traffic arrives (`haagent events`)."
+
+
+def guard_warnings(guards: Mapping[str, Any], fences: Mapping[str, Any]) -> Iterator[str]:
+    outside = guards["outside"] or {}
+    if outside.get("why_not_watched"):
+        yield f"The gateway is not watched: {outside['why_not_watched']}."
+    if outside.get("reachable") is False:
+        asked = [f"gateway {each['address']}" for each in outside["gateways"]] + (
+            ["the witness"] if "witness" in outside else []
+        )
+        yield f"This node does not reach {' or '.join(asked)}: if it alone does not, it lets go and takes nothing."
+    for fault in (*guards["faults"], *fences["faults"]):
+        yield f"{fault}."
 
 
 def _no_quorum(view: View) -> str:

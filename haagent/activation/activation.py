@@ -7,7 +7,7 @@ returns when the backend allows it (`arp`), and never waits for anything outside
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from haagent import backends
@@ -16,14 +16,16 @@ from haagent.activation.health import Health
 from haagent.activation.hooks import Hooks
 from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
-from haagent.activation.ports import Clock, GroupSpec, HostPort, Note, Post
-from haagent.activation.steps import AddressStep, SteerStep, Step
+from haagent.activation.ports import Clock, FencePort, GatePort, GroupSpec, HostPort, Note, Post
+from haagent.activation.steps import AddressStep, FenceStep, GateStep, SteerStep, Step
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
+from haagent.address.links import Links
 from haagent.config.plugins import typed_options
 from haagent.core.events import AddressFound, Dropped, TakeFailed
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
+from haagent.gate import GateError, NoGate
 
 COMPARE_S = 2.0  # design: "every few seconds and on each change"; shorter than the shortest lifetime is not needed
 
@@ -40,12 +42,16 @@ class Activation:
         cluster: str = "",
         adopt: bool = False,
         host: HostPort | None = None,
+        fences: FencePort | None = None,
+        gate: GatePort | None = None,
     ) -> None:
         """`adopt`: an earlier life's addresses are reported by `AddressFound` and left for the core to decide on."""
         self._post, self._note, self._now = post, note, now
         self._node, self._cluster = node, cluster
         self._adopt = adopt
         self._host: HostPort = host if host is not None else Host()
+        self._fences = fences
+        self._gate: GatePort = gate if gate is not None else NoGate()
         self._groups: dict[str, Group] = {}
         self._specs = tuple(groups)
         self._timer: asyncio.TimerHandle | None = None
@@ -57,6 +63,7 @@ class Activation:
             self._groups[spec.name] = self._build(spec)
         self._groups.setdefault(LEADER, self._build_leader())
         await self._host.open(self._vips(), self.compare)
+        self._gate.start(self._packed(self._groups.values()), adopting=self._packed(self._left_behind()))
         for group in self._groups.values():
             await group.open()
         self._clean_up()
@@ -64,9 +71,9 @@ class Activation:
             group.start_checks(self._node)
         self._tick()
 
-    def take(self, group: str, ballot: Ballot, until: float) -> None:
+    def take(self, group: str, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
         if group in self._groups:
-            self._groups[group].take(ballot, until)
+            self._groups[group].take(ballot, until, vanished)
         else:
             self._post(TakeFailed(group=group, ballot=ballot, error=f"{group} is not configured on this node"))
 
@@ -85,11 +92,25 @@ class Activation:
             self._note("announced", group, f"told the neighbours again: {why}")
             self._groups[group].pipeline.reassert()
 
+    @property
+    def links(self) -> Links:
+        return self._host.links
+
+    def holds(self, group: str) -> bool:
+        """Traffic for it may arrive here."""
+        return group in self._groups and self._groups[group].pipeline.is_open
+
+    def defend(self, group: str) -> None:
+        """A stranger uses its addresses: the neighbours hear again, without a line of history, who has them."""
+        if self.holds(group):
+            self._groups[group].pipeline.reassert()
+
     def leave(self) -> None:
         """Maintenance: this process ends and what it holds stays in place, for its next life to adopt."""
         for group in self._groups.values():
             if group.pipeline.tenure is not None:
                 group.leave()
+        self._gate.leave()
 
     async def reconfigure(self, groups: Sequence[GroupSpec]) -> None:
         """Apply another configuration: unchanged groups do not notice, a held one that changed stays held.
@@ -114,6 +135,7 @@ class Activation:
         for group in fresh.values():
             group.start_checks(self._node)
         await self._host.watch(self._vips())
+        self._guard()
         self.compare()
 
     async def close(self) -> None:
@@ -122,6 +144,7 @@ class Activation:
                 timer.cancel()
         self._timer = self._soon = None
         await asyncio.gather(*(group.close() for group in self._groups.values()))
+        self._gate.close(keeps=self._is_unclean())
         self._host.close()
 
     def compare(self) -> None:
@@ -155,10 +178,37 @@ class Activation:
             group.pipeline.verify()
         self.compare()
 
+    def _left_behind(self) -> list[Group]:
+        """Whose addresses an earlier life has left in place, for us to adopt."""
+        seen = self._host.seen() if self._adopt else []
+        return [group for group in self._groups.values() if group.keeper.mine(seen)]
+
+    def _is_unclean(self) -> bool:
+        """An address could not be removed."""
+        try:
+            seen = self._host.seen()
+        except AddressError:
+            return True
+        return any(group.keeper.mine(seen) for group in self._groups.values())
+
+    def _guard(self) -> None:
+        try:
+            self._gate.guard(self._packed(group for group in self._groups.values() if not group.pipeline.is_adopting))
+        except GateError as error:
+            self._note("failed", "", f"the gate is not as the configuration wants it: {error}")
+
+    @staticmethod
+    def _packed(groups: Iterable[Group]) -> list[bytes]:
+        return [vip.packed for group in groups for vip in group.keeper.vips]
+
+    def _has_lease(self, group: str) -> bool:
+        return group in self._groups and self._groups[group].pipeline.has_lease
+
     def _clean_up(self) -> None:
         seen = self._host.seen()
+        adopting = self._left_behind()
         for name, group in self._groups.items():
-            if self._adopt and group.keeper.mine(seen):
+            if group in adopting:
                 group.pipeline.is_adopting = True
                 self._post(AddressFound(group=name))
             else:
@@ -186,10 +236,17 @@ class Activation:
             interface=spec.interface,
             addresses=tuple(spec.addresses),
             note=lambda kind, text: self._note(kind, spec.name, text),
+            may_announce=lambda: self._has_lease(spec.name),
         )
         backend = plugin(context, typed_options(plugin, dict(spec.backend.options)))
         vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
-        steps = (AddressStep(vips, self._host, self._now), SteerStep(spec.backend.kind, backend))
+        steps: tuple[Step, ...] = (
+            AddressStep(vips, self._host, self._now),
+            GateStep(vips, self._gate),
+            SteerStep(spec.backend.kind, backend),
+        )
+        if self._fences is not None:
+            steps = (FenceStep(self._fences), *steps)
         hooks = Hooks(
             spec.hooks,
             group=spec.name,
@@ -231,8 +288,17 @@ class Activation:
         if tenure is None or new is None:
             await old.close()
             return
+        vanished = () if old.pipeline.is_open else tenure.vanished
         old.pipeline.retire()
         staying = {vip.packed for vip in new.keeper.vips}
-        self._host.remove([vip for vip in old.keeper.vips if vip.packed not in staying])
-        new.take(tenure.ballot, tenure.until)
+        going = [vip for vip in old.keeper.vips if vip.packed not in staying]
+        self._let_go(going)
+        new.take(tenure.ballot, tenure.until, vanished)
         await old.close()
+
+    def _let_go(self, vips: Sequence[Vip]) -> None:
+        try:
+            self._gate.shut([vip.packed for vip in vips])
+            self._host.remove(vips)
+        except (GateError, AddressError) as error:
+            self._note("failed", "", f"{error}; `ip address del` removes it by hand")

@@ -54,19 +54,19 @@ class Group:
             running[check.name] = plugin(context, typed_options(plugin, dict(check.options)))
         self._health.start(running)
 
-    def take(self, ballot: Ballot, until: float) -> None:
-        self.pipeline.take(ballot, until)
+    def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
+        self.pipeline.take(ballot, until, vanished)
         self.keeper.taken()
 
     def renew(self, until: float) -> None:
         self.pipeline.renew(until)
-        if self.pipeline.tenure is not None:
+        if self.pipeline.tenure is not None and self.pipeline.is_open:
             self.keeper.renew(self.pipeline.tenure)
 
     def compare(self, seen: Sequence[Seen]) -> float:
         """How soon to look again; 0: at the usual time."""
         tenure = self.pipeline.tenure
-        if tenure is not None:
+        if tenure is not None and self.pipeline.is_open:
             if self.keeper.restore(seen, tenure):
                 self.pipeline.reassert()
             return self.keeper.wait_s() if self.keeper.missing(seen) else 0.0
@@ -83,7 +83,13 @@ class Group:
             "steps": self.pipeline.timings,
             "counters": dict(self.pipeline.counters + self.keeper.counters),
             "unfit": self._health.why_not,
+            "gate": self._gate(),
         }
+
+    def _gate(self) -> dict[str, str]:
+        step = self.pipeline.gate
+        state, why = step.state if step is not None else ("", "")
+        return {"state": str(state), "why": why}
 
     def leave(self) -> None:
         self.keeper.leave()

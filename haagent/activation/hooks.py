@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import msgspec
 
+from haagent import programs
 from haagent.activation.ports import HooksSpec
 from haagent.core.messages import Ballot
 
@@ -67,45 +66,14 @@ class Hooks:
         return commands[call.event]
 
     async def _run(self, call: Call, command: str) -> None:
-        output = _Output(asyncio.get_running_loop())
+        limit_s = self._spec.timeout_s
         try:
-            process = await asyncio.create_subprocess_exec(
-                *shlex.split(command),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output.write_end,
-                stderr=output.write_end,
-                env=self._environment(call),
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            output.close()
+            ended = await programs.run(shlex.split(command), env=self._environment(call), timeout_s=limit_s)
+        except (programs.CannotStart, ValueError) as error:  # ValueError: a quote that does not end
             self._note("hook", f"hook {call.event} ({command}) cannot be started: {error}")
             return
-        output.started()
-        try:
-            status = await self._wait(process)
-        finally:
-            text = output.close()
-        if status is None:
-            said = f"killed after {self._spec.timeout_s:g} s"
-        elif status == 0:
-            said = "done"
-        else:
-            said = f"ended with status {status}" if status > 0 else f"ended by signal {-status}"
-        self._note("hook", f"hook {call.event} {said}" + (f": {text}" if text else ""))
-
-    async def _wait(self, process: asyncio.subprocess.Process) -> int | None:
-        """Exit status, or None: it had to be killed."""
-        try:
-            async with asyncio.timeout(self._spec.timeout_s):
-                return await process.wait()
-        except TimeoutError:
-            _kill_group(process.pid)
-            await process.wait()
-            return None
-        except asyncio.CancelledError:
-            _kill_group(process.pid)
-            raise
+        text = " ".join(ended.output.split())[-MAX_OUTPUT:]
+        self._note("hook", f"hook {call.event} {ended.verdict(limit_s)}" + (f": {text}" if text else ""))
 
     def _environment(self, call: Call) -> dict[str, str]:
         return {
@@ -117,45 +85,3 @@ class Hooks:
             "HAAGENT_WHY": call.why,
             "HAAGENT_ADDRESSES": " ".join(self._addresses),
         }
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)  # start_new_session made the pid the number of its process group
-    except ProcessLookupError:
-        return  # it ended by itself in this moment
-
-
-class _Output:
-    """A pipe of our own: a program that a hook left running in the background must not keep us waiting for its end."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop: Final = loop
-        self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(self.write_end, True)  # the hook's side: shells do not expect EAGAIN
-        self._kept = b""
-        self._is_write_open = True
-        loop.add_reader(self._read_end, self._drain)
-
-    def started(self) -> None:
-        os.close(self.write_end)
-        self._is_write_open = False
-
-    def close(self) -> str:
-        self._drain()
-        self._loop.remove_reader(self._read_end)
-        os.close(self._read_end)
-        if self._is_write_open:
-            os.close(self.write_end)
-        return " ".join(self._kept.decode(errors="replace").split())[-MAX_OUTPUT:]
-
-    def _drain(self) -> None:
-        for _ in range(16):  # a hook that prints without end gets its share, not all
-            try:
-                chunk = os.read(self._read_end, 1 << 16)
-            except BlockingIOError:
-                return
-            if not chunk:
-                self._loop.remove_reader(self._read_end)
-                return
-            self._kept = (self._kept + chunk)[-4 * MAX_OUTPUT :]

@@ -11,8 +11,9 @@ loop in which the tenure was current. So there is no moment at which a late end 
 back. Asynchronous work of a group runs one after another (`_background`), so a backend never sees a drop overlap
 the take that it undoes.
 
-`Dropped` is said when the kernel has confirmed, never before. If it refuses, the removal is tried again until it
-works. The same holds for `TakeFailed`, which also waits until the backend has been rolled back.
+`Dropped` is said when the kernel has confirmed that no traffic arrives, never before: the gate is shut, or, where there
+is none, the addresses are gone. A removal that it refuses is tried again until it works. The same holds for
+`TakeFailed`, which also waits until the backend has been rolled back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from functools import partial
 
 from haagent.activation.hooks import Call, Hooks
 from haagent.activation.ports import Clock, Note, Post
-from haagent.activation.steps import FAULTS, Later, SteerStep, Step, Tenure
+from haagent.activation.steps import FAULTS, GateStep, Later, SteerStep, Step, Tenure
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 
@@ -45,6 +46,7 @@ class GroupPipeline:
         self.counters: Counter[str] = Counter()
         self.timings: dict[str, dict[str, int]] = {}  # step -> {"take_us", "drop_us"}
         self._steps = tuple(steps)
+        self.gate = next((step for step in self._steps if isinstance(step, GateStep)), None)
         self._reached = 0  # how many steps the current tenure has begun
         self._hooks = hooks
         self._post, self._now = post, now
@@ -54,6 +56,7 @@ class GroupPipeline:
         self._owed: AnyEvent | None = None
         self._winding_down = 0  # how many are under way
         self._refusal = ""  # of the kernel, as last noted
+        self._is_unclean = False  # something could not be undone yet, behind a shut gate
         self._lapsed: Ballot | None = None
         self._guard: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -62,16 +65,25 @@ class GroupPipeline:
 
     # the core's words
 
-    def take(self, ballot: Ballot, until: float) -> None:
-        self.is_adopting = False
+    @property
+    def is_open(self) -> bool:
+        """Traffic is let in, or may be: the take has come as far as the steps that do that."""
+        return self.tenure is not None and any(step.shuts for step in self._steps[: self._reached])
+
+    @property
+    def has_lease(self) -> bool:
+        return self.tenure is not None and self._now() < self.tenure.until
+
+    def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
+        self.is_adopting = self._is_unclean = False
         if self.tenure is not None and self.tenure.ballot == ballot:
-            self.tenure.until = until
+            self.renew(until)
             if self.is_complete:
                 self._post(Taken(group=self.name, ballot=ballot))
             return
         self._cancel_take()
         self._owed = self._lapsed = None
-        self.tenure = tenure = Tenure(ballot, until)
+        self.tenure = tenure = Tenure(ballot, until, vanished)
         self.is_complete, self._reached = False, 0
         self._proceed(tenure, 0)
         self._watch_lease()
@@ -79,6 +91,8 @@ class GroupPipeline:
     def renew(self, until: float) -> None:
         if self.tenure is not None:
             self.tenure.until = until
+            if self.gate is not None:
+                self.gate.renew(until)
         elif self._lapsed is not None:
             self._post(Dropped(group=self.name, ballot=self._lapsed))  # the core has missed it: say it again
 
@@ -185,21 +199,30 @@ class GroupPipeline:
     def _settle(self) -> None:
         """Say what is owed, as soon as it is true."""
         self._retry = None
-        if self._owed is None:
+        if self._owed is None and not self._is_unclean:
             return
         fault = self._shut()
+        self._is_unclean = bool(fault) and self.gate is not None and self.gate.is_proof
         if fault:
-            if fault != self._refusal:
-                self._note("failed", f"{fault}; trying again until it works")
-            self._refusal = fault
-            self._retry = asyncio.get_running_loop().call_later(self._retry_s, self._settle)
-            self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s)
+            self._try_again(fault)
+            if not self._is_unclean:
+                return
+        else:
+            self._retry_s, self._refusal = RETRY_FIRST_S, ""
+        if self._owed is None:
             return
-        self._retry_s, self._refusal = RETRY_FIRST_S, ""
         if isinstance(self._owed, TakeFailed) and self._winding_down:
             return  # `_undo` comes here again
         owed, self._owed = self._owed, None
         self._post(owed)
+
+    def _try_again(self, fault: str) -> None:
+        if fault != self._refusal:
+            quiet = "; the gate is shut, so no traffic arrives" if self._is_unclean else ""
+            self._note("failed", f"{fault}{quiet}; trying again until it works")
+        self._refusal = fault
+        self._retry = asyncio.get_running_loop().call_later(self._retry_s, self._settle)
+        self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s)
 
     def _shut(self) -> str:
         """No traffic arrives afterwards. Returns why that is not so."""

@@ -4,8 +4,7 @@
 idempotent. A step that fails raises one of `FAULTS`, at once or from its `Later`.
 
 A step that `shuts` is one whose drop stops the traffic: those are dropped first, and what they report is `Dropped`.
-The guards, the fence, the units and the gate of later releases are further members of the tuple, in the order of
-design section 7.
+The units of a later release are further members of the tuple, in the order of design section 7.
 """
 
 from __future__ import annotations
@@ -16,13 +15,15 @@ from typing import Protocol
 
 import msgspec
 
-from haagent.activation.ports import Clock, HostPort
+from haagent.activation.ports import Clock, FencePort, GatePort, HostPort
 from haagent.address.facts import AddressError, Vip
 from haagent.backends import Backend, BackendError, Immediate
 from haagent.core.messages import Ballot
+from haagent.fencing import FenceError
+from haagent.gate import GateError, GateState
 
 Later = Callable[[], Awaitable[None]]
-FAULTS = (AddressError, BackendError)
+FAULTS = (AddressError, BackendError, FenceError, GateError)
 
 SPARE_S = 1  # the kernel counts whole seconds and looks now and then: it must not be earlier than we are
 SHORTEST_S = 2  # and 1 was measured to end as early as 1.01 s
@@ -33,15 +34,40 @@ class Tenure(msgspec.Struct):
 
     ballot: Ballot
     until: float
+    vanished: tuple[str, ...] = ()  # members that may still serve: to be fenced before anything else
 
 
 class Step(Protocol):
     name: str
-    timeout_s: float
     shuts: bool
+
+    @property
+    def timeout_s(self) -> float: ...
 
     def take(self, tenure: Tenure) -> Later | None: ...
     def drop(self, ballot: Ballot) -> Later | None: ...
+
+
+class FenceStep:
+    """Who vanished is made sure to be down. Nothing to undo, and no traffic before it is done."""
+
+    name = "fence"
+    shuts = False
+
+    def __init__(self, fences: FencePort) -> None:
+        self._fences = fences
+
+    @property
+    def timeout_s(self) -> float:
+        return self._fences.timeout_s
+
+    def take(self, tenure: Tenure) -> Later | None:
+        if not tenure.vanished:
+            return None
+        return lambda: self._fences.fence_all(tenure.vanished)
+
+    def drop(self, ballot: Ballot) -> Later | None:
+        return None
 
 
 class AddressStep:
@@ -63,6 +89,39 @@ class AddressStep:
     def drop(self, ballot: Ballot) -> Later | None:
         self._host.remove(self._vips)
         return None
+
+
+class GateStep:
+    """The kernel lets traffic to the addresses through, for as long as the lease lasts and no longer."""
+
+    name = "gate"
+    timeout_s = 1.0  # synchronous
+    shuts = True
+
+    def __init__(self, vips: Sequence[Vip], gate: GatePort) -> None:
+        self._addresses = tuple(vip.packed for vip in vips)
+        self._gate = gate
+
+    def take(self, tenure: Tenure) -> Later | None:
+        self._gate.open(self._addresses, tenure.until)
+        return None
+
+    def drop(self, ballot: Ballot) -> Later | None:
+        self._gate.shut(self._addresses)
+        return None
+
+    def renew(self, until: float) -> None:
+        """Of a gate that is open. It opens none."""
+        self._gate.renew(self._addresses, until)
+
+    @property
+    def is_proof(self) -> bool:
+        """No traffic can arrive, whatever else could not be undone."""
+        return self._gate.holds_back(self._addresses)
+
+    @property
+    def state(self) -> tuple[GateState, str]:
+        return self._gate.state(self._addresses)
 
 
 class SteerStep:

@@ -10,9 +10,12 @@ when this interface forwards: a router that denies being one is thrown out of it
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from haagent.address.facts import IpAddress, Link
 
@@ -21,12 +24,31 @@ ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
 
 Note = Callable[[str], None]
 
+_loading = threading.Lock()
+
 
 def load_scapy() -> None:
     """Half a second of imports. Call it in a worker thread, before the first frame is needed."""
     logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # it comments on the host's routes; we use none
-    import scapy.layers.inet6
-    import scapy.layers.l2  # noqa: F401
+    with _loading, _no_home():
+        import scapy.layers.inet6
+        import scapy.layers.l2  # noqa: F401
+
+
+@contextlib.contextmanager
+def _no_home() -> Iterator[None]:
+    """scapy makes directories for its console in the user's home; not where there can be none."""
+    names = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "/dev/null/none"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def arp_frames(mac: str, address: str) -> tuple[bytes, bytes]:

@@ -138,13 +138,13 @@ def dump_links(sequence: int) -> bytes:
 
 def promoting(index: int, sequence: int) -> bytes:
     """`promote_secondaries` of one interface; by netlink, because /proc/sys is read-only in many containers."""
-    setting = _attribute(DEVCONF_PROMOTE_SECONDARIES, struct.pack("=I", 1))
-    spec = _attribute(IFLA_AF_SPEC, _attribute(AF_INET, _attribute(IFLA_INET_CONF, setting)))
+    setting = attribute(DEVCONF_PROMOTE_SECONDARIES, struct.pack("=I", 1))
+    spec = attribute(IFLA_AF_SPEC, attribute(AF_INET, attribute(IFLA_INET_CONF, setting)))
     body = _LINK.pack(0, 0, index, 0, 0) + spec
     return HEADER.pack(HEADER.size + len(body), RTM_SETLINK, REQUEST | ACK, sequence, 0) + body
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
     length = _ATTRIBUTE.size + len(payload)
     return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
 
@@ -160,7 +160,7 @@ def split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         at += (length + 3) & ~3
 
 
-def _attributes(message: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+def attributes(message: bytes, at: int) -> Iterator[tuple[int, bytes]]:
     end = len(message)
     while at + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(message, at)
@@ -173,7 +173,7 @@ def _attributes(message: bytes, at: int) -> Iterator[tuple[int, bytes]]:
 def read_address(message: bytes) -> Seen:
     _family, prefix, _flags, _scope, index = _ADDRESS.unpack_from(message, HEADER.size)
     packed, local, label, tag, valid = b"", b"", "", 0, FOREVER
-    for kind, payload in _attributes(message, HEADER.size + _ADDRESS.size):
+    for kind, payload in attributes(message, HEADER.size + _ADDRESS.size):
         if kind == IFA_ADDRESS:
             packed = payload
         elif kind == IFA_LOCAL:
@@ -198,7 +198,7 @@ def read_address(message: bytes) -> Seen:
 def read_link(message: bytes) -> Link:
     _family, hardware, index, flags, _changed = _LINK.unpack_from(message, HEADER.size)
     name, mac = "", b""
-    for kind, payload in _attributes(message, HEADER.size + _LINK.size):
+    for kind, payload in attributes(message, HEADER.size + _LINK.size):
         if kind == IFLA_IFNAME:
             name = payload.rstrip(b"\0").decode(errors="replace")
         elif kind == IFLA_ADDRESS:
@@ -220,7 +220,7 @@ def read_error(message: bytes) -> tuple[int, str]:
     if not errno or not flags & NLMSG_F_ACK_TLVS:
         return errno, ""
     # NETLINK_CAP_ACK is set: of the request only the header is repeated, then come the attributes.
-    for kind, payload in _attributes(message, HEADER.size + 4 + HEADER.size):
+    for kind, payload in attributes(message, HEADER.size + 4 + HEADER.size):
         if kind == 1:
             return errno, payload.rstrip(b"\0").decode(errors="replace")
     return errno, ""

@@ -26,6 +26,10 @@ class Links:
         link = self._by_index.get(index)
         return link.name if link else f"interface number {index}"
 
+    def has_mac(self, mac: bytes) -> bool:
+        """One of this host's own interfaces."""
+        return any(link.mac == mac for link in self._by_index.values())
+
     def subscribe(self, name: str, heard: Heard) -> Callable[[], None]:
         """Calls `heard` on every change of the interface (None: it does not exist). Returns what ends that."""
         self._subscribers.setdefault(name, []).append(heard)

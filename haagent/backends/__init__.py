@@ -53,6 +53,7 @@ class Context(msgspec.Struct, frozen=True):
     interface: str
     addresses: tuple[IpInterface, ...]
     note: Callable[[str, str], None]  # kind, text: a line of this node's history
+    may_announce: Callable[[], bool] = lambda: True  # False: the lease is over, whatever a timer still wants to say
 
 
 class Backend(Protocol):

@@ -40,6 +40,7 @@ class Arp:
             [address.ip for address in context.addresses],
             note=lambda text: context.note("announce", text),
         )
+        self._may_announce = context.may_announce
         self._timer: asyncio.TimerHandle | None = None
         self._delays: list[float] = []
         self._is_held = False
@@ -73,7 +74,7 @@ class Arp:
 
     def announce(self) -> None:
         """The burst now, and its repetitions from the start: who asks has a reason that they serve too."""
-        if not self._is_held:
+        if not self._is_held or not self._may_announce():
             return
         # A frame that does not leave is noted by the announcer and does not fail the take: the address answers
         # ARP by itself, the next repetition is at most a second away, and a dead link is the link check's matter.
@@ -99,7 +100,9 @@ class Arp:
             self._timer = asyncio.get_running_loop().call_later(delay, self._repeat)
 
     def _repeat(self) -> None:
-        self._announcer.send()
+        # A process that was stopped wakes up with its timers due: it must not speak for what another has taken.
+        if self._may_announce():
+            self._announcer.send()
         self._schedule()
 
     def _stop(self) -> None:

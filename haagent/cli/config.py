@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from haagent.cli.invocation import CONFIG, Invocation
 from haagent.cli.outcome import USAGE, Failure
+
+if TYPE_CHECKING:
+    from haagent.config import Config
 
 KEY = "/etc/haagent/cluster.key"
 
@@ -106,8 +111,24 @@ def check_config(invocation: Invocation, file: str, *, node: str | None) -> None
         sys.stdout.flush()
         raise click.exceptions.Exit(USAGE) from error
     kinds = f"{_count(len(config.nodes), 'node')}, {_count(len(config.groups), 'group')}"
+    warnings = list(_warnings(config))
     facts = {"file": file, "ok": True, "faults": [], "cluster": config.cluster, "digest": config.digest}
-    invocation.tell(facts, f"{file}: no faults; cluster {config.cluster}, {kinds}, digest {config.digest}")
+    text = f"{file}: no faults; cluster {config.cluster}, {kinds}, digest {config.digest}"
+    invocation.tell(facts | {"warnings": warnings}, "\n".join([text, *(f"! {warning}" for warning in warnings)]))
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    """What is allowed, and yet should be known."""
+    if config.gate == "off":
+        yield (
+            "gate: `off`: a node whose agent dies or hangs may go on answering for its addresses until their lifetimes "
+            "end. Remove the line, if this is not meant."
+        )
+    fenced = {name: node.fencing for name, node in config.nodes.items() if node.fencing is not None}
+    if fenced:
+        from haagent.fencing import faults_of
+
+        yield from (f"{fault}." for fault in faults_of(fenced))
 
 
 def _count(number: int, word: str) -> str:

@@ -17,6 +17,8 @@ import click
 from haagent.cli.outcome import INTERRUPTED, Failure
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from haagent.control.client import Client
 
 RUN_DIR, STATE_DIR = "/run/haagent", "/var/lib/haagent"
@@ -32,6 +34,7 @@ class Invocation:
     json: bool = False
     when_interrupted: str = ""  # what Ctrl-C leaves undone
     ends_by_interrupt: bool = False  # Ctrl-C is the ordinary end of what goes on for ever
+    guardian: socket | None = None  # `run`: the channel to the process that watches over this one
 
     def tell(self, result: dict[str, Any], text: str | None = None) -> None:
         """The result: to a program whole, to a person as a sentence."""

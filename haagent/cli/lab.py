@@ -17,6 +17,7 @@ from haagent.cli.outcome import Failure
 
 if TYPE_CHECKING:
     from haagent.lab import Lab
+    from haagent.lab.agents import Whom
 
 F = TypeVar("F", bound=Callable[..., Any])
 READY_S = 20.0  # agents that hear each other need a second; one that hears nobody waits 5 s first
@@ -193,11 +194,13 @@ def execute(*, name: str, host: str, command: tuple[str, ...]) -> None:
 @lab.command()
 @name_option
 @click.argument("node")
+@click.option("--guardian", "whom", flag_value="guardian", help="The process above the agent instead.")
+@click.option("--all", "whom", flag_value="all", help="Both at the same time.")
 @click.option("--signal", "signal_name", type=click.Choice(["KILL", "TERM"]), default="KILL", show_default=True)
-def kill(*, name: str, node: str, signal_name: str) -> None:
-    """Kill the agent of NODE, nothing else of the host."""
+def kill(*, name: str, node: str, whom: Whom | None, signal_name: str) -> None:
+    """Kill the agent of NODE: its guardian lets go for it. TERM is a stop as by systemd: everything is handed over."""
     with plainly():
-        opened(name).agents.kill(node, signal.Signals[f"SIG{signal_name}"])
+        opened(name).agents.kill(node, signal.Signals[f"SIG{signal_name}"], whom=whom or "agent")
 
 
 @lab.command()

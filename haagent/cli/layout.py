@@ -24,7 +24,7 @@ def status_text(facts: Facts, *, style: Style, now: float, width: int = WIDTH) -
     parts = [_head(facts, style, width), _members(facts, style)]
     if facts["groups"]:
         parts.append(_groups(facts, style, now))
-        parts.append("\n".join(_why(group, width) for group in facts["groups"]))
+        parts.append("\n".join([*(_why(group, width) for group in facts["groups"]), *_gates(facts, width)]))
     if facts["warnings"]:
         parts.append("\n".join(_warning(text, style, width) for text in facts["warnings"]))
     return "\n\n".join(parts)
@@ -35,10 +35,19 @@ def _head(facts: Facts, style: Style, width: int) -> str:
         "quorum" if facts["quorate"] else "no quorum",
         f"leader {facts['leader']}" if facts["leader"] else "no leader",
         f"on_partition {facts['on_partition']}",
+        *_arbiter(facts["coordination"]),
     ]
     text = f"Cluster {facts['cluster']}, seen from {facts['node']}: {', '.join(said)}."
     lines = textwrap.wrap(text, width)
     return "\n".join(style.paint(line, BOLD) for line in lines)
+
+
+def _arbiter(coordination: Facts | None) -> list[str]:
+    if coordination is None:
+        return []
+    if not coordination["reachable"]:
+        return [f"no leases from {coordination['kind']}"]
+    return [f"leases from {coordination['kind']} ({coordination['round_trip_ms']:.1f} ms)"]
 
 
 def _members(facts: Facts, style: Style) -> str:
@@ -93,6 +102,12 @@ def _why(group: Facts, width: int) -> str:
         said.append(f"this node is not fit: {group['why_not']}")
     text = f"{group['name']}: {'; '.join(said)}."
     return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _gates(facts: Facts, width: int) -> list[str]:
+    """What the kernel of the node that was asked lets through."""
+    said = [f"{group['name']} {group['gate']['state']}" for group in facts["groups"] if group["gate"]["state"]]
+    return textwrap.wrap(f"Gate on {facts['node']}: {', '.join(said)}.", width) if said else []
 
 
 def _warning(text: str, style: Style, width: int) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from haagent.cli import COMMANDS, cli
+from haagent.cli import COMMANDS
 from haagent.cli.invocation import options
+from haagent.cli.program import cli
 
 HEAD = """# Commands
 

@@ -6,22 +6,26 @@ Any node will do: an order reaches all of them with the heartbeats.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from haagent.cli.completion import groups, nodes
 from haagent.cli.invocation import Invocation
 
 MAX_WAIT_S = 3600.0
 
 
-class Duration(click.ParamType[float]):
+if TYPE_CHECKING:
+    Type = click.ParamType[float]
+else:
+    Type = click.ParamType  # not generic before click 8.2, and Debian 12 and 13 have 8.1
+
+
+class Duration(Type):
     """Seconds, written with a unit as in the configuration."""
 
     name = "duration"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
@@ -41,12 +45,12 @@ class Duration(click.ParamType[float]):
 
 def wait_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     text = f"How long to wait until {what}; 0: give the order only. [10s]"
-    return click.option("--wait", "wait_s", type=Duration(), default=10.0, help=text)
+    return click.option("--wait", "wait_s", type=Duration(), metavar="TIME", default=10.0, help=text)
 
 
 @click.command()
-@click.argument("group", default="")
-@click.option("--to", required=True, metavar="NODE", help="The node that is to hold it.")
+@click.argument("group", default="", shell_complete=groups)
+@click.option("--to", required=True, metavar="NODE", shell_complete=nodes, help="The node that is to hold it.")
 @wait_option("it is there")
 @click.option("--force", is_flag=True, help="Also when a check says that the node is not fit.")
 @click.pass_obj
@@ -61,7 +65,7 @@ def failover(invocation: Invocation, group: str, *, to: str, wait_s: float, forc
 
 
 @click.command()
-@click.argument("node")
+@click.argument("node", shell_complete=nodes)
 @wait_option("it holds nothing")
 @click.pass_obj
 def standby(invocation: Invocation, node: str, *, wait_s: float) -> None:
@@ -71,7 +75,7 @@ def standby(invocation: Invocation, node: str, *, wait_s: float) -> None:
 
 
 @click.command()
-@click.argument("node")
+@click.argument("node", shell_complete=nodes)
 @click.pass_obj
 def unstandby(invocation: Invocation, node: str) -> None:
     """Let NODE hold groups again. Nothing moves back by itself unless `failback` says so."""
@@ -88,7 +92,7 @@ def maintenance(invocation: Invocation, switch: str, *, force: bool) -> None:
 
 
 @click.command()
-@click.argument("group", default="")
+@click.argument("group", default="", shell_complete=groups)
 @click.pass_obj
 def clear(invocation: Invocation, group: str) -> None:
     """Forget the failures of GROUP, or of all groups, so that a node that failed is tried again at once."""

@@ -27,7 +27,8 @@ def status_of(error: Failure | click.ClickException) -> int:
 
 
 def report(error: Failure | click.ClickException, *, as_json: bool) -> None:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+    # Of click 8.2 and later; older ones (Debian 12 and 13) show the help themselves.
+    if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
         return
     message = error.message if isinstance(error, Failure) else _usage(error)

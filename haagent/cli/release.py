@@ -17,11 +17,12 @@ from haagent.cli.outcome import FAILED, REFUSED, Failure
 def release(invocation: Invocation, file: str, *, force: bool) -> None:
     """Drop everything this host holds, without the agent.
 
-    Removes the groups' addresses and every address that carries the agent's mark. A configuration that cannot be
-    read does not stop it: the marked ones go all the same.
+    Removes the groups' addresses, every address that carries the agent's mark, and then the gate's rules. A
+    configuration that cannot be read does not stop it: the marked ones go all the same.
     """
     from haagent.address.release import release_all
     from haagent.config import ConfigError, GroupConfig, check
+    from haagent.gate import GateError, remove_tables
 
     _refuse_while_running(invocation.run_dir, is_meant=force)
     if not force and _is_frozen(invocation.state_dir):
@@ -37,6 +38,10 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
     told: list[str] = []
     try:
         is_clean = release_all(groups, told.append)
+        if is_clean:  # else the gate goes on keeping silent what could not be removed
+            remove_tables(told.append)
+    except GateError as error:
+        raise Failure("\n".join([*told, f"The gate's rules are left: {error}"]), status=FAILED) from error
     except PermissionError as error:
         raise Failure(f"The kernel refuses: {error.strerror}. Run this as root.") from error
     if not is_clean:

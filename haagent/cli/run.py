@@ -23,7 +23,8 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
     """Run the agent in the foreground.
 
     SIGTERM hands everything over and ends it; SIGHUP applies the changed configuration. With --json the lines
-    of the log are JSON.
+    of the log are JSON. There are two processes: the guardian, which is the one to signal, lets go of everything
+    when the agent dies.
     """
     from haagent import log
     from haagent.config import ConfigError, KeyFileError, load, load_keys
@@ -35,10 +36,16 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
     try:
         config = load(file, node=node)
         keys = () if config.heartbeat.insecure else load_keys(config.key_files)
-        with run_lock(invocation.run_dir), log.logging_to(node=config.me, level=log_level, as_json=invocation.json):
+        owner = os.getpid() if invocation.guardian is None else os.getppid()
+        with (
+            run_lock(invocation.run_dir, pid=owner) as lock,
+            log.logging_to(node=config.me, level=log_level, as_json=invocation.json),
+        ):
             from haagent import daemon  # most of the imports: not needed to say that the file has a fault
+            from haagent.guardian.will import Will
 
-            return daemon.run(config, keys=keys, run_dir=invocation.run_dir, state_dir=invocation.state_dir)
+            will = Will(invocation.guardian, lock=lock, as_json=invocation.json)
+            return daemon.run(config, keys=keys, run_dir=invocation.run_dir, state_dir=invocation.state_dir, will=will)
     except (ConfigError, KeyFileError) as error:
         raise Failure(str(error), status=USAGE) from error
     except AlreadyRunning as error:

@@ -16,7 +16,8 @@ from haagent.cli.layout import WIDTH, clock, status_text
 from haagent.cli.style import Style
 
 REDRAW_S = 0.5
-ANNOYING = ("last_heard_ms", "lease_ms", "jitter_ms", "counters", "links", "activation")  # change with every heartbeat
+# What changes with every heartbeat.
+ANNOYING = ("last_heard_ms", "lease_ms", "jitter_ms", "counters", "links", "activation", "coordination")
 
 
 @click.command()

@@ -10,11 +10,14 @@ from haagent.config.keys import KeyFileError, generate_key, generate_key_text, l
 from haagent.config.model import (
     CheckConfig,
     Config,
+    FencingConfig,
     GroupConfig,
+    GuardsConfig,
     HeartbeatConfig,
     HooksConfig,
     NodeConfig,
     PluginConfig,
+    WitnessConfig,
 )
 from haagent.config.options import option_table
 from haagent.config.plugins import typed_options
@@ -27,7 +30,9 @@ __all__ = [
     "ConfigError",
     "Duration",
     "Fault",
+    "FencingConfig",
     "GroupConfig",
+    "GuardsConfig",
     "HeartbeatConfig",
     "HooksConfig",
     "KeyFileError",
@@ -36,6 +41,7 @@ __all__ = [
     "PluginConfig",
     "Starter",
     "StarterError",
+    "WitnessConfig",
     "check",
     "format_duration",
     "generate_key",

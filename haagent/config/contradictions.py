@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+from haagent.config.coordination import USUAL_LEASE_S, etcd_section, find_coordination_contradictions
 from haagent.config.durations import format_duration
 from haagent.config.faults import quoted, suggestion
 from haagent.config.section import Place, Section
@@ -17,6 +18,8 @@ from haagent.core.settings import LEADER
 LEAST_LEASE = 2.5  # intervals. The detector waits 0.86 leases: below this one lost heartbeat would be a death
 USUAL_LEASE = 3.5  # one lost heartbeat is harmless with room for delay
 LEAST_ALONE_S = 5.0
+WITNESS_KINDS = ("tcp", "http", "icmp")  # of `guards.witness`
+SAID_BY_US = ("action", "option", "nodename")  # to a fence agent
 FEW = 3  # voters: below this a majority is everybody, and any loss would stop `consistent`
 
 
@@ -25,12 +28,15 @@ def interval_s(heartbeat: Section) -> float | None:
     return None if found is None else float(found)
 
 
-def lease_s(heartbeat: Section) -> float | None:
+def lease_s(top: Section, heartbeat: Section) -> float | None:
     written, interval = heartbeat.get("lease"), interval_s(heartbeat)
     if written is not None:
         return float(written)
+    if interval is None:
+        return None
     # Rounded to a microsecond: 3.5 x 100ms is 350ms, not 350.00000000000006ms.
-    return None if interval is None else round(USUAL_LEASE * interval, 6)
+    usual = round(USUAL_LEASE * interval, 6)
+    return usual if etcd_section(top) is None else max(usual, USUAL_LEASE_S)
 
 
 def alone_after_s(top: Section, lease: float) -> float:
@@ -52,12 +58,16 @@ def find_contradictions(top: Section) -> None:
     nodes, groups = top.sections("nodes"), top.sections("groups")
     if isinstance(heartbeat, Section):
         _timing(top, heartbeat)
+        find_coordination_contradictions(top, lease_s(top, heartbeat))
         _transport(heartbeat)
         _security(top, heartbeat)
         if heartbeat.get("transport") == "unicast":
             _unicast_addresses(nodes, heartbeat)
     _voters(top, nodes)
     _address_owners(nodes, groups)
+    _outside(top.get("guards"), groups)
+    for node in nodes.values():
+        _fencing(node)
     for name, group in groups.items():
         if name == LEADER:
             group.place.refuse(f"`{LEADER}` is the name of the built-in group", "choose another name")
@@ -66,7 +76,7 @@ def find_contradictions(top: Section) -> None:
 
 
 def _timing(top: Section, heartbeat: Section) -> None:
-    interval, lease = interval_s(heartbeat), lease_s(heartbeat)
+    interval, lease = interval_s(heartbeat), lease_s(top, heartbeat)
     if interval is None or lease is None or (heartbeat.written("lease") and heartbeat.get("lease") is None):
         return
     least = LEAST_LEASE * interval
@@ -126,11 +136,11 @@ def _unicast_addresses(nodes: dict[str, Section], heartbeat: Section) -> None:
 def _voters(top: Section, nodes: dict[str, Section]) -> None:
     if nodes and all(node.get("witness") for node in nodes.values()):
         top.refuse("nodes", "all nodes are witnesses, so nobody may hold", "remove `witness: true` from one or two")
-    if top.get("on_partition") == "consistent" and 0 < len(nodes) < FEW:
+    if top.get("on_partition") == "consistent" and 0 < len(nodes) < FEW and etcd_section(top) is None:
         top.refuse(
             "on_partition",
             f"`consistent` needs three voters, and there {'is one' if len(nodes) == 1 else 'are two'}",
-            "add a node with `witness: true`, or write `on_partition: available`",
+            "add a node with `witness: true`, or `coordination`, or write `on_partition: available`",
         )
 
 
@@ -164,6 +174,35 @@ def _group_addresses(groups: dict[str, Section], of_nodes: dict[object, str]) ->
                 found.place.refuse(f"{address} is in group {owner} too", "an address belongs to one group")
             elif written != found.value:
                 found.place.refuse(f"{address} is in the list twice, also as {written}", "remove one of them")
+
+
+def _outside(guards: object, groups: dict[str, Section]) -> None:
+    if not isinstance(guards, Section):
+        return
+    gateway = guards.get("gateway")
+    for name, group in groups.items():
+        if gateway and gateway in {str(found.value.ip) for found in group.get("addresses") or ()}:
+            guards.refuse("gateway", f"{gateway} is an address of group {name}", "write the address of a router")
+    witness = guards.get("witness")
+    if not isinstance(witness, Section):
+        return
+    kinds = [kind for kind in WITNESS_KINDS if witness.written(kind)]
+    if len(kinds) > 1:
+        witness.refuse(kinds[1], f"there is `{kinds[0]}` too", "remove one of them: one witness is asked")
+    elif not kinds and guards.written("witness"):
+        guards.refuse("witness", "it says nothing of whom to ask", 'write `{tcp: "10.0.0.1:443"}`')
+
+
+def _fencing(node: Section) -> None:
+    fencing = node.get("fencing")
+    if not isinstance(fencing, Section):
+        return
+    if node.get("witness"):
+        node.refuse("fencing", "a witness never holds anything, so nobody has to fence it", "remove it")
+    for name, _ in fencing.get("options") or ():
+        if name in SAID_BY_US:
+            hint = "write `action:` beside `agent:`" if name != "nodename" else "remove it: it is the node's name"
+            fencing.refuse("options", f"`{name}` is said by haagent itself", hint)
 
 
 def _interface(group: Section, heartbeat: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 
-def write_whole(path: str, text: str, *, mode: int, replace: bool) -> None:
+def write_whole(path: str, text: str, *, mode: int, replace: bool, owner: tuple[int, int] | None = None) -> None:
     """Raises `FileExistsError` when the file is there and must not be replaced. Makes the directory if need be."""
     import tempfile  # brings half the library along, and only `init` and `keygen` write
 
@@ -19,6 +19,8 @@ def write_whole(path: str, text: str, *, mode: int, replace: bool) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         if replace:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import stat
 from collections.abc import Iterable
 
 from haagent.config.files import write_whole
+from haagent.config.secret import SecretRefused as _Refused
+from haagent.config.secret import account, read_secret
 
 KEY_BYTES = 32
 MAX_KEYS = 8  # the current one, the next one, and slack; each unknown datagram is tried with all
-MAX_FILE_BYTES = 16 * 1024
 KEY_MODE = 0o600
+GIVEN_MODE = 0o400  # of a key that was given to the agent's user, which has no business changing it
 
 
 class KeyFileError(Exception):
@@ -29,23 +30,24 @@ class KeyFileError(Exception):
         super().__init__("\n".join(self.faults))
 
 
-class _Refused(Exception):
-    pass
-
-
 def generate_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
 def generate_key_text() -> str:
     key = base64.b64encode(generate_key()).decode("ascii")
-    return f"# haagent cluster key. Secret; the same on every node, mode 0600.\n{key}\n"
+    return f"# haagent cluster key. Secret: the same on every node, readable by its owner alone.\n{key}\n"
 
 
 def write_key(path: str, *, replace: bool = False) -> None:
-    """Raises `KeyFileError` when there is one already: a new key cuts off the nodes that still have the old one."""
+    """Raises `KeyFileError` when there is one already: a new key cuts off the nodes that still have the old one.
+
+    Written by root it is the agent's user's, where there is one: only so can a reload read a changed key.
+    """
+    owner = account() if os.geteuid() == 0 else None
+    mode = GIVEN_MODE if owner else KEY_MODE
     try:
-        write_whole(path, generate_key_text(), mode=KEY_MODE, replace=replace)
+        write_whole(path, generate_key_text(), mode=mode, owner=owner, replace=replace)
     except FileExistsError as error:
         raise KeyFileError([f"{path}: exists; keep it, or replace it with --force on every node"]) from error
     except OSError as error:
@@ -60,7 +62,7 @@ def load_keys(files: Iterable[str]) -> tuple[bytes, ...]:
     faults: list[str] = []
     for file in files:
         try:
-            keys += _decode(_read(file), file)
+            keys += _decode(read_secret(file, origin=_origin(file)), file)
         except _Refused as refused:
             faults.append(f"{file}: {refused}")
     if faults:
@@ -74,34 +76,20 @@ def load_keys(files: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(keys)
 
 
-def _read(file: str) -> bytes:
+def load_password(file: str) -> str:
+    """The first line of a file that is guarded like a key. Raises `KeyFileError`."""
     try:
-        # Not blocking: a FIFO in the key's place must not stop the start.
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except FileNotFoundError as error:
-        raise _Refused(f"does not exist; copy it from another node, or make it with `haagent keygen {file}`") from error
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or str(error)
-        raise _Refused(f"cannot be read: {cause}; run as root, or make the agent's user its owner") from error
-    try:
-        # Asked of what was opened, not of the name: it cannot be exchanged in between.
-        _check_owner(os.fstat(descriptor), file)
-        data = os.read(descriptor, MAX_FILE_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(data) > MAX_FILE_BYTES:
-        raise _Refused("is too large for a key file; make one with `haagent keygen`")
-    return data
+        data = read_secret(file, origin="write the password into it, mode 0600")
+        text = data.split(b"\n")[0].decode("utf-8", "replace").strip()
+        if not text:
+            raise _Refused("has no password in its first line; write it there")
+    except _Refused as refused:
+        raise KeyFileError([f"{file}: {refused}"]) from None
+    return text
 
 
-def _check_owner(found: os.stat_result, file: str) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise _Refused("is not a regular file; name the key file itself")
-    if found.st_uid not in {0, os.geteuid()}:
-        raise _Refused(f"belongs to user {found.st_uid}, who could change it; do `chown root {file}`")
-    if found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise _Refused(f"can be read or changed by others (mode {mode:04o}); do `chmod 600 {file}`")
+def _origin(file: str) -> str:
+    return f"copy it from another node, or make it with `haagent keygen {file}`"
 
 
 def _decode(data: bytes, file: str) -> list[bytes]:

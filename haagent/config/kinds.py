@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os.path
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from haagent.config.document import BOOLEANS, Mapping, Sequence
 from haagent.config.durations import NotADuration, format_duration, parse_duration
@@ -150,6 +152,63 @@ def _multicast(place: Place, text: str) -> str | None:
     return None
 
 
+def _is_off(text: str) -> bool:
+    """`off` is false to YAML, and comes back as `false` from tools that read and write it."""
+    return BOOLEANS.get(text.lower()) is False
+
+
+def _gateway(place: Place, text: str) -> str | None:
+    if _is_off(text):
+        return "off"
+    return text if text == "auto" else _node_address(place, text)
+
+
+def _host_and_port(place: Place, text: str) -> str | None:
+    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:]+)):([0-9]+)", text)
+    if found is None:
+        place.refuse(f"{quoted(text)} is not an address with a port", "write `10.0.0.1:443` or `[fd00::1]:443`")
+        return None
+    address = _third_party(place, found[1] or found[2])
+    port = _port(place, found[3])
+    if address is None or port is None:
+        return None
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _host_url(place: Place, text: str) -> str | None:
+    hint = "write one such as `http://10.0.0.1/health`"
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+    except ValueError as error:
+        place.refuse(f"{quoted(text)} is not a URL: {error}", hint)
+        return None
+    if url.scheme not in ("http", "https") or not host or url.username or not text.isascii() or not text.isprintable():
+        place.refuse(f"{quoted(text)} is not the URL of a host", hint)
+        return None
+    return None if _third_party(place, host) is None else text
+
+
+def _third_party(place: Place, host: str) -> str | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        place.refuse(f"{quoted(host)} is a name", "write its address: a lost network takes the name service along")
+        return None
+    return str(address) if _is_usable(place, address) else None
+
+
+def _agent(place: Place, text: str) -> str | None:
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", text):
+        return text
+    if _path(place, text) is None:
+        return None
+    if not os.path.isfile(text):
+        place.refuse(f"there is no program {quoted(text)} on this host", "install it, or write the name of another")
+        return None
+    return text
+
+
 def _flag(place: Place, text: str) -> bool | None:
     found = BOOLEANS.get(text.lower())
     if found is None:
@@ -165,6 +224,10 @@ NODE_ADDRESS = of_text("an IP address", _node_address)
 GROUP_ADDRESS = of_text("an address with its prefix length", _group_address)
 MULTICAST = of_text("a multicast address", _multicast)
 FLAG = of_text("true or false", _flag)
+GATEWAY = of_text("`auto`, `off`, or an IP address", _gateway)
+HOST_AND_PORT = of_text("an address with a port", _host_and_port)
+HOST_URL = of_text("a URL with an address", _host_url)
+AGENT = of_text("the name or the absolute path of a program", _agent)
 
 
 def duration(*, least: str, most: str) -> Kind:
@@ -189,6 +252,8 @@ def choice(*words: str) -> Kind:
     def convert(place: Place, text: str) -> str | None:
         if text in words:
             return text
+        if "off" in words and _is_off(text):
+            return "off"
         place.refuse(f"{quoted(text)} is not known here", suggestion(text, words))
         return None
 
@@ -215,8 +280,32 @@ def list_of(kind: Kind, words: str) -> Kind:
     return Kind(words, read)
 
 
-def section(*options: Option, later: tuple[str, ...] = ()) -> Kind:
-    return Kind("a mapping", lambda place: read_section(place, options, later), options=options)
+def texts(what: str) -> Kind:
+    """A mapping from names to texts, handed on as they are written: pairs of both, in order."""
+
+    def read(place: Place) -> tuple[tuple[str, str], ...] | None:
+        if not isinstance(place.node, Mapping):
+            place.refuse(f"{place.shape()}, but it is a mapping", "write `{name: value, ...}`")
+            return None
+        return tuple((name, text) for name, below in place.entries() if (text := _option_text(name, below)) is not None)
+
+    return Kind(f"a mapping from {what} to texts", read)
+
+
+def _option_text(name: str, place: Place) -> str | None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        place.refuse(f"{quoted(name)} cannot be the name of an option", "use letters, digits, `_` and `-`")
+    elif isinstance(place.node, Mapping | Sequence):
+        place.refuse(f"{place.shape()}, but it is a text", "write one value")
+    elif not place.node.text.isprintable():
+        place.refuse("a control character is in the text", "write it on one line, without tabs")
+    else:
+        return "" if place.is_empty else place.node.text
+    return None
+
+
+def section(*options: Option, later: tuple[str, ...] = (), may_lack: bool = False) -> Kind:
+    return Kind("a mapping", lambda place: read_section(place, options, later), options=options, may_lack=may_lack)
 
 
 def sections(what: str, *options: Option, most: int, later: tuple[str, ...] = ()) -> Kind:

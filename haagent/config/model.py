@@ -8,13 +8,28 @@ from typing import Any
 import msgspec
 
 from haagent import __version__
+from haagent.config.coordination import EtcdConfig
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
+
+
+class FencingConfig(msgspec.Struct, frozen=True):
+    """How a node is made sure to be down. The options may be secret: they are in no `repr`, and so in no log."""
+
+    agent: str  # a program: a name that is looked for in PATH, or an absolute path
+    options: tuple[tuple[str, str], ...] = ()  # as written, in order
+    options_file: str = ""  # more of them, in a file that is guarded like a key
+    action: str = "off"  # off | reboot
+    timeout_s: float = 30.0
+
+    def __repr__(self) -> str:
+        return f"FencingConfig(agent={self.agent!r}, action={self.action!r}, timeout_s={self.timeout_s!r}, ...)"
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
     name: str
     addresses: tuple[str, ...]
     witness: bool = False
+    fencing: FencingConfig | None = None
 
 
 class HeartbeatConfig(msgspec.Struct, frozen=True):
@@ -47,6 +62,24 @@ class HooksConfig(msgspec.Struct, frozen=True):
     timeout_s: float = 10.0
 
 
+class WitnessConfig(msgspec.Struct, frozen=True):
+    """A third party that a node which is not cut off can reach."""
+
+    kind: str  # tcp | http | icmp
+    target: str  # ADDRESS:PORT, a URL, an address
+    timeout_s: float
+
+
+class GuardsConfig(msgspec.Struct, frozen=True):
+    arp: bool = True
+    gateway: str = "auto"  # auto | off | an address
+    witness: WitnessConfig | None = None
+
+    @property
+    def looks_outside(self) -> bool:
+        return self.gateway != "off" or self.witness is not None
+
+
 class GroupConfig(msgspec.Struct, frozen=True):
     name: str
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
@@ -70,6 +103,9 @@ class Config(msgspec.Struct, frozen=True):
     groups: dict[str, GroupConfig]
     path: str
     digest: str  # of the file's content without comments and order of keys: the same on all nodes
+    guards: GuardsConfig = GuardsConfig()
+    gate: str = "auto"  # auto | off
+    coordination: EtcdConfig | None = None  # None: the nodes' votes give the leases
 
     @property
     def peers(self) -> tuple[NodeConfig, ...]:
@@ -81,8 +117,13 @@ class Config(msgspec.Struct, frozen=True):
             raise ValueError(f"{node} is not a node of {self.cluster}")
         return msgspec.structs.replace(self, me=node)
 
+    @property
+    def guards_count(self) -> bool:
+        """In `consistent` the votes decide, and what the guards see is told to people only."""
+        return self.on_partition == "available"
+
     def settings(self) -> Settings:
-        """What the core needs, with the built-in group first: any node that votes and holds may be the leader."""
+        """What the core needs, with the built-in group last: no client waits for it. Any voter that holds may lead."""
         groups = [
             GroupSettings(name=group.name, prefer=group.prefer, failback_after_s=group.failback_after_s)
             for group in self.groups.values()
@@ -91,12 +132,16 @@ class Config(msgspec.Struct, frozen=True):
             cluster=self.cluster,
             me=self.me,
             nodes=tuple(NodeSettings(node.name, witness=node.witness) for node in self.nodes.values()),
-            groups=(GroupSettings(LEADER), *groups),
+            groups=(*groups, GroupSettings(LEADER)),
             interval_s=self.heartbeat.interval_s,
             lease_s=self.heartbeat.lease_s,
             consistent=self.on_partition == "consistent",
+            arp_guard=self.guards_count and self.guards.arp,
+            gateway_guard=self.guards_count and self.guards.looks_outside,
+            fenced=tuple(node.name for node in self.nodes.values() if node.fencing is not None),
             alone_after_s=self.alone_after_s,
             failure_expiry_s=self.failure_expiry_s,
+            arbiter="" if self.coordination is None else "etcd",
             version=__version__,
             config_hash=self.digest,
         )

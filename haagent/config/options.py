@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from haagent.config.coordination import COORDINATION, USUAL_LEASE_S
 from haagent.config.document import Mapping, Scalar
+from haagent.config.durations import format_duration
 from haagent.config.faults import quoted
 from haagent.config.kinds import (
+    AGENT,
     FLAG,
+    GATEWAY,
     GROUP_ADDRESS,
+    HOST_AND_PORT,
+    HOST_URL,
     MULTICAST,
     NAME,
     NETWORK,
@@ -22,6 +28,7 @@ from haagent.config.kinds import (
     read_named,
     section,
     sections,
+    texts,
 )
 from haagent.config.section import Kind, Option, Place
 from haagent.core.limits import MAX_GROUPS, MAX_NODES
@@ -29,7 +36,7 @@ from haagent.core.limits import MAX_GROUPS, MAX_NODES
 MAX_CHECKS = 32  # of one group: each is a task of its own
 DEFAULT_KEY_FILE = "/etc/haagent/cluster.key"
 DEFAULT_MULTICAST = "239.192.72.65"  # organisation-local scope (RFC 2365): "H", "A"
-LATER = ("coordination", "fencing", "gate", "guards", "http", "process", "sessions", "units")
+LATER = ("http", "process", "sessions", "units")
 
 
 def _plug_in(place: Place) -> Any:
@@ -75,6 +82,31 @@ FAILBACK_AFTER = section(
     Option("after", duration(least="0s", most="24h"), "how long it must have been fit", required=True, example="30s")
 )
 
+FENCING = (
+    Option(
+        "agent",
+        AGENT,
+        "a fence agent: a program with the interface of `fence_*`",
+        required=True,
+        example="fence_ipmilan",
+    ),
+    Option(
+        "options",
+        texts("agent options"),
+        "what the agent is told, on its standard input",
+        otherwise="none",
+        example="{ip: 10.9.0.1, username: admin}",
+    ),
+    Option(
+        "options_file",
+        PATH,
+        "more options, a line `name=value` each, in a file guarded like the key: for passwords",
+        otherwise="none",
+    ),
+    Option("action", choice("off", "reboot"), "what is done to the node", default="off"),
+    Option("timeout", duration(least="1s", most="10m"), "an agent that runs longer is killed", default="30s"),
+)
+
 NODE = (
     Option(
         "address",
@@ -91,6 +123,12 @@ NODE = (
         example="[10.20.1.10, 10.30.1.10]",
     ),
     Option("witness", FLAG, "votes, and never holds anything", default="false"),
+    Option(
+        "fencing",
+        section(*FENCING, may_lack=True),
+        "how to make sure that this node is down before another takes what it held",
+        otherwise="none",
+    ),
 )
 
 HEARTBEAT = (
@@ -109,9 +147,31 @@ HEARTBEAT = (
         "lease",
         duration(least="13ms", most="1h"),
         "how long a vote counts, and so how long after a host's loss another takes; at least 2.5 x interval",
-        otherwise="3.5 x interval",
+        otherwise=f"3.5 x interval; with `coordination` at least {format_duration(USUAL_LEASE_S)}",
     ),
     Option("insecure", FLAG, "heartbeats without key, readable and forgeable: for labs", default="false"),
+)
+
+WITNESS = (
+    Option("tcp", HOST_AND_PORT, "whether a connection is accepted there", otherwise="none", example='"10.0.0.1:443"'),
+    Option("http", HOST_URL, "whether it answers, and with a status below 500", otherwise="none"),
+    Option("icmp", NODE_ADDRESS, "whether it answers an echo request", otherwise="none"),
+    Option(
+        "timeout", duration(least="5ms", most="10s"), "no answer within this is none", otherwise="half of the lease"
+    ),
+)
+
+GUARDS = (
+    Option("arp", FLAG, "what a neighbour still answers for is not taken (`available`)", default="true"),
+    Option(
+        "gateway",
+        GATEWAY,
+        "who alone does not reach it lets go and does not take (`available`); `auto`: each group's interface's own",
+        default="auto",
+    ),
+    Option(
+        "witness", section(*WITNESS), "a third party: to reach it is worth as much as the gateway", otherwise="none"
+    ),
 )
 
 HOOKS = (
@@ -162,7 +222,7 @@ TOP = (
         "on_partition",
         choice("consistent", "available"),
         "who may hold when the cluster is cut: only a majority of all voters, or of those still heard",
-        otherwise="`consistent` with three voters or more, else `available`",
+        otherwise="`consistent` with three voters or more or with `coordination`, else `available`",
     ),
     Option(
         "alone_after",
@@ -171,6 +231,16 @@ TOP = (
         otherwise="5s, at least 2 x lease",
     ),
     Option("failure_expiry", duration(least="1s", most="168h"), "when a failed take is forgotten", default="10m"),
+    Option(
+        "gate",
+        choice("auto", "off"),
+        "rules of nf_tables that let traffic to a group's addresses through only while its lease is fresh",
+        default="auto",
+    ),
+    Option("guards", section(*GUARDS), "what is asked besides the votes before a group is taken", otherwise="as below"),
+    Option(
+        "coordination", section(*COORDINATION), "who gives the leases, if not the nodes' own votes", otherwise="nobody"
+    ),
     Option(
         "groups",
         sections("group", *GROUP, most=MAX_GROUPS, later=LATER),

@@ -16,22 +16,27 @@ import msgspec
 
 from haagent.config.contradictions import (
     FEW,
+    WITNESS_KINDS,
     alone_after_s,
     find_contradictions,
     interval_s,
     lease_s,
     node_addresses,
 )
+from haagent.config.coordination import etcd_config
 from haagent.config.document import Mapping, plain, read_document, read_file
 from haagent.config.faults import ConfigError, Fault
 from haagent.config.model import (
     CheckConfig,
     Config,
+    FencingConfig,
     GroupConfig,
+    GuardsConfig,
     HeartbeatConfig,
     HooksConfig,
     NodeConfig,
     PluginConfig,
+    WitnessConfig,
 )
 from haagent.config.options import DEFAULT_KEY_FILE, DEFAULT_MULTICAST, FILE
 from haagent.config.plugins import BACKENDS, CHECKS, PlugIn, find_plug_in_contradictions, read_plug_in
@@ -101,9 +106,10 @@ def _group_plug_ins(group: Section) -> dict[str, PlugIn]:
 
 
 def _config(top: Section, plug_ins: dict[str, dict[str, PlugIn]], *, me: str, path: str, digest: str) -> Config:
-    heartbeat = _heartbeat(top.get("heartbeat"))
+    heartbeat = _heartbeat(top, top.get("heartbeat"))
     nodes = {name: _node(name, node) for name, node in top.sections("nodes").items()}
-    is_safe_to_cut = len(nodes) >= FEW
+    coordination = etcd_config(top, heartbeat.lease_s)
+    is_safe_to_cut = len(nodes) >= FEW or coordination is not None
     return Config(
         cluster=top.get("cluster"),
         me=me,
@@ -116,10 +122,13 @@ def _config(top: Section, plug_ins: dict[str, dict[str, PlugIn]], *, me: str, pa
         groups={name: _group(name, group, plug_ins[name], heartbeat) for name, group in top.sections("groups").items()},
         path=path,
         digest=digest,
+        guards=_guards(top.get("guards"), lease=heartbeat.lease_s),
+        gate=top.get("gate"),
+        coordination=coordination,
     )
 
 
-def _heartbeat(section: Section) -> HeartbeatConfig:
+def _heartbeat(top: Section, section: Section) -> HeartbeatConfig:
     is_multicast = section.get("transport") == "multicast"
     return HeartbeatConfig(
         transport=section.get("transport"),
@@ -127,14 +136,41 @@ def _heartbeat(section: Section) -> HeartbeatConfig:
         port=section.get("port"),
         interfaces=section.values("interfaces"),
         interval_s=interval_s(section) or 0.0,
-        lease_s=lease_s(section) or 0.0,
+        lease_s=lease_s(top, section) or 0.0,
         insecure=section.get("insecure"),
     )
 
 
 def _node(name: str, section: Section) -> NodeConfig:
     addresses = tuple(str(ipaddress.ip_address(text)) for text, _ in node_addresses(section))
-    return NodeConfig(name, addresses, witness=section.get("witness"))
+    fencing = section.get("fencing")
+    return NodeConfig(
+        name,
+        addresses,
+        witness=section.get("witness"),
+        fencing=_fencing(fencing) if isinstance(fencing, Section) else None,
+    )
+
+
+def _fencing(section: Section) -> FencingConfig:
+    return FencingConfig(
+        agent=section.get("agent"),
+        options=section.get("options") or (),
+        options_file=section.get("options_file") or "",
+        action=section.get("action"),
+        timeout_s=section.get("timeout"),
+    )
+
+
+def _guards(section: Section, *, lease: float) -> GuardsConfig:
+    witness = section.get("witness")
+    kind = next((kind for kind in WITNESS_KINDS if witness.get(kind)), "")
+    timeout_s = witness.get("timeout") or lease / 2
+    return GuardsConfig(
+        arp=section.get("arp"),
+        gateway=section.get("gateway"),
+        witness=WitnessConfig(kind, witness.get(kind), timeout_s) if kind else None,
+    )
 
 
 def _group(name: str, section: Section, plug_ins: dict[str, PlugIn], heartbeat: HeartbeatConfig) -> GroupConfig:

@@ -95,6 +95,7 @@ class Kind(msgspec.Struct, frozen=True):
     read: Callable[[Place], Any]  # None: refused, and said so
     options: tuple[Option, ...] = ()  # of a section
     named: str = ""  # of a section that exists once for each name: what the name is of
+    may_lack: bool = False  # a section that, left out, is not there at all
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -155,7 +156,7 @@ def _read_option(place: Place, option: Option, *, is_missed: bool) -> Any:
     if below is None:
         if option.required and is_missed:
             place.refuse_key(option.key, "missing", f"write `{option.key}: {option.example}`")
-        elif option.kind.options and not option.kind.named:
+        elif option.kind.options and not option.kind.named and not option.kind.may_lack:
             return option.kind.read(place.imagined(option.key, None))  # a section left out has its defaults
         # A default is declared as it would be written, and read the same way.
         return option.kind.read(place.imagined(option.key, option.default)) if option.default else None

@@ -134,7 +134,7 @@ def _lines(wanted: Starter, *, interface: str, how: str) -> list[str]:
         "# After a change: `haagent check-config`, copy it to all nodes, `systemctl reload haagent`.",
         "",
         f"cluster: {_yaml(wanted.cluster)}",
-        f"key_file: {_yaml(wanted.key_file)}  # secret, mode 0600, the same on every node",
+        f"key_file: {_yaml(wanted.key_file)}  # secret, the same on every node",
         "",
         "nodes:  # a node finds itself by its host name, its address, or `haagent run --node NAME`",
         *_node_lines(wanted),

@@ -26,8 +26,8 @@ class ControlError(Exception):
 class Client:
     """One connection to the agent; several requests may follow one another on it."""
 
-    def __init__(self, run_dir: str) -> None:
-        self._run_dir = run_dir
+    def __init__(self, run_dir: str, *, answer_s: float = ANSWER_S) -> None:
+        self._run_dir, self._answer_s = run_dir, answer_s
         self._socket = _connect(run_dir)
         self._lines = self._socket.makefile("rb")
 
@@ -49,7 +49,7 @@ class Client:
         """The result, or ControlError. `wait_s`: an argument too; so long the agent itself may take to answer."""
         if wait_s is not None:
             arguments["wait_s"] = wait_s
-        for line in self._exchange(command, (wait_s or 0.0) + ANSWER_S, arguments):
+        for line in self._exchange(command, (wait_s or 0.0) + self._answer_s, arguments):
             if "result" in line:
                 result = line["result"]
                 if isinstance(result, dict):
@@ -59,9 +59,9 @@ class Client:
                 progress(str(line["progress"]))
         raise ControlError(f"The agent's answer to `{command}` makes no sense; is it of another release?")
 
-    def follow(self, command: str, **arguments: object) -> Iterator[dict[str, Any]]:
-        """Events, as they happen, until the agent goes or the caller has had enough."""
-        for line in self._exchange(command, None, arguments):
+    def follow(self, command: str, *, answer_s: float | None = None, **arguments: object) -> Iterator[dict[str, Any]]:
+        """Events, as they happen, until the agent goes or the caller has had enough, or it is silent for `answer_s`."""
+        for line in self._exchange(command, answer_s, arguments):
             if isinstance(line.get("event"), dict):
                 yield line["event"]
             elif "result" in line:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from haagent.config import Config
     from haagent.core.events import Answer
     from haagent.core.view import View
+    from haagent.trace import Trace
     from haagent.transport import LinkStatus
 
 
@@ -47,6 +48,9 @@ class Host(Protocol):
     ) -> Awaitable[Answer]:
         """Give the core an operator's command (`core.events.Asked`)."""
 
+    def trace(self) -> Trace:
+        """Its recent inputs and decisions."""
+
     async def wait_change(self) -> None:
         """Return after the next step that changed the view. Registers before it first suspends."""
 
@@ -54,6 +58,21 @@ class Host(Protocol):
 
     def activations(self) -> Mapping[str, object]:
         """Per group: what activation measured and sees (a struct or builtins)."""
+
+    def coordination(self) -> Mapping[str, object] | None:
+        """The arbiter outside: whether it is reached, how long it takes, whom it is bound to; None: there is none."""
+
+    def guards(self) -> Mapping[str, object]:
+        """What is asked besides the votes, and what was answered."""
+
+    def fences(self) -> Mapping[str, object]:
+        """`nodes`: who can be fenced, how, and what came of it; `faults`: what would keep that from working."""
+
+    async def fence(self, node: str) -> str:
+        """Make sure that it is down and return what its agent said; FenceError: it is not certain."""
+
+    def confirm_down(self, node: str, how: str) -> bool:
+        """Tell the core that the node is down; False: it does not believe that, because the node is heard."""
 
     async def reload(self) -> str:
         """Apply the file's present content and say what changed; ConfigError: refused as a whole, nothing changed."""

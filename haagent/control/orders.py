@@ -50,7 +50,7 @@ async def failover(host: Host, request: Failover, listener: Listener) -> Result:
     """
     before = host.view()
     group = _group(before, request.group or _only_group(before))
-    _check_node(before, request.to)
+    check_node(before, request.to)
     if group.holder == request.to and group.active:
         return _moved(group, origin=request.to, already=True)
     wait_s = request.wait_s or UNATTENDED_S
@@ -125,14 +125,14 @@ def _progress(group: GroupView) -> str:
 
 
 async def standby(host: Host, request: Standby, listener: Listener) -> Result:
-    _check_node(host.view(), request.node)
+    check_node(host.view(), request.node)
     text = await _give(host, what="standby", node=request.node)
     result: Result = {"node": request.node, "standby": True, "holds": [], "done": True, "text": text}
     if not request.wait_s:
-        return result | {"holds": _held(host.view(), request.node), "done": False}
+        return result | {"holds": held_by(host.view(), request.node), "done": False}
     said: list[str] = []
     async for view in views(host, request.wait_s):
-        held = _held(view, request.node)
+        held = held_by(view, request.node)
         if not held and _is_in_standby(view, request.node):
             return result | {"text": f"{request.node} is in standby and holds nothing."}
         if held and (held != said or listener.is_leaving()):
@@ -142,7 +142,7 @@ async def standby(host: Host, request: Standby, listener: Listener) -> Result:
 
 
 def _still_holds(view: View, request: Standby) -> Refusal:
-    held = _held(view, request.node)
+    held = held_by(view, request.node)
     why = next((group.why for group in view.groups if group.name in held), "")
     message = f"{request.node} is in standby, but after {request.wait_s:g} s it still holds {', '.join(held)}"
     message = _with_why(message, why)
@@ -151,7 +151,7 @@ def _still_holds(view: View, request: Standby) -> Refusal:
     return Refusal(message, status=FAILED, details={"node": request.node, "holds": held})
 
 
-def _held(view: View, node: str) -> list[str]:
+def held_by(view: View, node: str) -> list[str]:
     return [group.name for group in view.groups if group.holder == node]
 
 
@@ -161,7 +161,7 @@ def _is_in_standby(view: View, node: str) -> bool:
 
 
 async def unstandby(host: Host, request: Unstandby) -> Result:
-    _check_node(host.view(), request.node)
+    check_node(host.view(), request.node)
     text = await _give(host, what="standby", node=request.node, on=False)
     return {"node": request.node, "standby": False, "text": text}
 
@@ -214,7 +214,7 @@ def _only_group(view: View) -> str:
     return names[0]
 
 
-def _check_node(view: View, name: str) -> None:
+def check_node(view: View, name: str) -> None:
     names = [member.name for member in view.members]
     if name not in names:
         raise _unknown("node", name, names)

@@ -1,8 +1,8 @@
 """Where the agent's socket and lock are, and how to reach a socket whose path is too long.
 
-The lock (`RUN_DIR/haagent.lock`, flock) is what makes a run directory belong to one agent. It goes with the process
-that holds it, however that process ends, so nothing is ever stale: who has the lock may replace whatever else an
-earlier life left. The file stays; to remove it would let two agents lock two files of the same name.
+The lock (`RUN_DIR/haagent.lock`, flock) is what makes a run directory belong to one agent. It goes with the processes
+that hold it, the agent and its guardian, however they end, so nothing is ever stale: who has the lock may replace
+whatever else an earlier life left. The file stays; to remove it would let two agents lock two files of the same name.
 """
 
 from __future__ import annotations
@@ -41,16 +41,20 @@ def socket_path(run_dir: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def run_lock(run_dir: str) -> Iterator[None]:
-    """Own the run directory, which is made if need be; AlreadyRunning when another agent does."""
+def run_lock(run_dir: str, *, pid: int | None = None) -> Iterator[int]:
+    """Own the run directory, which is made if need be; AlreadyRunning when another agent does.
+
+    `pid`: who is to be named as its owner, if not this process. What is yielded is the lock's descriptor: whoever has a
+    copy of it keeps the lock.
+    """
     os.makedirs(run_dir, mode=0o755, exist_ok=True)
     lock = os.open(os.path.join(run_dir, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         if not _locked(lock):
             raise AlreadyRunning(run_dir, _pid(lock))
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        yield
+        os.pwrite(lock, f"{pid or os.getpid()}\n".encode(), 0)
+        yield lock
     finally:
         os.close(lock)
 

@@ -59,13 +59,39 @@ class Clear(Request, frozen=True, tag="clear"):
     group: Word = ""  # empty: all
 
 
+class Fence(Request, frozen=True, tag="fence"):
+    node: Word
+    wait_s: WaitS = 60.0  # how long the client waits; the agent has its own limit
+
+
+class ConfirmDown(Request, frozen=True, tag="confirm-down"):
+    node: Word
+
+
 class Events(Request, frozen=True, tag="events"):
     follow: bool = False
     group: Word = ""
     last: Annotated[int, msgspec.Meta(ge=0, le=100 * MAX_RECORDS)] = 50  # 0: all
 
 
-AnyRequest = Status | Counters | Reload | Failover | Standby | Unstandby | Maintenance | Clear | Events
+class SaveTrace(Request, frozen=True, tag="trace"):
+    pass
+
+
+AnyRequest = (
+    Status
+    | Counters
+    | Reload
+    | Failover
+    | Standby
+    | Unstandby
+    | Maintenance
+    | Clear
+    | Events
+    | SaveTrace
+    | Fence
+    | ConfirmDown
+)
 
 
 class Listener(msgspec.Struct, frozen=True):

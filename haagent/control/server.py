@@ -21,18 +21,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from haagent.config import ConfigError, KeyFileError
-from haagent.control import events, orders
+from haagent.control import events, fencing, orders, tracing
 from haagent.control.place import SOCKET, socket_path
 from haagent.control.requests import (
     AnyRequest,
     Clear,
+    ConfirmDown,
     Counters,
     Events,
     Failover,
+    Fence,
     Listener,
     Maintenance,
     Refusal,
     Reload,
+    SaveTrace,
     Standby,
     Status,
     Unstandby,
@@ -172,8 +175,14 @@ class _Client:
                 return await orders.maintenance(host, request)
             case Clear():
                 return await orders.clear(host, request)
+            case Fence():
+                return await fencing.fence(host, request, self._listener)
+            case ConfirmDown():
+                return await fencing.confirm_down(host, request)
             case Events():
                 return await events.tell(host, request, self._listener)
+            case SaveTrace():
+                return await tracing.give(host, self._listener)
 
     async def fail(self, message: str, *, code: int, details: dict[str, object] | None = None) -> None:
         await self._send({"error": {"status": code, "message": message} | (details or {})})

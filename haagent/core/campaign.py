@@ -17,13 +17,16 @@ class Campaign:
     def __init__(self, election: Election, now: float) -> None:
         self.election = election
         self.free_since = now
-        self.not_before = NEVER  # we have just failed or let go: others first
+        self.not_before = NEVER  # we have just failed: others first
+        self.courteous_until = NEVER  # we have just let go: others first, until one of them has it
         self.try_at = float("inf")  # when this node's turn comes, once the group is free
         self.claims: dict[str, float] = {}  # who has claimed it lately, and until when that may be worth something
 
     def hear(self, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
         if beat.claim is not None:
             self.claims[sender.node] = now + sender.lease_ms / 1000
+            if beat.held_ms:
+                self.courteous_until = NEVER
         else:
             self.claims.pop(sender.node, None)
 
@@ -68,8 +71,9 @@ class Campaign:
             return True
         # A claim that we heard while we had no vote to give (restart silence) counts as well: in `available` its
         # holder may be declared dead, and leave the electorate, before its lease ends.
-        spent_at = max([self.election.voter.bound_until, *self.claims.values()])
-        if self.election.voter.is_bound(now) or self.holder_elsewhere(now) or self.is_claimed(now):
+        spent_at = max([self.election.voter.bound_until, self.election.arbitration.bound_until, *self.claims.values()])
+        is_held = self.election.voter.is_bound(now) or self.holder_elsewhere(now) or self.is_claimed(now)
+        if is_held or self.election.arbitration.holder(now):
             self.free_since = now
             return False
         if self._has_promised(now):
@@ -77,7 +81,7 @@ class Campaign:
             return False
         # The patience counts from when the group became free, not from when we came to look.
         self.free_since = min(now, max(self.free_since, spent_at))
-        self.try_at = max(self.not_before, self.free_since + self.patience_s(now))
+        self.try_at = max(self.not_before, self.courteous_until, self.free_since + self.patience_s(now))
         return now >= self.try_at
 
     def is_successor(self, now: float) -> bool:
@@ -152,4 +156,5 @@ class Campaign:
         )
 
     def due(self) -> list[float]:
-        return [*self.claims.values(), self.not_before, self.try_at]
+        waits = (self.not_before, self.courteous_until, self.try_at)
+        return [*self.claims.values(), self.election.arbitration.bound_until, *waits]

@@ -16,15 +16,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haagent.core.events import Watch
-from haagent.core.membership import NEVER, Peer
+from haagent.core.membership import NEVER, SUSPECT_INTERVALS, Peer
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.settings import LEADER
 from haagent.core.view import GroupState
 
 if TYPE_CHECKING:
     from haagent.core.election import Election
-
-SUSPECT_INTERVALS = 1.5  # a heartbeat is overdue: ask the neighbours now, so that they have answered when it matters
 
 
 class Caution:
@@ -74,6 +72,15 @@ class Caution:
             and (peer.name == lost or peer.heard_at == NEVER)
         )
 
+    def _unheard(self, now: float) -> str:
+        """Hosts that boot together must not fence each other: the first one up gives the others time to be heard."""
+        scene = self.election.scene
+        if now >= scene.born + scene.settings.alone_after_s:
+            return ""
+        peers = scene.membership.peers
+        names = [name for name in self.vanished(now) if peers[name].heard_at == NEVER]
+        return f"it waits to hear {' and '.join(names)} before it would fence" if names else ""
+
     # --- the neighbours
 
     def hear_word(self, word: str) -> None:
@@ -81,7 +88,11 @@ class Caution:
             self.word = word
 
     def obstacle(self, now: float) -> str:
-        if not self.is_watching or self.election.campaign.is_successor(now):
+        if self.election.campaign.is_successor(now):
+            return ""
+        if why := self._unheard(now):
+            return why
+        if not self.is_watching:
             return ""
         if self.word is None:
             is_late = now >= self.watched_since + self.election.scene.settings.lease_s
@@ -114,7 +125,8 @@ class Caution:
         return NEVER if peer is None else peer.heard_at + SUSPECT_INTERVALS * scene.settings.interval_s
 
     def due(self) -> list[float]:
-        settings = self.election.scene.settings
-        if not settings.arp_guard or settings.consistent:
-            return []
-        return [self._suspect_at(), self.watched_since + settings.lease_s]
+        scene, settings = self.election.scene, self.election.scene.settings
+        due = [scene.born + settings.alone_after_s] if settings.fenced else []
+        if settings.arp_guard and not settings.consistent:
+            due += [self._suspect_at(), self.watched_since + settings.lease_s]
+        return due

@@ -17,13 +17,18 @@ Rules, each of which some test would miss:
 5.  A holder that sees a living voter bound by a promise above its own ballot raises its ballot in place. It may: a
     voter bound to this holder accepts any higher ballot of the same holder, and nobody else can have a majority.
 6.  Two holders after a healed partition (`available` only): see `rivalry`.
+7.  Who has let go in favour of a successor accepts that one's want at once, in the heartbeat that releases, instead of
+    only promising: with its own vote the successor then has a majority of two or three, one message after the release
+    instead of three. That binds this voter as any acceptance does, from the receipt of the want; so a want that is
+    given up is released like a claim.
 """
 
 from __future__ import annotations
 
+from haagent.core.arbitration import Arbitration
 from haagent.core.campaign import Campaign
 from haagent.core.caution import Caution
-from haagent.core.events import Claim, Drop, Relinquish, Renew, Take
+from haagent.core.events import Drop, Renew, Take
 from haagent.core.handover import Handover
 from haagent.core.lease import Lease, acceptances
 from haagent.core.membership import NEVER, Peer
@@ -58,7 +63,7 @@ class Election:
         self.claim_deadline = NEVER
         self.drop_began = NEVER
         self.service = Service()
-        self.granted: tuple[Ballot, float] | None = None  # by the arbiter: of the claim made then
+        self.arbitration = Arbitration(self)
         self.caution = Caution(self)
         self.campaign = Campaign(self, now)
         self.handover = Handover(self)
@@ -76,6 +81,7 @@ class Election:
             self.service.hear(now, sender.node, beat)
             self.campaign.hear(now, sender, beat)
             self.caution.hear(sender, beat)
+            self.arbitration.hear(sender, beat)
         if self.may_vote(now):
             if self.voter.hear_claim(now, beat, sender):
                 scene.urge()
@@ -93,6 +99,16 @@ class Election:
             return  # frozen: only who had it may have it back
         if self.voter.hear_want(now, beat, node):
             self.scene.urge()
+            self._favour(now, node)
+
+    def _favour(self, now: float, node: str) -> None:
+        """Rule 7."""
+        peer = self.scene.membership.peers.get(node)
+        is_chosen = node == self.handover.to and now < self.campaign.courteous_until
+        if not is_chosen or peer is None or peer.boot is None or peer.beat is None or self.voter.promised is None:
+            return
+        offer = Accepted(self.voter.promised, peer.boot, peer.seq)
+        self.voter.accept(now, offer, lease_s=peer.beat.lease_ms / 1000)
 
     def note(self, now: float, kind: str, text: str) -> None:
         self.scene.note(kind, self.group.name, text, now=now)
@@ -133,12 +149,12 @@ class Election:
     def _release(self, now: float) -> None:
         assert self.lease is not None
         self.released, self.lease, self.state = self.lease.ballot, None, GroupState.IDLE
-        self._relinquish(self.released)
+        self.arbitration.relinquish(self.released)
         self.voter.hear_release(self.beat(now), self.scene.settings.me)
         self.held_since = NEVER
         self.campaign.free_since = now
         # Whoever let go gives the others one lease's time to take it.
-        self.campaign.let_others(now, wait_s=self.scene.settings.lease_s)
+        self.campaign.courteous_until = now + self.scene.settings.lease_s
         self.rivalry.since.clear()
         self.scene.urge()
 
@@ -165,33 +181,12 @@ class Election:
         """Stop trying."""
         if self.state not in TRYING or self.lease is None:
             return
+        self.released = self.lease.ballot  # some voter may have accepted: free it
         if self.state is GroupState.CLAIMING:
-            self.released = self.lease.ballot  # some voter may have accepted: free it
-            self._relinquish(self.released)
-            self.voter.hear_release(self.beat(now), self.scene.settings.me)
+            self.arbitration.relinquish(self.released)
+        self.voter.hear_release(self.beat(now), self.scene.settings.me)
         self.lease, self.state = None, GroupState.IDLE
         self.scene.urge()
-
-    # ------------------------------------------------------------------ the arbiter, where there is one
-
-    def arbitrated(self, ballot: Ballot, asked_at: float) -> None:
-        if self.lease is not None and ballot.node == self.scene.settings.me and ballot >= self.lease.tenure:
-            self.granted = (ballot, asked_at)
-
-    def denied(self, now: float, ballot: Ballot, stored: Ballot) -> None:
-        """It is bound to somebody else, or has seen a higher ballot than we had."""
-        self.scene.see_round(stored.round)
-        if self.lease is None or ballot < self.lease.tenure or stored.node == self.scene.settings.me:
-            return
-        if self.state is GroupState.CLAIMING:
-            self._step_back(now)
-        else:
-            self.drop(now, f"{self.scene.settings.arbiter} has given it to {stored.node}")
-
-    def _relinquish(self, ballot: Ballot) -> None:
-        self.granted = None
-        if self.scene.settings.arbiter:
-            self.scene.do(Relinquish(self.group.name, ballot))
 
     # ------------------------------------------------------------------ the fixed point of every step
 
@@ -241,6 +236,7 @@ class Election:
     def _want(self, now: float) -> None:
         ballot = Ballot(self.scene.next_round(self.voter), self.scene.settings.me)
         self.lease, self.state = Lease(self.scene.settings, ballot), GroupState.WANTING
+        self.arbitration.begin()
         self.cause = self.campaign.explain(now)
         self.is_forced = self.campaign.is_forced(now)
         self.scene.urge()
@@ -251,8 +247,9 @@ class Election:
         if self.campaign.obstacle(now) or is_taken:
             self.abandon(now)
             return
-        if self.scene.is_arbitrated:
-            self._claim(now)
+        if not self.scene.votes_count:
+            if not self.campaign.is_claimed(now):  # else we are the successor, and the holder waits for our want
+                self._claim(now)
             return
         ballot = self.lease.ballot
         mine = GroupBeat(self.group.name, want=ballot)
@@ -260,7 +257,7 @@ class Election:
         promises = {self.scene.settings.me: self.voter.promised}
         promises |= {peer.name: beat.promised for peer, beat in self.scene.beats(now, self.group.name)}
         if any(promised is not None and promised > ballot for promised in promises.values()):
-            self._step_back(now)
+            self.step_back(now)
             return
         electorate, needed = self.scene.electorate(now, self.group.name, is_held=False)
         if sum(promises.get(name) == ballot for name in electorate) >= needed:
@@ -271,7 +268,7 @@ class Election:
         self.claim_deadline = now + self.scene.settings.lease_s
         self.scene.urge()
 
-    def _step_back(self, now: float) -> None:
+    def step_back(self, now: float) -> None:
         """Somebody else is ahead, or was: give it time, then try with a ballot above all seen."""
         self.abandon(now)
         slot_s = self.scene.slot_s
@@ -280,12 +277,8 @@ class Election:
 
     def _collect_acceptances(self, now: float) -> None:
         assert self.lease is not None
-        if self.campaign.obstacle(now) or self.campaign.is_claimed(now) or now >= self.claim_deadline:
-            self._step_back(now)
-            return
-        promised = [beat.promised for _, beat in self.scene.beats(now, self.group.name)]
-        if any(ballot is not None and ballot > self.lease.ballot for ballot in promised):
-            self._step_back(now)
+        if self.campaign.obstacle(now) or self._is_forestalled(now) or now >= self.claim_deadline:
+            self.step_back(now)
             return
         if self._renew(now):
             self.state, self.held_since, self.service.gap_s = GroupState.TAKING, now, None
@@ -294,18 +287,29 @@ class Election:
             self.scene.do(Take(self.group.name, self.lease.tenure, self.lease.ends_at, self.caution.vanished(now)))
             self.scene.urge()
 
+    def _is_forestalled(self, now: float) -> bool:
+        """Somebody else is ahead. Of two that claim at once the arbiter chooses; voters may choose neither."""
+        assert self.lease is not None
+        if not self.scene.votes_count:
+            return bool(self.campaign.holder_elsewhere(now))
+        promised = [beat.promised for _, beat in self.scene.beats(now, self.group.name)]
+        is_outbid = any(ballot is not None and ballot > self.lease.ballot for ballot in promised)
+        return is_outbid or self.campaign.is_claimed(now)
+
     # --- as the holder
 
     def _renew(self, now: float) -> bool:
         """Count the acceptances. True when the lease grew."""
         assert self.lease is not None
-        if self.scene.is_arbitrated:
-            sent = {} if self.granted is None else {self.scene.settings.arbiter: self.granted[1]}
-            return self.lease.count(sent, sent, needed=1)
+        if not self.scene.votes_count:
+            return self.lease.count({"": self.arbitration.granted_at}, [""], needed=1)
         votes: list[tuple[str, Accepted | None]] = [(self.scene.settings.me, self.voter.accepted)]
         votes += [(peer.name, beat.accepted) for peer, beat in self.scene.beats(now, self.group.name)]
         electorate, needed = self.scene.electorate(now, self.group.name, is_held=self.state in HOLDING)
-        return self.lease.count(acceptances(self.lease, self.scene.membership, votes), electorate, needed=needed)
+        sent = acceptances(self.lease, self.scene.membership, votes)
+        if self.arbitration.is_in_force(now):  # no vote is worth more than the arbiter's
+            sent = {name: min(at, self.arbitration.granted_at) for name, at in sent.items()}
+        return self.lease.count(sent, electorate, needed=needed)
 
     def _keep(self, now: float) -> None:
         assert self.lease is not None
@@ -327,8 +331,14 @@ class Election:
         assert self.lease is not None
         promised = [beat.promised for _, beat in self.scene.beats(now, self.group.name)]
         if any(ballot is not None and ballot > self.lease.ballot for ballot in promised):
-            self.lease.ballot = Ballot(self.scene.next_round(self.voter), self.scene.settings.me)
-            self.scene.urge()
+            self.raise_ballot()
+
+    def raise_ballot(self) -> None:
+        assert self.lease is not None
+        self.lease.ballot = Ballot(self.scene.next_round(self.voter), self.scene.settings.me)
+        if self.state is GroupState.CLAIMING:
+            self.lease.tenure = self.lease.ballot  # nothing is held yet: what is taken later begins with this ballot
+        self.scene.urge()
 
     # ------------------------------------------------------------------ what we say
 
@@ -359,7 +369,7 @@ class Election:
         """Who holds the group as far as we know: we, a peer that says so, or whom we are bound to."""
         if self.state in HOLDING or self.state is GroupState.DROPPING:
             return self.scene.settings.me, None
-        name = self.campaign.holder_elsewhere(now) or self.voter.holder(now)
+        name = self.campaign.holder_elsewhere(now) or self.voter.holder(now) or self.arbitration.holder(now)
         return name, self.scene.membership.peers.get(name)
 
     def deadline(self, now: float) -> float:
@@ -379,7 +389,6 @@ class Election:
         """Our own acceptance of our own claim, bound to the heartbeat that is about to carry it."""
         if self.lease is None or self.state in (GroupState.IDLE, GroupState.WANTING) or not self.may_vote(now):
             return
-        if self.scene.settings.arbiter and self.state is not GroupState.DROPPING:
-            self.scene.do(Claim(self.group.name, self.lease.ballot, now))
+        self.arbitration.claim(now)
         self.voter.accept(now, Accepted(self.lease.ballot, self.scene.boot, seq), lease_s=self.scene.settings.lease_s)
         self.advance(now)

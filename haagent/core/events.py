@@ -63,19 +63,20 @@ class ArbiterChanged(Event, frozen=True, tag=True):
 
 
 class Granted(Event, frozen=True, tag=True):
-    """The arbiter is bound to `ballot` for one lease from when it was asked at the latest."""
+    """The arbiter is bound to `ballot`, for one lease from `asked_at` at the least."""
 
     group: str
     ballot: Ballot
-    asked_at: float  # of the `Claim` that it answers
+    asked_at: float  # when the request was sent
 
 
 class Denied(Event, frozen=True, tag=True):
-    """The arbiter is bound to another ballot, or has seen a higher one."""
+    """The arbiter is bound to somebody else, who lives; or it has seen a ballot that is not lower than this claim."""
 
     group: str
     ballot: Ballot  # the claim that is refused
     stored: Ballot  # what stands there
+    is_bound: bool  # to somebody else; otherwise a higher ballot is all it takes
 
 
 class Taken(Event, frozen=True, tag=True):
@@ -197,16 +198,24 @@ class Watch(Action, frozen=True, tag=True):
     on: bool
 
 
+class Freed(msgspec.Struct, frozen=True):
+    """A node has said in its life `boot` that it has let go of everything up to `ballot`."""
+
+    ballot: Ballot
+    boot: int
+
+
 class Claim(Action, frozen=True, tag=True):
-    """Ask the arbiter to bind itself to `ballot`, or to stay bound: one lease from `asked_at`."""
+    """Ask the arbiter to bind itself to `ballot`, or to stay bound. It stands until `Relinquish`."""
 
     group: str
     ballot: Ballot
     asked_at: float
+    freed: tuple[Freed, ...] = ()  # leases whose end the arbiter need not wait for
 
 
 class Relinquish(Action, frozen=True, tag=True):
-    """Tell the arbiter that `ballot` is free."""
+    """Tell the arbiter that `ballot` is free, and claim no more."""
 
     group: str
     ballot: Ballot

@@ -24,6 +24,7 @@ from haagent.core.messages import GroupBeat, Heard, Heartbeat
 from haagent.core.settings import Settings
 
 NEVER = float("-inf")
+SUSPECT_INTERVALS = 1.5  # then a heartbeat is overdue: whoever has to be asked is asked now, to have answered in time
 MAX_STRANGERS = 8  # of one name: a flood of recordings must neither fill memory nor hide the one that is real
 
 
@@ -175,6 +176,11 @@ class Membership:
 
     def next_echoes(self) -> dict[str, Heard]:
         return {peer.name: echo for peer in self.peers.values() if (echo := peer.next_echo()) is not None}
+
+    def next_overdue(self, now: float) -> float:
+        """When the first of the living should have been heard again."""
+        overdue_s = SUSPECT_INTERVALS * self.settings.interval_s
+        return min((peer.heard_at + overdue_s for peer in self.alive(now)), default=float("inf"))
 
     def next_death(self, now: float) -> float:
         """When the first of the living will have died if nothing more is heard."""

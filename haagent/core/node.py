@@ -76,6 +76,7 @@ class Node:
         self._was_alive: set[str] = set()
         self._has_stopped = False
         self._has_learnt_nothing = False
+        self.is_unmoved = False  # the last step changed nothing that any later decision depends on
 
     # ------------------------------------------------------------------ the door
 
@@ -84,12 +85,15 @@ class Node:
         scene.actions = []
         if self._has_stopped:
             return []
+        if self.deadline == float("inf"):
+            scene.born = now  # the first step: until now the links were shut, and nobody could be heard
         self._notice_stall(now)
         for election in self.elections.values():
             election.expire(now)
         self._take_in(now, event)
         if self._has_learnt_nothing and now < self.deadline and not scene.must_send and not scene.actions:
             return []  # a copy, or a recording: a flood of them must stay cheap
+        self.is_unmoved = False
         self._notice_members(now)
         scene.own_held = sum(election.state in HOLDING for name, election in self.elections.items() if name != LEADER)
         for election in self.elections.values():
@@ -115,7 +119,7 @@ class Node:
 
     def _take_in(self, now: float, event: AnyEvent) -> None:
         scene = self.scene
-        self._has_learnt_nothing = False
+        self._has_learnt_nothing = self.is_unmoved = False
         match event:
             case Woke():
                 pass
@@ -128,8 +132,7 @@ class Node:
             case Fenced(node, how):
                 self._fenced(now, node, how)
             case ArbiterChanged(reachable, why):
-                scene.arbiter_fault = "" if reachable else why or f"{scene.settings.arbiter} cannot be reached"
-                scene.urge()
+                self._judge_arbiter(now, "" if reachable else why[:MAX_TEXT])
             case Asked():
                 scene.do(commands.answer(scene, self.elections, now, event))
             case Reconfigured(settings):
@@ -158,9 +161,9 @@ class Node:
             case Guarded(_, why):
                 election.caution.hear_word(why[:MAX_TEXT])
             case Granted(_, ballot, asked_at):
-                election.arbitrated(ballot, asked_at)
-            case Denied(_, ballot, stored):
-                election.denied(now, ballot, stored)
+                election.arbitration.grant(ballot, asked_at)
+            case Denied(_, ballot, stored, is_bound):
+                election.arbitration.deny(now, ballot, stored, is_bound=is_bound)
 
     def _notice_stall(self, now: float) -> None:
         """A node that was not scheduled (stopped, swapped, a frozen host) believes what was true when it fell asleep.
@@ -185,6 +188,7 @@ class Node:
             scene.greet(now)  # neither can confirm the other before both have been heard: do not let it wait
         if verdict is not Verdict.NEW:
             self._has_learnt_nothing = True
+            self.is_unmoved = verdict is Verdict.OLD  # a stranger is remembered, and greeted
             return
         if scene.membership.peers[beat.node].boot != before:
             scene.urge()
@@ -208,6 +212,22 @@ class Node:
         self.scene.note("unfit" if why_unfit else "fit", group, text, now=now)
         self.scene.urge()
 
+    def _judge_arbiter(self, now: float, fault: str) -> None:
+        scene = self.scene
+        if scene.arbiter_fault == fault:
+            return
+        scene.arbiter_fault = fault
+        if not fault:
+            text = f"{scene.settings.arbiter} answers and gives the leases"
+        elif scene.settings.consistent:
+            text = f"{fault}; what is held is let go when its lease ends, and nothing is taken"
+        else:
+            text = f"{fault}; the nodes' own votes decide until it answers"
+        scene.note("arbiter", "", text[:MAX_TEXT], now=now)
+        scene.urge()
+        for election in self.elections.values() if fault else ():
+            election.arbitration.lost()
+
     def _fenced(self, now: float, node: str, how: str) -> None:
         """Everybody is told; whoever waited for it need not wait any more."""
         scene = self.scene
@@ -218,6 +238,7 @@ class Node:
         scene.urge()
         for election in self.elections.values():
             election.campaign.not_before = min(election.campaign.not_before, now)
+            election.campaign.courteous_until = min(election.campaign.courteous_until, now)
 
     def _notice_members(self, now: float) -> None:
         """Arrivals and departures are history, and reason to be heard at once."""
@@ -253,7 +274,7 @@ class Node:
         for name, group in kept.items():
             if name not in self.elections:
                 # It may have been here before: no vote for one lease, as after a restart.
-                silent_until = now + 1.01 * scene.longest_lease_s
+                silent_until = now + settings.silence_s(scene.longest_lease_s)
                 self.elections[name] = Election(scene, group, now, silent_until=silent_until)
         scene.settings, scene.witnesses = settings, settings.witnesses
         scene.membership.reconfigure(settings)

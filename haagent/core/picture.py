@@ -16,13 +16,15 @@ def view(scene: Scene, elections: dict[str, Election], now: float) -> View:
         node=scene.settings.me,
         boot=scene.boot,
         leader=elections[LEADER].holder(now)[0] if LEADER in elections else "",
-        quorate=scene.membership.is_quorate(now),
+        quorate=scene.is_quorate(now),
         consistent=scene.settings.consistent,
         maintenance=scene.orders.in_maintenance,
         stopping=scene.is_stopping,
         members=tuple(_member(scene, name, now) for name in scene.settings.voters),
         groups=tuple(_group(scene, election, now) for election in elections.values()),
         history=scene.history.merged(),
+        arbiter=scene.settings.arbiter,
+        arbiter_fault=scene.arbiter_fault if scene.settings.arbiter else "",
     )
 
 
@@ -101,6 +103,8 @@ def _why(scene: Scene, election: Election, now: float, holder: str, peer: Peer |
         return _why_nobody(scene, election, now)
     if holder == scene.settings.me:
         return _why_mine(election)
+    if holder == election.arbitration.holder(now) and (peer is None or not peer.is_alive(now)):
+        return f"{scene.settings.arbiter} has given it to {holder}, which is not heard here"
     if theirs is None or peer is None or not theirs.held_ms:
         return f"{holder} held it when it was last heard; its lease has not run out yet"
     if not peer.is_alive(now):
@@ -125,9 +129,9 @@ def _why_mine(election: Election) -> str:
 
 def _why_nobody(scene: Scene, election: Election, now: float) -> str:
     if election.state in (GroupState.WANTING, GroupState.CLAIMING):
-        return "this node is asking the others for the lease"
+        return f"this node is asking {scene.settings.arbiter if scene.is_arbitrated else 'the others'} for the lease"
     reasons = [obstacle] if (obstacle := election.campaign.obstacle(now)) else []
-    if not scene.membership.is_quorate(now) or scene.orders.in_maintenance:
+    if not scene.is_quorate(now) or scene.orders.in_maintenance:
         return f"nobody holds it: {obstacle}"
     for peer, beat in scene.beats(now, election.group.name):
         if unfit := scene.unfitness(peer.name, now):

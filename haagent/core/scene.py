@@ -30,8 +30,7 @@ class Scene:
         self.boot = boot
         self.rng = rng
         self.born = now
-        # A voter of an earlier life may be bound for as long as that life's lease was, on a clock that ran slower.
-        self.silent_until = now + 1.01 * max(settings.lease_s, memory.lease_s)
+        self.silent_until = now + settings.silence_s(memory.lease_s)
         self.membership = Membership(settings, boot)
         self.orders = Orders(settings, memory.orders)
         self.history = History(settings.me, boot)
@@ -107,21 +106,24 @@ class Scene:
         """
         if now < self.silent_until:
             return False
-        if self.settings.consistent or self.has_voice:
-            return True
+        return self.settings.consistent or self.has_voice or self._is_voice_known(now)
+
+    def _is_voice_known(self, now: float) -> bool:
         is_known = self.voice_seq > 0 and all(self._knows_our_voice(peer) for peer in self.membership.alive(now))
-        self.has_voice = is_known or now >= self.silent_until + self.settings.lease_s
-        return self.has_voice
+        return is_known or now >= self.silent_until + self.settings.lease_s
 
     def _knows_our_voice(self, peer: Peer) -> bool:
         echo = peer.beat.heard.get(self.settings.me) if peer.beat is not None else None
         return echo is not None and echo.boot == self.boot and echo.seq >= self.voice_seq
 
     def raise_voice(self, now: float) -> None:
-        """Say at once that the silence is over."""
-        if not self.voice_seq and now >= self.silent_until:
+        """Say at once that the silence is over, and keep in mind when all have heard it."""
+        if now < self.silent_until:
+            return
+        if not self.voice_seq:
             self.voice_seq = self.next_seq
             self.urge()
+        self.has_voice = self.has_voice or self._is_voice_known(now)
 
     def may_act_alone(self, now: float) -> bool:
         """In `available` a node that has met nobody since it started waits: it may be the one that is cut off."""
@@ -130,9 +132,20 @@ class Scene:
         return now >= self.born + self.settings.alone_after_s
 
     @property
+    def votes_count(self) -> bool:
+        """In `consistent` an arbiter decides alone, in `available` it is asked on top of the votes."""
+        return not (self.settings.arbiter and self.settings.consistent)
+
+    @property
     def is_arbitrated(self) -> bool:
-        """An arbiter outside gives the leases. In `available` the peers do while it cannot be reached."""
+        """An arbiter outside gives the leases, or must agree to them (`available`, while it can be reached)."""
         return bool(self.settings.arbiter) and (self.settings.consistent or not self.arbiter_fault)
+
+    def is_quorate(self, now: float) -> bool:
+        """This node is on the side that may hold, as far as it can see."""
+        if self.settings.arbiter and self.settings.consistent:
+            return not self.arbiter_fault
+        return self.membership.is_quorate(now)
 
     def isolation(self, now: float, name: str = "") -> str:
         """Why the node (empty: this one) is the one that is cut off, as far as gateways tell; empty: it is not.

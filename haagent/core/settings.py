@@ -68,6 +68,16 @@ class Settings(msgspec.Struct, frozen=True):
         """
         return self.lease_s - self.drift_margin_s - 0.04 * self.lease_s
 
+    def silence_s(self, earlier_lease_s: float = 0.0) -> float:
+        """How long a voter that may have forgotten what it has said gives no vote.
+
+        It may be bound for as long as its earlier life's lease was, on a clock that ran slower. An arbiter forgets
+        nothing, so with one there is only the time that it takes to hear who else is there and comes first.
+        """
+        if self.arbiter and self.consistent:
+            return 3 * self.interval_s
+        return 1.01 * max(self.lease_s, earlier_lease_s)
+
     @property
     def voters(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.nodes)

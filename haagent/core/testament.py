@@ -4,8 +4,9 @@ The agent writes it ahead of need and leaves it, sealed, with the guardian. When
 what it held and then sends this. To the peers it is an ordinary heartbeat of a node that stops: every claim has become
 a release of the same ballot, so nobody waits for a lease to end.
 
-It is only true once the addresses are gone, and only of the claims that it was written for. A claim raised since is not
-released by it (`Voter.hear_release` compares ballots), and then the lease's end decides: slower, never wrong.
+It is only true once the addresses are gone, and only of the claims that it was written for, and of the wants, which
+become claims with the same ballot. A claim raised since is not released by it (`Voter.hear_release` compares ballots),
+and then the lease's end decides: slower, never wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _released(group: GroupBeat) -> GroupBeat:
         group,
         want=None,
         claim=None,
-        released=group.claim or group.released,
+        released=group.claim or group.want or group.released,
         accepted=None,
         tenure=None,
         active=False,

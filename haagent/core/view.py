@@ -71,3 +71,5 @@ class View(msgspec.Struct, frozen=True):
     members: tuple[MemberView, ...]
     groups: tuple[GroupView, ...]
     history: tuple[tuple[str, Record], ...] = ()
+    arbiter: str = ""  # who gives the leases; empty: the nodes' votes
+    arbiter_fault: str = ""  # why it cannot

@@ -45,7 +45,7 @@ class Voter:
             self.released[node] = released
         if self.accepted is None or self.accepted.ballot.node != node or self.accepted.ballot > released:
             return False
-        self.accepted = None
+        self.accepted, self.bound_until = None, float("-inf")
         return True
 
     def hear_claim(self, now: float, beat: GroupBeat, sender: Heartbeat) -> bool:

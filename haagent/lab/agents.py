@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from haagent.control.client import Client, ControlError
 from haagent.lab import namespaces, processes
@@ -24,6 +24,8 @@ from haagent.lab.state import LabState, changing
 if TYPE_CHECKING:
     from haagent.lab.cluster import Lab
 
+Whom = Literal["agent", "guardian", "all"]
+AGENT_NAME = "haagent-agent"  # as the kernel has it
 AGENT = (
     "haagent", "run", "--config", "{config}", "--node", "{node}", "--run-dir", "{run}", "--state-dir", "{state}",
 )  # fmt: skip
@@ -84,25 +86,36 @@ class Agents:
             if process != keeper and not processes.is_visitor(process)
         ]
 
-    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """A signal to the agent itself: the process that decides, not what watches over it."""
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL, *, whom: Whom = "agent") -> None:
+        """SIGKILL hits the agent, the process that decides; its guardian acts and ends. Any other signal is given as
+        systemd gives it: to the process that was started. Returns when who was killed, and who follows it, is gone."""
+        started = self._started(name)
+        agent = self._deciding(name, started)
+        if number != signal.SIGKILL:
+            started.send(number)
+            return
+        if whom == "all":  # stopped first: neither must see the other die
+            processes.freeze_all([started, agent])
+        for target in {"agent": [agent], "guardian": [started], "all": [started, agent]}[whom]:
+            target.send(number)
+        processes.wait_gone([started, agent])
+
+    def _started(self, name: str) -> Process:
+        """The guardian: what systemd would know as the main process."""
         now = self._lab.state()
         now.plan.node(name)
         started = now.hosts[name].agent
         if started is None or not started.is_alive:
             raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
-        pid = self._deciding_pid(name)
-        target = started if pid in (None, started.pid) else identify(pid or 0)
-        target.send(number)
-        if number == signal.SIGKILL:
-            processes.wait_gone([target])
+        return started
 
-    def _deciding_pid(self, name: str) -> int | None:
+    def _deciding(self, name: str, started: Process) -> Process:
         try:
-            pids = self.status(name).get("pids") or {}
-        except LabError:  # it may be frozen or starting: then the process we started is the best we know
-            return None
-        return pids.get("agent")
+            pid = (self.status(name).get("pids") or {}).get("agent")
+        except LabError:  # it may be frozen or starting: then its name must do
+            found = self.processes(self._lab.state(), name)
+            return next((process for process in found if processes.name_of(process.pid) == AGENT_NAME), started)
+        return started if pid is None else identify(pid)
 
     def signal_all(self, name: str, number: signal.Signals) -> None:
         """To every process of the node's agent: SIGKILL, SIGSTOP (frozen), SIGCONT (thawed)."""

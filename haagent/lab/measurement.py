@@ -37,7 +37,7 @@ class Measurement:
         self._record: Record | None = None
 
     def __enter__(self) -> Measurement:
-        words = [sys.executable, "-m", "haagent.lab.probe", msgspec.json.encode(self._specification).decode()]
+        words = [sys.executable, "-c", _probe_program(), msgspec.json.encode(self._specification).decode()]
         self._process = self._start(words)
         self._heard(b"ready")
         return self
@@ -121,3 +121,9 @@ class Measurement:
             if pipe is not None:
                 pipe.close()
         self._process.wait(timeout=10)
+
+
+def _probe_program() -> str:
+    """With this process's own search path: an installed package may lie where Python does not look by itself."""
+    run = "runpy.run_module('haagent.lab.probe', run_name='__main__', alter_sys=True)"
+    return f"import runpy, sys; sys.path[:] = {sys.path!r}; {run}"

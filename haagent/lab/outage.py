@@ -31,6 +31,7 @@ class Trace(msgspec.Struct, frozen=True):
     replied: list[int]  # UNANSWERED where no answer came
     answered_by: list[str]
     direct: list[list[str]]  # who answered the direct probes of this tick; empty when there were none
+    direct_replied: dict[str, list[int]] = {}  # per node: when its answer to the direct probe of this tick came
 
 
 class Gap(msgspec.Struct, frozen=True):

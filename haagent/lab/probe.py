@@ -74,6 +74,7 @@ class Line:
         self._echo = Echo(address=address, identifier=_IDENTIFIER)
         self.sent, self.replied, self.ttl = array("q"), array("q"), array("B")
         self.direct = array("H")  # bit k: node k answered
+        self.direct_replied: list[array[int]] = []  # per node
         self._direct: list[tuple[bytes, Echo]] = []
         self.latest = (0.0, 0)
         self.socket = self._open()
@@ -95,6 +96,7 @@ class Line:
 
     def ask_directly(self, target: Target, *, source: str, source_mac: str) -> None:
         number = len(self._direct)
+        self.direct_replied.append(array("q"))
         header = frame_header(address=self.address, source=source, mac=target.mac, source_mac=source_mac)
         echo = Echo(address=self.address, identifier=_IDENTIFIER + number + 1, source=source)
         self._direct.append((header, echo))
@@ -106,6 +108,8 @@ class Line:
         self.replied.append(UNANSWERED)
         self.ttl.append(0)
         self.direct.append(0)
+        for replied in self.direct_replied:
+            replied.append(UNANSWERED)
         refused = 0
         try:
             self.socket.sendto(self._echo.message(sequence), (self.address, 0))
@@ -147,6 +151,9 @@ class Line:
             return
         if number:
             self.direct[tick] |= 1 << (number - 1)
+            replied = self.direct_replied[number - 1]
+            if replied[tick] == UNANSWERED:
+                replied[tick] = int((at_s - start_s) * 1e6)
         elif self.replied[tick] == UNANSWERED:
             self.replied[tick], self.ttl[tick] = int((at_s - start_s) * 1e6), ttl
             self.latest = (at_s, ttl)
@@ -164,6 +171,9 @@ class Line:
             replied=self.replied.tolist(),
             answered_by=[names.get(ttl, f"ttl {ttl}") if ttl else "" for ttl in self.ttl],
             direct=[sets[mask] for mask in self.direct],
+            direct_replied={
+                target.name: replied.tolist() for target, replied in zip(targets, self.direct_replied, strict=False)
+            },
         )
 
 

@@ -88,6 +88,14 @@ def marked(directory: Path) -> list[Process]:
     return [process for process in _everybody() if process.pid != os.getpid() and mark in environment_of(process.pid)]
 
 
+def name_of(pid: int) -> str:
+    """As `ps` shows it; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def environment_of(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")

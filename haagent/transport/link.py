@@ -28,6 +28,7 @@ ANCILLARY_BYTES = 64  # room for one IP_PKTINFO or IPV6_PKTINFO
 
 Heard = Callable[[bytes, str], None]
 Dropped = Callable[[str], None]
+Outlet = tuple[socket.socket, tuple[sockets.Address, ...]]
 
 
 class LinkStatus(msgspec.Struct, frozen=True):
@@ -86,6 +87,7 @@ class Link:
             return
         self._overflowed_before += sockets.overflowed(self._socket)
         self._loop.remove_reader(self._socket)
+        sockets.part_with(self._socket)
         self._socket.close()
         self._socket = None
         self._fault = "closed"
@@ -110,6 +112,10 @@ class Link:
             self.open(self._loop)
         else:
             self._fault = fault
+
+    def outlet(self) -> Outlet | None:
+        """Where this link's heartbeats leave this host; None: nowhere at present."""
+        return None if self._socket is None else (self._socket, self._destinations)
 
     def send(self, datagrams: list[bytes]) -> None:
         sock = self._socket

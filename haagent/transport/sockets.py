@@ -6,7 +6,8 @@ an interface (kernels before 5.7, without CAP_NET_RAW), each datagram's arrival 
 clusters may share group and port: every socket gets a copy and drops what is not its cluster's.
 
 A unicast port is not shared: the kernel would give every datagram to the last one who bound it. The second agent gets
-"in use", which is the truth.
+"in use", which is the truth. (SO_REUSEADDR is on for an instant only: binding succeeds when both sockets have it, and
+the other one has it if it is our own former one.)
 
 Heartbeats are marked CS6, network control, and have priority 6 in this host's queues, so that bulk traffic delays
 them last. They do not leave the network segment: hop limit 1 for multicast.
@@ -46,11 +47,19 @@ def open_socket(binding: Binding) -> socket.socket:
         _size_buffers(sock)
         if binding.is_multicast:
             _join(sock, binding)
+        sock.setsockopt(SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address(binding, binding.host))
+        if not binding.is_multicast:
+            sock.setsockopt(SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def part_with(sock: socket.socket) -> None:
+    """It will be closed, but not yet by everybody (the guardian has a copy): its port may be had by the next one."""
+    sock.setsockopt(SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def address(binding: Binding, host: str) -> Address:
@@ -91,7 +100,6 @@ def _size_buffers(sock: socket.socket) -> None:
 
 def _join(sock: socket.socket, binding: Binding) -> None:
     index = socket.if_nametoindex(binding.interface)
-    sock.setsockopt(SOL_SOCKET, socket.SO_REUSEADDR, 1)
     is_bound = bind_to_interface(sock, binding.interface)
     group = socket.inet_pton(binding.family, binding.host.partition("%")[0])
     if binding.family == AF_INET:

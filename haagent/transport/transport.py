@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from haagent.transport.link import Dropped, Heard, Link, LinkStatus
+from haagent.transport.link import Dropped, Heard, Link, LinkStatus, Outlet
 from haagent.transport.plan import plan
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ class Transport:
             elif self._loop is not None:
                 link.open(self._loop)
         return self._changes()
+
+    def outlets(self) -> list[Outlet]:
+        """The open sockets and where each sends: what another process needs to speak for this node."""
+        return [outlet for link in self._links if (outlet := link.outlet()) is not None]
 
     def links(self) -> list[LinkStatus]:
         return [link.status() for link in self._links]

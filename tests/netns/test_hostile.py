@@ -146,7 +146,12 @@ class Siege:
         return [(one["node"], one["index"], one["text"]) for one in own if one["kind"] in MOVES]
 
     def _counters(self) -> dict[str, Counter[str]]:
-        return {name: Counter(self.lab.agents.status(name)["counters"]) for name in self.nodes}
+        """Datagrams that were not believed; the guards count other things there."""
+        counted = {name: self.lab.agents.status(name)["counters"] for name in self.nodes}
+        return {
+            name: Counter({cause: count for cause, count in one.items() if cause.startswith("dropped_")})
+            for name, one in counted.items()
+        }
 
     def _cpu_s(self) -> dict[str, float]:
         return {name: _cpu_s(self.lab.agents.status(name)["pids"]["agent"]) for name in self.nodes}

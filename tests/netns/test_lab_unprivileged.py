@@ -12,8 +12,18 @@ import pytest
 pytestmark = pytest.mark.netns
 
 NOBODY = 65534
-SCRIPT = """
-import time
+GATE = """
+import asyncio, time
+from haagent.gate import Gate
+async def main():
+    gate = Gate(note=print, now=lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+    gate.start([bytes([10, 20, 1, 100])])
+    assert gate.state([bytes([10, 20, 1, 100])]) == ("shut", ""), gate.why
+    gate.close()
+asyncio.run(main())
+"""
+SCRIPT = f"""
+import sys, time
 from haagent.lab import Lab
 with Lab.create(name="plain", nodes=2, command=None, dies_with_us=True) as lab:
     assert lab.state().root is not None
@@ -30,6 +40,7 @@ with Lab.create(name="plain", nodes=2, command=None, dies_with_us=True) as lab:
         lab.lose("A", 0)
         lab.link("A", "down")
         lab.link("A", "up")
+        lab.run("B", [sys.executable, "-c", {GATE!r}])
         lab.crash("B")
     print(*(outage.worst_ms for outage in probe.outages(start_s=start_s)), lab.directory)
 """

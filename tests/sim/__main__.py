@@ -1,7 +1,12 @@
-"""python -m tests.sim SEED prints the story of one seed; --campaign FIRST COUNT runs many on all cores."""
+"""python -m tests.sim SEED prints the story of one seed; --campaign FIRST COUNT runs many on all cores.
+
+`--guardians` before that: agents die whose guardians speak for them. `--etcd`: the leases come from an etcd. Both may
+be given, and come on top of the seed's own schedule.
+"""
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import sys
@@ -11,13 +16,14 @@ from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 
 CHUNK = 200
+OPTIONS = {"--guardians": "has_guardians", "--etcd": "has_etcd"}
 
 
-def _chunk(first: int) -> tuple[int, float, int, list[tuple[int, str]]]:
+def _chunk(first: int, *, options: tuple[str, ...]) -> tuple[int, float, int, list[tuple[int, str]]]:
     failures, simulated, steps = [], 0.0, 0
     for seed in range(first, first + CHUNK):
         try:
-            world = run_seed(seed)
+            world = run_seed(seed, **{OPTIONS[option]: True for option in options})
         except Violation as violation:
             failures.append((seed, str(violation)))
             continue
@@ -26,13 +32,14 @@ def _chunk(first: int) -> tuple[int, float, int, list[tuple[int, str]]]:
     return first, simulated, steps, failures
 
 
-def campaign(first: int, count: int) -> int:
+def campaign(first: int, count: int, options: tuple[str, ...]) -> int:
     began, done, simulated, steps, bad = time.monotonic(), 0, 0.0, 0, 0
+    chunk = functools.partial(_chunk, options=options)
     with multiprocessing.Pool(os.cpu_count()) as pool:
-        for _, seconds, taken, failures in pool.imap_unordered(_chunk, range(first, first + count, CHUNK)):
+        for _, seconds, taken, failures in pool.imap_unordered(chunk, range(first, first + count, CHUNK)):
             done, simulated, steps, bad = done + CHUNK, simulated + seconds, steps + taken, bad + len(failures)
             for seed, what in failures:
-                print(f"seed {seed}: {what}\n  replay: python -m tests.sim {seed}", flush=True)
+                print(f"seed {seed}: {what}\n  replay: {command(seed, options)}", flush=True)
             if done % (50 * CHUNK) == 0 or done >= count:
                 took = time.monotonic() - began
                 print(
@@ -43,9 +50,13 @@ def campaign(first: int, count: int) -> int:
     return 1 if bad else 0
 
 
-def replay(seed: int) -> int:
+def command(seed: int, options: tuple[str, ...]) -> str:
+    return " ".join(["python -m tests.sim", *options, str(seed)])
+
+
+def replay(seed: int, options: tuple[str, ...]) -> int:
     try:
-        world = run_seed(seed)
+        world = run_seed(seed, **{OPTIONS[option]: True for option in options})
     except Violation as violation:
         print("\n".join(violation.transcript))  # type: ignore[attr-defined]
         return 1
@@ -54,7 +65,13 @@ def replay(seed: int) -> int:
     return 0
 
 
+def main(words: list[str]) -> int:
+    options = tuple(word for word in words if word in OPTIONS)
+    words = [word for word in words if word not in OPTIONS]
+    if words[:1] == ["--campaign"]:
+        return campaign(int(words[1]), int(words[2]), options)
+    return replay(int(words[0]), options)
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--campaign"]:
-        sys.exit(campaign(int(sys.argv[2]), int(sys.argv[3])))
-    sys.exit(replay(int(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

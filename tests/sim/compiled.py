@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
-    *("campaign", "election", "handover", "history", "lease", "membership", "node", "orders"),
+    *("campaign", "caution", "election", "handover", "history", "lease", "membership", "node", "orders"),
     *("placement", "rivalry", "scene", "service", "voter"),
 )
 BUILD = """
@@ -24,7 +24,7 @@ setup(name="core", packages=[], ext_modules=modules, script_args=["-q", "build_e
 """
 
 
-def main(first: str, count: str) -> int:
+def main(first: str, count: str, *options: str) -> int:
     place = ROOT / ".make" / "compiled"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -36,7 +36,7 @@ def main(first: str, count: str) -> int:
     (place / "build.py").write_text(BUILD.format(files=files))
     subprocess.run([sys.executable, "build.py"], cwd=place, check=True, stdout=subprocess.DEVNULL)
     return subprocess.run(
-        [sys.executable, "-m", "tests.sim", "--campaign", first, count], cwd=place, check=False
+        [sys.executable, "-m", "tests.sim", *options, "--campaign", first, count], cwd=place, check=False
     ).returncode
 
 

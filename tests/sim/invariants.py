@@ -15,8 +15,8 @@ class Violation(AssertionError):
 class Watch:
     """Tells a violation at the moment at which it happens.
 
-    `never_two`: no two hosts answer for one group at one instant. Overlap can only begin when a gate opens or is
-    extended, so looking at exactly these moments misses nothing.
+    `never_two`: no two hosts answer for one group at one instant, and none needed its gate for that while its agent
+    ran. Overlap can only begin when a gate opens or is extended, so looking at exactly these moments misses nothing.
     `ordered`: the ballots with which a group is taken only grow, over the whole cluster and all lives.
     """
 
@@ -45,7 +45,7 @@ class Watch:
         self._check_promises(host)
 
     def _check_alone(self, group: str) -> None:
-        serving = self.world.serving(group)
+        serving = self.world.kept_by(group)
         if self.never_two and len(serving) > 1:
             raise Violation(f"at {self.world.t:.6f} {' and '.join(serving)} both answer for {group}")
 

@@ -1,6 +1,8 @@
 """Random schedules: from a seed, a cluster, its faults, its operators, and what must hold.
 
-Every seed belongs to one family by its remainder, so that a run of consecutive seeds covers them all.
+Every seed belongs to one family by its remainder, so that a run of consecutive seeds covers them all. With guardians
+the same seed has the same schedule, and on top of it agents that die and whose guardians speak for them, drawn from a
+generator of their own. With etcd the leases come from there, nodes are cut from it, and it is lost and comes back.
 """
 
 from __future__ import annotations
@@ -8,9 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import msgspec
+
 from haagent.core.node import Node
+from haagent.simulate.shell import LAST_WORDS_S
 from tests.sim.invariants import Violation, Watch, check_settled
-from tests.sim.world import World, make_settings
+from tests.sim.world import Doom, World, make_settings
 
 FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
 ALONE_AFTER_S = 0.6
@@ -19,10 +24,17 @@ SETTLE_S = ALONE_AFTER_S + 6 * 0.35  # the bound after the last fault: who start
 Fault = Callable[[World, random.Random], None]
 
 
-def run_seed(seed: int, *, node_class: type[Node] = Node) -> World:
+class Plan(msgspec.Struct, frozen=True):
+    seed: int
+    node_class: type[Node]
+    has_guardians: bool
+    has_etcd: bool
+
+
+def run_seed(seed: int, *, has_guardians: bool = False, has_etcd: bool = False, node_class: type[Node] = Node) -> World:
     """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
-    family = (_consistent, _available_no_cut, _consistent, _available, _bystander_dies)[seed % 5]
-    return family(seed, node_class)
+    families = (_consistent, _available_no_cut) if has_etcd else FAMILIES
+    return families[seed % len(families)](Plan(seed, node_class, has_guardians, has_etcd))
 
 
 def _names(world: World) -> list[str]:
@@ -139,6 +151,36 @@ def _amnesia(world: World, rng: random.Random) -> None:
     world.at(at + 0.1 * rng.random(), lambda: world.start(third))
 
 
+def _agent_dies(world: World, rng: random.Random) -> None:
+    """Between two steps or in the middle of one; what its guardian says comes in time, late, often or not at all."""
+    name = rng.choice(_names(world))
+    words_s = rng.choice(
+        (
+            LAST_WORDS_S,
+            LAST_WORDS_S,
+            (0.0,),
+            (),
+            (rng.choice((0.05, 0.3, 1.0)) * rng.random(),),
+            tuple(sorted(rng.choice((0.005, 0.05, 0.5)) * rng.random() for _ in range(4))),
+        )
+    )
+    if rng.random() < 0.5:
+        world.kill(name, words_s=words_s)
+    else:
+        world.doom(name, Doom(after=rng.randrange(6), words_s=words_s))
+    world.at(world.t + rng.choice((0.001, 0.01, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
+
+
+def _etcd(world: World, rng: random.Random) -> None:
+    """Lost for all, cut from one, one way only, or back."""
+    names = _names(world)
+    what = rng.choice(("lost", "cut", "deaf", "mute", "back", "back"))
+    world.say(f"etcd {what}")
+    hosts = names if what in ("lost", "back") else [rng.choice(names)]
+    ways = {(name, "etcd") for name in hosts if what != "deaf"} | {("etcd", name) for name in hosts if what != "mute"}
+    world.cuts = world.cuts - ways if what == "back" else world.cuts | ways
+
+
 ANYTHING: tuple[Fault, ...] = (
     *(_cut_one_way, _split, _split, _heal, _heal, _heal, _pause, _pause, _crash, _crash),
     *(_crash_twice, _amnesia, _stop, _lose, _delay, _health, _fail, _operate, _operate),
@@ -152,8 +194,8 @@ NO_CUT: tuple[Fault, ...] = (
 # ---------------------------------------------------------------------- families
 
 
-def _build(seed: int, node_class: type[Node], *, consistent: bool) -> tuple[World, random.Random]:
-    rng = random.Random(f"schedule {seed}")
+def _build(plan: Plan, *, consistent: bool) -> tuple[World, random.Random]:
+    rng = random.Random(f"schedule {plan.seed}")
     if consistent:
         nodes, witnesses = rng.choice((("ABW", "W"), ("ABC", ""), ("ABCDE", ""), ("ABCD", "D")))
     else:
@@ -167,17 +209,26 @@ def _build(seed: int, node_class: type[Node], *, consistent: bool) -> tuple[Worl
         failback_after_s=rng.choice((None, None, 0.5)),
         alone_after_s=ALONE_AFTER_S,
     )
-    world = World(seed, settings, node_class=node_class)
+    if plan.has_etcd:
+        settings = msgspec.structs.replace(settings, arbiter="etcd")
+    world = World(plan.seed, settings, has_etcd=plan.has_etcd, node_class=plan.node_class)
     for name in nodes:
         world.at(rng.choice((0.0, 0.0, 0.3, 1.0)) * rng.random(), lambda name=name: world.start(name))
     return world, rng
 
 
-def _disturb(world: World, rng: random.Random, faults: tuple[Fault, ...]) -> None:
+def _disturb(world: World, rng: random.Random, faults: tuple[Fault, ...], *, every_s: float = 0.25) -> None:
     t = 0.0
-    while (t := t + rng.expovariate(1 / 0.25)) < FAULTS_S:
+    while (t := t + rng.expovariate(1 / every_s)) < FAULTS_S:
         fault = rng.choice(faults)
         world.at(t, lambda fault=fault: fault(world, rng))
+
+
+def _disturb_more(world: World, plan: Plan) -> None:
+    if plan.has_etcd:
+        _disturb(world, random.Random(f"etcd {plan.seed}"), (_etcd,), every_s=0.4)
+    if plan.has_guardians:
+        _disturb(world, random.Random(f"guardians {plan.seed}"), (_agent_dies,), every_s=0.5)
 
 
 def _calm(world: World) -> None:
@@ -211,28 +262,29 @@ def _settle(world: World) -> None:
     check_settled(world)
 
 
-def _consistent(seed: int, node_class: type[Node]) -> World:
+def _consistent(plan: Plan) -> World:
     """Anything may happen; two never hold."""
-    world, rng = _build(seed, node_class, consistent=True)
+    world, rng = _build(plan, consistent=True)
     Watch(world, never_two=True, ordered=True)
-    return _run(world, lambda: (_disturb(world, rng, ANYTHING), _settle(world)))
+    return _run(world, lambda: (_disturb(world, rng, ANYTHING), _disturb_more(world, plan), _settle(world)))
 
 
-def _available_no_cut(seed: int, node_class: type[Node]) -> World:
+def _available_no_cut(plan: Plan) -> World:
     """No link is cut and nothing is lost: two never hold in `available` either."""
-    world, rng = _build(seed, node_class, consistent=False)
+    world, rng = _build(plan, consistent=False)
     Watch(world, never_two=True, ordered=False)
-    return _run(world, lambda: (_disturb(world, rng, NO_CUT), _settle(world)))
+    return _run(world, lambda: (_disturb(world, rng, NO_CUT), _disturb_more(world, plan), _settle(world)))
 
 
-def _available(seed: int, node_class: type[Node]) -> World:
+def _available(plan: Plan) -> World:
     """Two may hold while a link is cut; one heartbeat after the heal, one does."""
-    world, rng = _build(seed, node_class, consistent=False)
+    world, rng = _build(plan, consistent=False)
     Watch(world, never_two=False, ordered=False)
 
     def play() -> None:
         if rng.random() < 0.5:
             _disturb(world, rng, ANYTHING)
+            _disturb_more(world, plan)
             _settle(world)
             return
         _heal_in_one_heartbeat(world, rng)
@@ -254,9 +306,9 @@ def _heal_in_one_heartbeat(world: World, rng: random.Random) -> None:
     check_settled(world)
 
 
-def _bystander_dies(seed: int, node_class: type[Node]) -> World:
+def _bystander_dies(plan: Plan) -> World:
     """The death of nodes that hold nothing, one at a time, never interrupts a holder."""
-    world, rng = _build(seed, node_class, consistent=rng_bool(seed))
+    world, rng = _build(plan, consistent=rng_bool(plan.seed))
     watch = Watch(world, never_two=True, ordered=False)
 
     def play() -> None:
@@ -268,7 +320,8 @@ def _bystander_dies(seed: int, node_class: type[Node]) -> World:
         watch.drops.clear()
         for _ in range(3):
             name = rng.choice(bystanders)
-            (world.crash if rng.random() < 0.5 else world.stop)(name)
+            die = world.kill if plan.has_guardians else world.crash
+            (die if rng.random() < 0.5 else world.stop)(name)
             world.run(world.t + rng.choice((0.01, 0.1, 0.3, 0.35, 0.4, 1.0)) * rng.random())
             world.start(name)
             # A restarted voter is silent for one lease: the next death must not come before that.
@@ -278,6 +331,9 @@ def _bystander_dies(seed: int, node_class: type[Node]) -> World:
                     raise Violation(f"at {t:.6f} {host} let go of {group} because {name} died: {why}")
 
     return _run(world, play)
+
+
+FAMILIES = (_consistent, _available_no_cut, _consistent, _available, _bystander_dies)
 
 
 def rng_bool(seed: int) -> bool:

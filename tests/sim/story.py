@@ -6,18 +6,12 @@ decisions and nothing else: clocks agree, a datagram takes 1 ms, the kernel 1 ms
 
     cluster A B W [witness=W] [available] [leader] [groups=web:A,B;db:B] [interval=100ms] [alone_after=5s]
                         [failback=30s]
-    start A B W         one after the other, 10 ms apart         run 1.2s            let time pass
-    kill A              the agent dies, nothing is cleaned up    stop A              the agent is asked to leave
-    freeze A [2s]       SIGSTOP, for so long                     thaw A              SIGCONT
-    cut A | B W         nothing passes between the sides         cut A -> B          one way only
-    heal                all links                                lose 30%            of all datagrams
-    break A web         its activation fails from now on         mend A web          it works again
-    unfit A web         a check fails                            fit A web           and passes again
-    gateway A lost      (or `reached`)                           reload web:A,B;db:B every agent reads a new file
-    ask W move web to B [force]     ask A standby B     ask A unstandby B     ask A maintenance on [force]
-    ask A clear web
+    start A B W         one after the other, 10 ms apart
+    reload web:A,B;db:B every agent reads a new file
     who                 which hosts answer for which group       why A               what `status` says on A
     trace A             from now on tell what A performs         untrace A
+
+and every statement of `haagent simulate` (`haagent.simulate.language`), such as `run 1.2s`, `cut A from B W`, `kill A`.
 
 In `consistent`, and in `available` until something is cut or lost, a story also fails when two hosts answer at once.
 """
@@ -31,6 +25,9 @@ from pathlib import Path
 import msgspec
 
 from haagent.core.settings import LEADER, GroupSettings
+from haagent.simulate.deeds import perform
+from haagent.simulate.language import parse as parse_statements
+from haagent.simulate.scenario import read
 from tests.sim.invariants import Watch
 from tests.sim.world import World, make_settings, steady_world
 
@@ -90,7 +87,11 @@ class Story:
             self._cluster(words)
             return
         assert self.world is not None, "a story begins with `cluster`"
-        extra = list(VERBS[verb](self, self.world, words) or ())
+        if verb in VERBS:
+            extra = list(VERBS[verb](self, self.world, words) or ())
+        else:
+            self._play(self.world, command)
+            extra = []
         for line in self.world.transcript[self.told :]:
             if self.shows_leader or not ABOUT_LEADER.match(line):
                 yield line
@@ -121,75 +122,27 @@ class Story:
             world.start(name)
             world.run(world.t + START_APART_S)
 
-    def run(self, world: World, words: list[str]) -> None:
-        world.run(world.t + _seconds(words[0]))
-
-    def kill(self, world: World, names: list[str]) -> None:
-        for name in names:
-            world.crash(name)
-
-    def stop(self, world: World, names: list[str]) -> None:
-        for name in names:
-            world.stop(name)
-
-    def freeze(self, world: World, words: list[str]) -> None:
-        world.pause(words[0])
-        if len(words) > 1:
-            world.at(world.t + _seconds(words[1]), lambda: world.resume(words[0]))
-
-    def thaw(self, world: World, words: list[str]) -> None:
-        world.resume(words[0])
-
-    def cut(self, world: World, words: list[str]) -> None:
-        self._two_may_hold(world)
-        if "->" in words:
-            world.cut(words[0], words[2])
-        else:
-            world.split(*("".join(side.split()) for side in " ".join(words).split("|")))
+    def _play(self, world: World, text: str) -> None:
+        """Statements of the product's language, as the operator knows it."""
+        began = world.t
+        scenario = read(text, world.settings, name=text, knows_names=False)
+        for deed in scenario.deeds:
+            world.run(began + deed.at_s)
+            if deed.verb in ("cut", "isolate", "lose"):
+                self._two_may_hold(world)
+            perform(world, deed, lambda _: None)
+        for statement in parse_statements(text, []):
+            if statement.verb == "run":
+                world.run(world.t + _seconds(statement.words["time"]))
 
     def _two_may_hold(self, world: World) -> None:
         assert self.watch is not None
         self.watch.never_two = world.settings.consistent
 
-    def heal(self, world: World, _: list[str]) -> None:
-        world.heal()
-
-    def lose(self, world: World, words: list[str]) -> None:
-        self._two_may_hold(world)
-        world.loss = float(words[0].rstrip("%")) / 100
-
-    def breaks(self, world: World, words: list[str]) -> None:
-        world.failing[(words[0], words[1])] = True
-
-    def mend(self, world: World, words: list[str]) -> None:
-        world.failing[(words[0], words[1])] = False
-
-    def unfit(self, world: World, words: list[str]) -> None:
-        world.set_health(words[0], words[1], ok=False)
-
-    def fit(self, world: World, words: list[str]) -> None:
-        world.set_health(words[0], words[1], ok=True)
-
-    def gateway(self, world: World, words: list[str]) -> None:
-        world.set_gateway(words[0], reachable=words[1] == "reached")
-
     def reload(self, world: World, words: list[str]) -> None:
         groups = tuple(GroupSettings(name, prefer) for name, prefer in _groups(words[0]).items())
         leader = world.settings.groups[0]
         world.reconfigure(msgspec.structs.replace(world.settings, groups=(leader, *groups), config_hash="new"))
-
-    def ask(self, world: World, words: list[str]) -> None:
-        name, what, *rest = words
-        force = "force" in rest
-        match what:
-            case "move":
-                world.ask(name, "move", group=rest[0], node=rest[2], force=force)
-            case "standby" | "unstandby":
-                world.ask(name, "standby", node=rest[0], on=what == "standby")
-            case "maintenance":
-                world.ask(name, "maintenance", on=rest[0] == "on", force=force)
-            case _:
-                world.ask(name, what, group=rest[0] if rest else "")
 
     def who(self, world: World, _: list[str]) -> Iterator[str]:
         for group in world.settings.groups:
@@ -212,28 +165,7 @@ class Story:
 
 
 VERBS: dict[str, Callable[[Story, World, list[str]], Iterator[str] | None]] = {
-    **{
-        name: getattr(Story, name)
-        for name in (
-            *(
-                "start",
-                "run",
-                "kill",
-                "stop",
-                "freeze",
-                "thaw",
-                "cut",
-                "heal",
-                "lose",
-                "mend",
-                "unfit",
-                "fit",
-                "gateway",
-            ),
-            *("reload", "ask", "who", "why", "trace", "untrace"),
-        )
-    },
-    "break": Story.breaks,
+    name: getattr(Story, name) for name in ("start", "reload", "who", "why", "trace", "untrace")
 }
 
 

@@ -15,15 +15,16 @@ from haagent.core.scene import Scene
 from haagent.core.voter import Voter
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
+from tests.sim.world import World
 
 
-def _caught(first: int = 0) -> int | None:
+def _caught(first: int = 0, *, has_guardians: bool = False) -> int | None:
     """The first seed from `first` on that shows two hosts answering at once."""
     for seed in range(first, first + 1_000):
         if seed % 5 not in (0, 2):  # the families in which `consistent` promises that two never hold
             continue
         try:
-            run_seed(seed)
+            run_seed(seed, has_guardians=has_guardians)
         except Violation as violation:
             if "both answer" in str(violation):
                 return seed
@@ -63,3 +64,9 @@ def test_a_lease_counted_from_receipt_is_caught(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(election, "acceptances", from_receipt)
     assert _caught() is not None
+
+
+def test_last_words_before_the_address_is_gone_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guardian speaks although the kernel still has what it speaks of."""
+    monkeypatch.setattr(World, "_remove_all", lambda self, host: None)
+    assert _caught(has_guardians=True) is not None

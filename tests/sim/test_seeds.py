@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import subprocess
@@ -9,15 +10,18 @@ import sys
 
 import pytest
 
+from tests.sim.__main__ import OPTIONS, command
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 
 SEEDS = range(1_000)
+SEEDS_WITH_GUARDIANS = range(400)
+SEEDS_WITH_ETCD = range(100)
 
 
-def _verdict(seed: int) -> tuple[int, str]:
+def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
     try:
-        run_seed(seed)
+        run_seed(seed, **{OPTIONS[option]: True for option in options})
     except Violation as violation:
         return seed, str(violation)
     except Exception as bug:
@@ -25,11 +29,23 @@ def _verdict(seed: int) -> tuple[int, str]:
     return seed, ""
 
 
-def test_a_thousand_schedules_break_no_promise() -> None:
+def _complaints(seeds: range, *options: str) -> str:
     with multiprocessing.get_context("forkserver").Pool(os.cpu_count()) as pool:
-        verdicts = pool.imap_unordered(_verdict, SEEDS, chunksize=10)
+        verdicts = pool.imap_unordered(functools.partial(_verdict, options=options), seeds, chunksize=10)
         bad = sorted((seed, what) for seed, what in verdicts if what)
-    assert not bad, "\n" + "\n".join(f"seed {seed}: {what}\n    python -m tests.sim {seed}" for seed, what in bad)
+    return "".join(f"\nseed {seed}: {what}\n    {command(seed, options)}" for seed, what in bad)
+
+
+def test_a_thousand_schedules_break_no_promise() -> None:
+    assert not _complaints(SEEDS)
+
+
+def test_what_guardians_say_of_dead_agents_breaks_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_GUARDIANS, "--guardians")
+
+
+def test_leases_from_an_etcd_that_comes_and_goes_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_ETCD, "--etcd", "--guardians")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

@@ -105,11 +105,16 @@ class SmallAgent:
         self.counters = {"dropped_auth": 0, "dropped_malformed": 3}
         self.pids = {"agent": 4711}
         self.jitter_ms: float | None = 0.25
+        self.arbiter: dict[str, object] | None = None
         self.now = whole_view()
         self.answer = (0, "done")
         self.asked: list[dict[str, Any]] = []
         self.after: tuple[dict[str, Any], ...] = ()  # what becomes of `web` once an order was accepted
         self.reloaded: str | Exception = "2 keys changed"
+        self.guarded: dict[str, object] = {"arp": True, "outside": None, "groups": {}, "faults": []}
+        self.fenced: dict[str, object] = {"nodes": {}, "faults": []}
+        self.fence_says: str | Exception = "Success: Powered OFF"
+        self.confirmed: list[tuple[str, str]] = []
         self._script: list[dict[str, Any]] = []
         self._changed = asyncio.Event()
 
@@ -137,6 +142,31 @@ class SmallAgent:
 
     def activations(self) -> dict[str, object]:
         return {"web": {"took_ms": 0.8}}
+
+    def coordination(self) -> dict[str, object] | None:
+        return self.arbiter
+
+    def guards(self) -> dict[str, object]:
+        return self.guarded
+
+    def fences(self) -> dict[str, object]:
+        return self.fenced
+
+    async def fence(self, node: str) -> str:
+        said = self.fence_says
+        if isinstance(said, Exception):
+            raise said
+        self.become(
+            members=tuple(
+                msgspec.structs.replace(each, state=MemberState.OFFLINE) if each.name == node else each
+                for each in self.now.members
+            )
+        )
+        return said
+
+    def confirm_down(self, node: str, how: str) -> bool:
+        self.confirmed.append((node, how))
+        return True
 
     async def reload(self) -> str:
         if isinstance(self.reloaded, Exception):

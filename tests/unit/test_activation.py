@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
 import pytest
 
+from haagent.activation.group import Group
+from haagent.activation.health import Health
 from haagent.activation.hooks import Call, Hooks
+from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
-from haagent.activation.steps import AddressStep, SteerStep, lifetime_s
+from haagent.activation.steps import AddressStep, FenceStep, SteerStep, lifetime_s
 from haagent.address.facts import Vip
 from haagent.backends.arp import Arp, ArpOptions
 from haagent.config import HooksConfig
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
+from haagent.fencing import FenceError
 from tests.unit.backend_contract import context
 from tests.unit.fakes import Cloud, CloudBackend, FakeHost, run_virtual
 
@@ -144,6 +148,101 @@ def test_a_cloud_that_does_not_answer_fails_the_take_in_time() -> None:
         assert ("failed", "cloud: not undone: no answer within 5 s") in stage.notes
 
     cloud(story)
+
+
+class Fence:
+    """Takes as long as it is told to."""
+
+    timeout_s = 35.0
+
+    def __init__(self) -> None:
+        self.is_done = asyncio.Event()
+        self.refusal = ""
+        self.asked: list[tuple[str, ...]] = []
+
+    async def fence_all(self, nodes: Sequence[str]) -> None:
+        self.asked.append(tuple(nodes))
+        await self.is_done.wait()
+        if self.refusal:
+            raise FenceError(self.refusal)
+
+
+def fenced(story: Callable[[Stage, Fence, Group], Coroutine[Any, Any, None]]) -> None:
+    """A group whose first step is a fence, with its addresses' keeper."""
+
+    async def play(now: Callable[[], float]) -> None:
+        stage, fence = Stage(now, is_immediate=True), Fence()
+        stage.group._steps = (FenceStep(fence), *stage.group._steps)
+        tell = stage.group._tell
+        group = Group(
+            None,
+            stage.group,
+            Keeper("web", vips=[VIP], host=stage.host, note=tell, now=now),
+            backend=None,
+            health=Health("web", stage.said.append),
+            host=stage.host,
+            note=tell,
+            touched=lambda: None,
+        )
+        await story(stage, fence, group)
+        await group.close()
+
+    run_virtual(play)
+
+
+def test_nothing_of_it_is_here_before_who_vanished_is_down() -> None:
+    """Thirty seconds of renewals and comparisons put no address back that has not been taken yet."""
+
+    async def story(stage: Stage, fence: Fence, group: Group) -> None:
+        group.take(ONE, stage.now() + 0.35, ("A",))
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            group.renew(stage.now() + 0.35)
+            group.compare(stage.host.seen())
+            assert stage.host.addresses() == []
+        stage.host.put("10.20.1.100/24")
+        group.compare(stage.host.seen())
+        assert stage.host.addresses() == [], "whoever put it there: the other may still serve"
+        assert (stage.said, fence.asked, group.pipeline.is_open) == ([], [("A",)], False)
+        fence.is_done.set()
+        await stage.turns()
+        assert (stage.said, stage.host.addresses()) == ([taken()], ["10.20.1.100/24"])
+        assert group.pipeline.is_open
+        group.renew(stage.now() + 3600)
+
+    fenced(story)
+
+
+def test_who_has_not_vanished_is_not_fenced() -> None:
+    async def story(stage: Stage, fence: Fence, group: Group) -> None:
+        group.take(ONE, stage.now() + 3600)
+        assert (stage.said, fence.asked) == ([taken()], [])
+
+    fenced(story)
+
+
+def test_a_fence_that_refuses_fails_the_take() -> None:
+    async def story(stage: Stage, fence: Fence, group: Group) -> None:
+        fence.refusal = "A vanished and could not be fenced: fence_x: no"
+        group.take(ONE, stage.now() + 3600, ("A",))
+        fence.is_done.set()
+        await stage.turns()
+        assert stage.said == [TakeFailed(group="web", ballot=ONE, error=f"fence: {fence.refusal}")]
+        assert "add" not in stage.host.log
+
+    fenced(story)
+
+
+def test_a_take_that_is_called_off_ends_with_its_fence_still_running() -> None:
+    async def story(stage: Stage, fence: Fence, group: Group) -> None:
+        group.take(ONE, stage.now() + 3600, ("A",))
+        await stage.turns()
+        group.pipeline.drop(ONE, "asked")
+        fence.is_done.set()
+        await stage.turns()
+        assert (stage.said, stage.host.addresses()) == ([dropped()], [])
+
+    fenced(story)
 
 
 def test_take_failed_waits_until_the_cloud_has_been_undone() -> None:

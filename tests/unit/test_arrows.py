@@ -24,17 +24,33 @@ CIPHERS = {"wire.py", "fragments.py"}  # the only files of the core that may see
 # are above it in this list, so no two can depend on each other.
 ARROWS: dict[str, set[str]] = {
     **{room: set() for room in ("core", "address", "plugins", "notify", "timer", "jitter", "log", "memory")},
+    "guardian": set(),
+    "rehearsal": set(),
     "config": {"plugins"},
     "reload": {"config"},
+    "gate": {"address"},
     "backends": {"address", "config", "plugins"},
     "checks": {"address", "config", "plugins"},
     "transport": {"config"},
-    "activation": {"address", "backends", "checks", "config"},
-    "control": {"config", "report", "transport"},
+    "programs": {"guardian"},
+    "fencing": {"config", "programs"},
+    "guards": {"address", "config"},
+    "activation": {"address", "backends", "checks", "config", "fencing", "gate", "programs"},
+    "trace": set(),
+    "coordination": {"config", "jitter"},
+    "simulate": {"config", "coordination"},
+    "control": {"config", "fencing", "report", "trace", "transport"},
     "report": {"config", "control"},  # the control socket answers with reports, and reports describe its host
-    "daemon": {"activation", "config", "control", "jitter", "log", "memory", "notify", "reload", "timer", "transport"},
+    "daemon": {
+        *("activation", "config", "control", "guardian", "jitter", "log", "memory", "notify", "reload", "timer"),
+        *("coordination", "fencing", "gate", "guards", "rehearsal", "trace", "transport"),
+    },
     "lab": {"control"},
-    "cli": {"address", "config", "control", "daemon", "lab", "log", "memory"},
+    "doctor": {"address", "config", "control", "gate", "guards", "report", "transport"},
+    "cli": {
+        *("address", "config", "control", "daemon", "doctor", "fencing", "gate", "guardian", "lab", "log", "memory"),
+        *("simulate", "trace"),
+    },
 }
 
 

@@ -140,6 +140,38 @@ def test_a_holder_that_vanished_is_named_to_the_fence() -> None:
     assert vanished_in(seen, "B") == ("A",)
 
 
+def takes(world: World) -> list[Take]:
+    seen: list[Take] = []
+    perform = world._perform
+
+    def overhear(host: Host, action: AnyAction) -> None:
+        if isinstance(action, Take) and action.group == "web":
+            seen.append(action)
+        perform(host, action)
+
+    world._perform = overhear  # type: ignore[method-assign]
+    for name in "AW":
+        world.start(name)
+    return seen
+
+
+def test_hosts_that_boot_together_do_not_fence_each_other() -> None:
+    world = steady_world(fenced_settings())
+    seen = takes(world)
+    world.run(4.0)
+    assert not seen, "B may be about to come up"
+    world.start("B")
+    world.run(4.6)
+    assert [action.vanished for action in seen] == [()]
+
+
+def test_a_node_that_does_not_come_up_is_fenced_after_a_while() -> None:
+    world = steady_world(fenced_settings())
+    seen = takes(world)
+    world.run(6.0)
+    assert [action.vanished for action in seen] == [("B",)]
+
+
 def test_a_holder_that_released_is_not_fenced() -> None:
     seen = Observed(fenced_settings())
     seen.world.stop("A")

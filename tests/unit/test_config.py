@@ -98,11 +98,11 @@ def test_everything_that_is_written_arrives() -> None:
     assert web.hooks == HooksConfig(taken="/etc/haagent/hooks/taken", timeout_s=3.0)
 
 
-def test_settings_of_the_core_have_the_leader_first() -> None:
+def test_settings_of_the_core_have_the_leader_last() -> None:
     settings = read(FULL, node="B").settings()
     assert settings.me == "B"
-    assert settings.groups[0] == GroupSettings(LEADER)
-    assert settings.groups[1] == GroupSettings("web", prefer=("B", "A"), failback_after_s=30.0)
+    assert settings.groups[-1] == GroupSettings(LEADER)
+    assert settings.groups[0] == GroupSettings("web", prefer=("B", "A"), failback_after_s=30.0)
     assert (settings.interval_s, settings.lease_s, settings.consistent) == (0.05, 0.2, True)
     assert settings.witnesses == {"W"}
     assert settings.config_hash == read(FULL).digest

@@ -1,0 +1,172 @@
+"""Etcd's v3 requests and answers as its HTTP/JSON gateway speaks them: only what is used here.
+
+Bytes are base64, and numbers of 64 bits are strings in answers; msgspec reads both. All requests of one moment travel
+in one transaction, each group in a nested one of its own, so that one that is refused does not stop the others: one
+round trip and one write to disk in etcd, however many groups there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from haagent.coordination.register import Write
+
+# Etcd refuses a transaction of more than 128 operations by default, and counts the deepest nesting on top.
+MAX_GROUPS_AT_ONCE = 100
+
+
+class Malformed(Exception):
+    """Not an answer of etcd."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    cluster_id: int = 0
+    revision: int = 0
+    raft_term: int = 0
+
+    def is_older_than(self, known: Header) -> bool:
+        """An etcd that has lost data begins again with low numbers."""
+        return self.revision < known.revision or self.raft_term < known.raft_term
+
+
+class KeyValue(msgspec.Struct, frozen=True):
+    key: bytes = b""
+    mod_revision: int = 0
+    value: bytes = b""
+
+
+class Part(msgspec.Struct, frozen=True):
+    response_txn: Reply | None = None
+    response_range: Reply | None = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    header: Header = Header()
+    succeeded: bool = False
+    kvs: tuple[KeyValue, ...] = ()
+    responses: tuple[Part, ...] = ()
+
+
+class KeyEvent(msgspec.Struct, frozen=True):
+    type: str = "PUT"
+    kv: KeyValue = KeyValue()
+
+
+class WatchResult(msgspec.Struct, frozen=True):
+    header: Header = Header()
+    created: bool = False
+    canceled: bool = False
+    cancel_reason: str = ""
+    events: tuple[KeyEvent, ...] = ()
+
+
+class WatchLine(msgspec.Struct, frozen=True):
+    result: WatchResult | None = None
+
+
+class Token(msgspec.Struct, frozen=True):
+    token: str = ""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    message: str = ""
+    error: str | dict[str, Any] = ""
+
+    @property
+    def text(self) -> str:
+        return self.message or (self.error if isinstance(self.error, str) else str(self.error.get("message", "")))
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """Of one write: done, or what stands there instead (`revision` 0: nothing)."""
+
+    is_done: bool
+    revision: int = 0
+    value: bytes = b""
+
+
+_reply = msgspec.json.Decoder(Reply, strict=False)  # not strict: numbers come as strings
+_watch = msgspec.json.Decoder(WatchLine, strict=False)
+
+
+def end_of(prefix: bytes) -> bytes:
+    """The first key after all that begin with `prefix`, as etcd wants a range to be named."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+def read_request(prefix: bytes) -> bytes:
+    return msgspec.json.encode({"key": prefix, "range_end": end_of(prefix)})
+
+
+def watch_request(prefix: bytes) -> bytes:
+    return msgspec.json.encode({"create_request": {"key": prefix, "range_end": end_of(prefix)}})
+
+
+def write_request(writes: Sequence[tuple[bytes, Write]]) -> bytes:
+    return msgspec.json.encode({"success": [{"request_txn": _nested(key, write)} for key, write in writes]})
+
+
+def _nested(key: bytes, write: Write) -> dict[str, Any]:
+    put = {"request_put": {"key": key, "value": write.value.encode()}}
+    otherwise: dict[str, Any] = {"request_range": {"key": key}}
+    if write.instead:
+        compared = {"key": key, "target": "VALUE", "result": "EQUAL", "value": write.instead}
+        otherwise = {"request_txn": {"compare": [compared], "success": [put], "failure": [otherwise]}}
+    expected = {"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": write.revision}
+    return {"compare": [expected], "success": [put], "failure": [otherwise]}
+
+
+def read_reply(data: bytes) -> Reply:
+    try:
+        return _reply.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(str(error)) from error
+
+
+def outcomes(reply: Reply, count: int) -> list[Outcome]:
+    if len(reply.responses) != count:
+        raise Malformed(f"{len(reply.responses)} answers to {count} requests")
+    return [_outcome(part.response_txn) for part in reply.responses]
+
+
+def _outcome(txn: Reply | None) -> Outcome:
+    if txn is None or len(txn.responses) != 1:
+        raise Malformed("a transaction without its answer")
+    if txn.succeeded:
+        return Outcome(is_done=True)
+    part = txn.responses[0]
+    if part.response_txn is not None:
+        return _outcome(part.response_txn)
+    if part.response_range is None:
+        raise Malformed("a transaction that failed and does not say what is there")
+    found = part.response_range.kvs
+    return Outcome(is_done=False, revision=found[0].mod_revision, value=found[0].value) if found else Outcome(False)
+
+
+def read_watch_line(line: bytes) -> WatchResult:
+    try:
+        found = _watch.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(str(error)) from error
+    if found.result is None:
+        raise Malformed(refusal_text(line))
+    if found.result.canceled:
+        raise Malformed(found.result.cancel_reason or "the watch was cancelled")
+    return found.result
+
+
+def read_token(data: bytes) -> str:
+    try:
+        return msgspec.json.decode(data, type=Token).token
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(str(error)) from error
+
+
+def refusal_text(data: bytes) -> str:
+    try:
+        return msgspec.json.decode(data, type=Refusal).text or "it gives no reason"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return data[:80].decode("utf-8", "replace").strip() or "it gives no reason"

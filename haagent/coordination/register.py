@@ -1,0 +1,198 @@
+"""One group's key, as one node sees it: what may be written there, and when. Pure: it is told the time and the answers.
+
+What is known of the key is its *revision* when we saw it last (0: it is not there; None: never looked) and *since when*
+we have known it like that. Knowledge has an age of its own, `as_of`: the state of the whole store that it describes.
+Answers overtake each other (a read, a transaction, the watch), and whatever describes an older state is ignored.
+
+The key is free for our claim when
+
+* it holds a value of this very life: we renew, and whether our lease has run out meanwhile makes no difference, because
+  the transaction proves that nobody was in between;
+* it says `released`, or the claim brings along that this life of its holder has let go;
+* it has been like that for one lease, its own or ours, whichever is longer, since we saw it;
+* it is not there, and has not been for one lease: an etcd that lost its data must not make two holders. Who still has a
+  lease writes at once.
+
+Then the ballot decides: it must be higher than the one that stands there, whoever that was, or `Denied` tells the core
+to raise it. While the key is not free a claim waits; it is refused only when the key changes under it, because then its
+holder lives.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from haagent.coordination.stored import Stored, decode
+from haagent.core.events import Claim, Denied, Granted
+from haagent.core.messages import Ballot
+
+NEVER = float("-inf")
+RENEW = 1 / 6  # leases between two renewals: four tries before a holder has to let go
+SPENT = 0.95  # leases after which the core lets go
+
+
+class Write(msgspec.Struct, frozen=True):
+    """A transaction on the key: it must be at `revision`, or hold exactly `instead`, to become `value`."""
+
+    revision: int
+    value: Stored
+    instead: bytes = b""
+
+
+class Register:
+    def __init__(self, group: str, *, node: str, boot: int, lease_s: float) -> None:
+        self.group, self.node, self.boot, self.lease_s = group, node, boot, lease_s
+        self.claim: Claim | None = None
+        self.stored: Stored | None = None
+        self.revision: int | None = None
+        self.as_of = -1
+        self.seen_at = NEVER
+        self.granted_at = NEVER  # when the request was sent that bound the key to us last
+        self._distrusted_until = NEVER  # etcd has lost data: what it calls released may be held again
+        self._claimed_at: int | None = None  # the revision when the claim was made
+        self._denied: tuple[Ballot, int] | None = None  # the last refusal, to say it once
+        self._beat = 0
+
+    # ------------------------------------------------------------------ what the core wants
+
+    def want(self, claim: Claim) -> None:
+        if self.claim is None:
+            self._claimed_at = self.revision
+        self.claim = claim
+
+    def release(self) -> None:
+        """Claim no more. What stands there in our name is released by the next write."""
+        self.claim, self._claimed_at, self.granted_at = None, None, NEVER
+
+    # ------------------------------------------------------------------ what etcd says
+
+    def learn(self, now: float, *, revision: int, value: bytes, as_of: int) -> None:
+        """The key is like this (`revision` 0: not there) in the state `as_of` of the store."""
+        if as_of <= self.as_of:
+            return
+        self.as_of = as_of
+        if revision == self.revision:
+            return
+        self.revision, self.stored, self.seen_at = revision, decode(value) if revision else None, now
+        if self.stored is not None and not self.is_ours:
+            self.granted_at = NEVER
+        if self.claim is not None and self._claimed_at is None:
+            self._claimed_at = revision
+
+    def written(self, now: float, write: Write, *, sent_at: float, as_of: int) -> Granted | None:
+        self.revision = self.as_of = as_of
+        self.stored, self.seen_at = write.value, now
+        if write.value.released:
+            return None
+        self.granted_at = max(self.granted_at, sent_at)
+        return None if self.claim is None else Granted(self.group, write.value.ballot, sent_at)
+
+    def refused(
+        self, now: float, write: Write, *, sent_at: float, revision: int, value: bytes, as_of: int
+    ) -> Granted | None:
+        """The key was different. If it was different because the same request came twice, it has succeeded."""
+        if revision and value == write.value.encode():
+            granted = self.written(now, write, sent_at=sent_at, as_of=revision)
+            self.as_of = max(self.as_of, as_of)
+            return granted
+        self.learn(now, revision=revision, value=value, as_of=as_of)
+        return None
+
+    def forget(self, now: float) -> None:
+        """Etcd has lost data: nothing that we know of it is true any more."""
+        self.revision, self.stored, self.as_of, self._claimed_at = None, None, -1, None
+        self._distrusted_until = now + self.lease_s
+
+    # ------------------------------------------------------------------ what to do
+
+    def denial(self, now: float) -> Denied | None:
+        """What the core must be told of its claim, once."""
+        if self.claim is None or self.revision is None or self.stored is None:
+            return None
+        is_free = self._is_free(now)
+        if self._may_replace(self.claim.ballot) if is_free else self.revision == self._claimed_at:
+            return None
+        if self._denied == (self.claim.ballot, self.revision):
+            return None
+        self._denied = (self.claim.ballot, self.revision)
+        return Denied(self.group, self.claim.ballot, self.stored.ballot, is_bound=not is_free)
+
+    def write(self, now: float, *, ahead_s: float = 0.0) -> Write | None:
+        """What is due now, or within `ahead_s`, to let renewals of several groups travel together."""
+        if self.revision is None:
+            return None
+        if self.must_release and self.stored is not None:
+            return Write(self.revision, self.stored.as_released())
+        if self.claim is None:
+            return None
+        if not self._is_free(now) or not self._may_replace(self.claim.ballot) or now + ahead_s < self._renew_at():
+            return None
+        self._beat += 1
+        value = Stored(
+            round=self.claim.ballot.round,
+            node=self.node,
+            boot=self.boot,
+            beat=self._beat,
+            lease_ms=round(1000 * self.lease_s),
+        )
+        # Its holder may be writing its release at this very moment: that is no obstacle.
+        instead = b"" if self.stored is None or self.is_ours else self.stored.as_released().encode()
+        return Write(self.revision, value, instead)
+
+    def due(self, now: float) -> float:
+        """When something may have to be done if nothing is heard until then."""
+        if self.must_release:
+            return NEVER
+        if self.revision is None or self.claim is None:
+            return float("inf")
+        if not self._is_free(now):
+            return self._free_at()
+        return self._renew_at() if self._may_replace(self.claim.ballot) else float("inf")
+
+    @property
+    def must_release(self) -> bool:
+        return self.claim is None and self.is_bound
+
+    @property
+    def is_bound(self) -> bool:
+        """To this life of this node."""
+        return self.is_ours and self.stored is not None and not self.stored.released
+
+    @property
+    def is_ours(self) -> bool:
+        return self.stored is not None and (self.stored.node, self.stored.boot) == (self.node, self.boot)
+
+    def _may_replace(self, ballot: Ballot) -> bool:
+        """Ballots never go back."""
+        if self.stored is None:
+            return True
+        return ballot > self.stored.ballot or (self.is_bound and ballot == self.stored.ballot)
+
+    def _renew_at(self) -> float:
+        """A claim that stands there already is renewed in time; anything else is written at once."""
+        if self.claim is None or self.stored is None or not self.is_bound or self.claim.ballot != self.stored.ballot:
+            return NEVER
+        return self.granted_at + RENEW * self.lease_s
+
+    def _is_free(self, now: float) -> bool:
+        return now >= self._free_at() or self._is_freed() or (self.stored is None and self._has_lease(now))
+
+    def _free_at(self) -> float:
+        if self.stored is None:
+            return self.seen_at + self.lease_s
+        if self.is_ours:
+            return NEVER
+        spent_at = self.seen_at + max(self.lease_s, self.stored.lease_ms / 1000)
+        return min(spent_at, self._distrusted_until) if self.stored.released else spent_at
+
+    def _is_freed(self) -> bool:
+        if self.stored is None or self.claim is None:
+            return False
+        known = (self.stored.node, self.stored.boot)
+        return any(
+            (freed.ballot.node, freed.boot) == known and freed.ballot >= self.stored.ballot
+            for freed in self.claim.freed
+        )
+
+    def _has_lease(self, now: float) -> bool:
+        return now < self.granted_at + SPENT * self.lease_s

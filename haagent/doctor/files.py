@@ -1,0 +1,113 @@
+"""The agent's files: configuration, keys, state directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from haagent.config import KeyFileError, load_keys
+from haagent.config.secret import ACCOUNT, account
+from haagent.doctor.finding import Finding, error, info, ok, warning
+
+if TYPE_CHECKING:
+    from haagent.doctor.subject import Subject
+
+ENOUGH_BYTES = 16 * 1024 * 1024  # what is kept is a few KiB; a disk with less than this is full
+
+
+async def configuration(subject: Subject) -> AsyncIterator[Finding]:
+    config = subject.config
+    if config is None:
+        yield warning(
+            "there is no configuration yet: only the host itself is examined",
+            why="Most of what can go wrong is between the nodes.",
+            mend="haagent init --nodes A=...,B=... --vip ADDRESS/PREFIX",
+        )
+        return
+    digest = (subject.agent or {}).get("digest")
+    if digest and digest != config.digest:
+        yield warning(
+            f"{config.path} has changed since the running agent read it",
+            why="What is examined here is the file; the agent works by the former one.",
+            mend="systemctl reload haagent",
+        )
+    yield ok(f"this host is node {config.me} of cluster {config.cluster}; configuration {config.digest}")
+
+
+async def key(subject: Subject) -> AsyncIterator[Finding]:
+    config = subject.config
+    if config is None:
+        return
+    if not config.key_files:
+        yield warning(
+            "heartbeats are neither encrypted nor authenticated (`insecure: true`)",
+            why="Whoever can send to the link can move the groups.",
+            mend="haagent keygen, and remove `insecure` on every node",
+        )
+        return
+    for file in config.key_files:
+        for finding in _of_key_file(file):
+            yield finding
+
+
+def _of_key_file(file: str) -> list[Finding]:
+    from haagent.core.wire import key_id
+
+    try:
+        keys = load_keys([file])
+    except KeyFileError as refused:
+        if os.geteuid() != 0 and _is_there(file):
+            return [info(f"{file} may not be read by this user, as it should be", mend="Run `haagent doctor` as root.")]
+        return [
+            error(
+                said,
+                why="The agent does not start without a key, and a key that others can read protects nothing.",
+                mend=said.rpartition("; ")[2],
+            )
+            for said in refused.faults
+        ]
+    names = ", ".join(key_id(each).hex() for each in keys)
+    found = [ok(f"{file} has key {names}: compare it with the other nodes'")]
+    agent = account()
+    if agent is not None and os.stat(file).st_uid != agent[0]:
+        found.append(
+            info(
+                f"{file} does not belong to the user {ACCOUNT}",
+                why="The service has a copy of it from its start; after the file is exchanged a reload is refused.",
+                mend=f"chown {ACCOUNT} {file} && chmod 400 {file}",
+            )
+        )
+    return found
+
+
+def _is_there(file: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(file).st_mode)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def _file_system(directory: str) -> tuple[str, os.statvfs_result]:
+    """Of a directory that is not there: of the one that it will be made in."""
+    try:
+        return directory, os.statvfs(directory)
+    except FileNotFoundError:
+        return _file_system(os.path.dirname(directory) or ".")
+
+
+async def state_dir(subject: Subject) -> AsyncIterator[Finding]:
+    directory, found = _file_system(subject.state_dir)
+    why = "Operators' orders (standby, maintenance) would not survive a restart."
+    if found.f_flag & os.ST_RDONLY:
+        yield error(f"{directory} is on a read-only file system", why=why, mend=f"mount -o remount,rw {directory}")
+    elif found.f_bavail * found.f_frsize < ENOUGH_BYTES:
+        left = found.f_bavail * found.f_frsize // 1024
+        yield warning(f"{directory} has only {left} KiB left", why=why, mend=f"df -h {directory}, and make room")
+    elif found.f_files and not found.f_favail:
+        yield warning(f"{directory} has no inode left", why=why, mend=f"df -i {directory}, and remove files")
+    else:
+        yield ok(f"{directory} has room")

@@ -1,0 +1,64 @@
+"""Is a process of this host woken in time? A lease is lost when its holder is not."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from haagent.doctor.finding import Finding, error, ok, warning
+
+if TYPE_CHECKING:
+    from haagent.doctor.subject import Subject
+
+MEASURE_S = 1.0
+STEP_S = 0.01
+AFTER_S = 0.6  # first the other checks have what they need of the processor
+# A process of its own, so that what the other checks do in this one is not measured along. It sleeps by the same timer
+# of the kernel as the agent's timerfd.
+_PROGRAM = f"""
+import time
+begin = time.monotonic()
+late = []
+for number in range(1, {int(MEASURE_S / STEP_S)}):
+    due = begin + number * {STEP_S}
+    time.sleep(max(0.0, due - time.monotonic()))
+    late.append(time.monotonic() - due)
+print(max(late))
+"""
+
+
+async def jitter(subject: Subject) -> AsyncIterator[Finding]:
+    await asyncio.sleep(AFTER_S)
+    worst_s = await _measure()
+    told_ms = (subject.agent or {}).get("jitter_ms")
+    worst_s = max(worst_s, (told_ms or 0.0) / 1000)
+    if subject.config is None:
+        yield ok(f"woken {1000 * worst_s:.1f} ms late at worst, in one second")
+        return
+    heartbeat = subject.config.heartbeat
+    spare_s = heartbeat.lease_s - heartbeat.interval_s
+    text = f"woken {1000 * worst_s:.1f} ms late at worst"
+    longer = f"give this host more processor time, or write a longer lease (`lease: {10 * int(200 * worst_s + 1)}ms`)"
+    if worst_s >= spare_s:
+        why = f"A holder that is late by {1000 * spare_s:.0f} ms loses its lease."
+        yield error(text, why=why, mend=longer)
+    elif worst_s >= spare_s / 4:
+        why = (
+            f"A holder that is late by {1000 * spare_s:.0f} ms loses its lease; a busy hour is worse than this second."
+        )
+        yield warning(text, why=why, mend=longer)
+    else:
+        yield ok(text)
+
+
+async def _measure() -> float:
+    words = (sys.executable, "-I", "-S", "-c", _PROGRAM)
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    return float(output or 0.0)

@@ -1,0 +1,133 @@
+"""All fences of one node's view: who can be fenced, what is running, and what came of it.
+
+One run per node at a time: several groups that wait for the same node share it, and so does the operator. A run does
+not end with whoever asked for it. A take that was called off leaves it running, because an agent that was stopped
+half-way leaves a host in no known state; and its result is told to the core in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from haagent.config import FencingConfig, NodeConfig
+from haagent.core.events import Fenced
+from haagent.fencing import agent
+from haagent.fencing.agent import FenceError
+
+NET_S = 5.0  # beyond an agent's own time limit: for killing it, and its children
+
+
+def faults_of(configs: Mapping[str, FencingConfig]) -> list[str]:
+    """What on this host would keep each node's fence from working."""
+    found = []
+    for node, config in configs.items():
+        try:
+            agent.find(config.agent)
+            if config.options_file:
+                agent.options_in(config.options_file)
+        except FenceError as error:
+            found.append(f"{node} cannot be fenced from here: {error}")
+    return found
+
+
+class Fences:
+    def __init__(
+        self, nodes: Mapping[str, NodeConfig], *, me: str, post: Callable[[Fenced], None], note: Callable[[str], None]
+    ) -> None:
+        self._me = me
+        self._post, self._note = post, note
+        self._configs: dict[str, FencingConfig] = {}
+        self._running: dict[str, asyncio.Task[str]] = {}
+        self._last: dict[str, str] = {}
+        self._faults: list[str] = []
+        self.reconfigure(nodes)
+
+    def reconfigure(self, nodes: Mapping[str, NodeConfig]) -> None:
+        self._configs = {node.name: node.fencing for node in nodes.values() if node.fencing is not None}
+
+    def config(self, node: str) -> FencingConfig | None:
+        return self._configs.get(node)
+
+    @property
+    def timeout_s(self) -> float:
+        """No run takes longer."""
+        return max((config.timeout_s for config in self._configs.values()), default=0.0) + NET_S
+
+    @property
+    def faults(self) -> list[str]:
+        """What would keep a fence from working, as it was when `check` last looked."""
+        return self._faults
+
+    def check(self) -> None:
+        """Look before it is needed: a missing program is found on an ordinary day."""
+        found = faults_of({node: config for node, config in self._configs.items() if node != self._me})
+        for fault in found:
+            if fault not in self._faults:
+                self._note(fault)
+        self._faults = found
+
+    async def fence_all(self, nodes: Sequence[str]) -> None:
+        """Before a take. Raises `FenceError` with all that was refused, in words for an operator."""
+        results = await asyncio.gather(*(self.fence(node) for node in nodes), return_exceptions=True)
+        refused = []
+        for node, result in zip(nodes, results, strict=True):
+            if isinstance(result, FenceError):
+                refused.append(
+                    f"{node} vanished and could not be fenced: {result}; `haagent confirm-down {node}` if you pulled "
+                    "the plug"
+                )
+            elif isinstance(result, BaseException):
+                raise result
+        if refused:
+            raise FenceError(" And ".join(refused))
+
+    async def fence(self, node: str) -> str:
+        """Returns when the node is down, with what its agent said. Cancelled, it leaves the run alone."""
+        config = self._configs.get(node)
+        if config is None:
+            raise FenceError(f"no fence is configured for {node}")
+        run = self._running.get(node)
+        if run is None:
+            run = asyncio.get_running_loop().create_task(self._run(node, config))
+            self._running[node] = run
+            run.add_done_callback(lambda ended: self._ended(node, ended))
+        return await asyncio.shield(run)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            node: {
+                "agent": config.agent,
+                "action": config.action,
+                "timeout_s": config.timeout_s,
+                "running": node in self._running,
+                "last": self._last.get(node, ""),
+            }
+            for node, config in self._configs.items()
+        }
+
+    async def close(self) -> None:
+        """This agent ends: whoever takes over will ask anew."""
+        running = list(self._running.values())
+        for run in running:
+            run.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _run(self, node: str, config: FencingConfig) -> str:
+        self._note(f"fencing {node}: {config.agent} is asked to do `{config.action}`")
+        try:
+            said = await agent.run(node, config)
+        except FenceError as error:
+            self._last[node] = f"failed: {error}"
+            self._note(f"{node} is not fenced: {error}")
+            raise
+        self._last[node] = f"done: {said}" if said else "done"
+        self._post(Fenced(node, f"{config.agent} has confirmed `{config.action}`"))
+        return said
+
+    def _ended(self, node: str, run: asyncio.Task[str]) -> None:
+        self._running.pop(node, None)
+        error = None if run.cancelled() else run.exception()
+        if error is not None and not isinstance(error, FenceError):  # a refusal has been told; this is a bug
+            asyncio.get_running_loop().call_exception_handler({"message": f"fencing {node} broke", "exception": error})

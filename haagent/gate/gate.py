@@ -1,0 +1,342 @@
+"""When the gate opens, for how long, and when it shuts.
+
+Levels again: `_until` says which addresses are to be open, and until when; the kernel is made to agree. Opening and
+shutting do that inside the call. A renewal only changes `_until` and has it done soon: once for everything that was
+renewed in the same turn of the loop, and not more often than each seventh of what is left of the lease.
+
+Two threads come here, the loop and the renewal's. The lock guards the channel and what is known of the kernel.
+`_until` changes in the loop alone and is read by both; the renewal, when it finds that an address was shut while it
+was at work, shuts it again.
+
+What may go wrong, and what then happens:
+
+- the kernel refuses to shut: the socket is closed, which shuts everything at once, and what is still held is opened
+  through a new one;
+- the renewal came too late (a foreign transaction took longer than the lease): the gate has shut by itself. It is
+  opened again by the loop, which asks whether the lease still lasts; a renewal never opens anything;
+- somebody removes the permanent table: it is made again; the key is not touched by that, so nothing opens;
+- another process owns our tables (a twin, or an earlier life that cannot die): nothing here can be served, and every
+  take fails until that has ended;
+- the kernel lacks something: `why` says what, and the agent works without a gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from haagent.gate import encoding as nft
+from haagent.gate import ruleset
+from haagent.gate.channel import Channel, GateError, Refused
+from haagent.gate.elements import Elements
+from haagent.gate.monitor import Monitor
+from haagent.gate.renewal import Renewal
+from haagent.gate.state import GateState
+
+PATIENCE_S = 0.05  # how long the loop waits for a renewal that waits for somebody else's transaction
+SHARE = 7  # renew when a seventh of what is left has passed: at the default lease, half an interval
+RETRY_S = 0.1  # of making the permanent table again
+REMIND_S = 60.0  # between two lines about the same trouble
+
+
+class Gate:
+    def __init__(self, *, note: Callable[[str, str], None], now: Callable[[], float], may_persist: bool = True) -> None:
+        """`may_persist=False`: as on a kernel before 6.9, whose owned tables cannot outlive their owner."""
+        self._note, self._now, self._may_persist = note, now, may_persist
+        self.counters: Counter[str] = Counter()
+        self.why = "it has not been started"
+        self._lock = threading.Lock()
+        self._channel: Channel | None = None
+        self._elements: Elements | None = None
+        self._is_blocked = False
+        self._gated: set[bytes] = set()
+        self._until: dict[bytes, float] = {}
+        self._renewal: Renewal | None = None
+        self._monitor: Monitor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending: asyncio.TimerHandle | None = None
+        self._renewed_at = 0.0
+        self._said_at: dict[str, float] = {}
+
+    @property
+    def is_in_force(self) -> bool:
+        return self._elements is not None
+
+    @property
+    def is_shared(self) -> bool:
+        """Other programs can change the permanent table: this kernel does not let it be owned."""
+        return self._monitor is not None
+
+    def start(self, addresses: Iterable[bytes], *, adopting: Collection[bytes] = ()) -> None:
+        """Gate these. What is to be adopted stays as the earlier life left it: open, if that ended in peace."""
+        self._loop = asyncio.get_running_loop()
+        self._gated = set(addresses)
+        try:
+            self._build(adopting)
+        except GateError as error:
+            self.why = str(error)
+            text = "nothing can be served" if self._is_blocked else "only the addresses' lifetimes protect"
+            self._note("gate", f"there is no gate on this host, {text}: {error}")
+
+    def guard(self, addresses: Iterable[bytes]) -> None:
+        """From now on exactly these are gated."""
+        wanted = set(addresses)
+        if self._elements is None:
+            self._gated = wanted
+            return
+        with self._hold():
+            gone, new = self._gated - wanted, wanted - self._gated
+            self._elements.prepare(new)
+            self._elements.close(gone)
+            self._change([*ruleset.ungate(gone), *ruleset.gate(new)])
+            self._gated = wanted
+
+    def open(self, addresses: Sequence[bytes], until: float) -> None:
+        if self._elements is None and self._is_blocked:
+            self._build()
+        if self._elements is None or not addresses:
+            return
+        ends = dict.fromkeys(addresses, until)
+        self._until.update(ends)
+        try:
+            with self._hold():
+                self._elements.prepare(addresses)
+                self._elements.open(ends)
+                self._gate_more(addresses)  # after opening: what is adopted must not be shut for a moment
+        except GateError:
+            for address in addresses:
+                self._until.pop(address, None)
+            raise
+
+    def renew(self, addresses: Sequence[bytes], until: float) -> None:
+        if self._loop is None or not any(address in self._until for address in addresses):
+            return
+        self._until.update((address, until) for address in addresses if address in self._until)
+        if self._pending is None:
+            now = self._now()
+            wait_s = self._renewed_at + (until - now) / SHARE - now
+            # At least to the end of this turn: what else it renews goes along.
+            self._pending = self._loop.call_later(max(0.0, wait_s), self._ask_renewal)
+
+    def shut(self, addresses: Sequence[bytes]) -> None:
+        """Afterwards the kernel lets nothing through for them."""
+        for address in addresses:
+            self._until.pop(address, None)
+        if self._elements is None:
+            return
+        with self._hold():
+            try:
+                self._elements.close(addresses)
+                self._gate_more(addresses)
+            except GateError as error:
+                self._slam(f"the kernel did not shut the gate ({error})")
+
+    def holds_back(self, addresses: Iterable[bytes]) -> bool:
+        """Whether the kernel is known to let nothing through for any of them."""
+        if self._elements is None:
+            return False
+        return all(address in self._gated and address not in self._elements.told for address in addresses)
+
+    def leave(self) -> None:
+        """Maintenance: the addresses stay and go on being served, so no table may stay."""
+        self._end(keeps=False)
+
+    def close(self, *, keeps: bool = False) -> None:
+        """`keeps`: an address could not be removed. The permanent table stays and keeps it silent."""
+        self._end(keeps=keeps)
+
+    def state(self, addresses: Sequence[bytes]) -> tuple[GateState, str]:
+        if self._elements is None:
+            return GateState.UNAVAILABLE, self.why
+        if any(address not in self._gated for address in addresses):
+            return GateState.OPEN, "left open by an earlier life, for maintenance"
+        now, told = self._now(), self._elements.told
+        is_open = bool(addresses) and all(told.get(address, 0.0) > now for address in addresses)
+        return (GateState.OPEN, "") if is_open else (GateState.SHUT, "")
+
+    # what the kernel is told
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=PATIENCE_S):
+            raise GateError("another program's change of the firewall is under way, and the gate has to wait for it")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _build(self, adopting: Collection[bytes] = ()) -> Elements:
+        """A new socket, and in one transaction: the tables of an earlier life out, ours in."""
+        channel = Channel()
+        try:
+            leftover = channel.named(ruleset.GATE)
+            if not leftover:  # the earlier life ended in peace, and left open what it left
+                self._gated -= set(adopting)
+            self._is_blocked = bool(leftover)
+            persists = self._make(channel, ruleset.removal(leftover))
+            elements = Elements(channel, self._now)
+            elements.prepare(self._gated | set(adopting))
+        except GateError:
+            channel.close()
+            raise
+        self._channel, self._elements, self._is_blocked = channel, elements, False
+        if self._renewal is None:
+            self._renewal = Renewal(self._renew_all, broke=lambda bug: self._tell_loop(self._break, bug))
+        if not persists and self._monitor is None:
+            self._monitor = Monitor(is_own=self._is_own, touched=self._restore)
+        return elements
+
+    def _is_own(self, port: int) -> bool:
+        return self._channel is not None and port == self._channel.port
+
+    def _make(self, channel: Channel, before: Iterable[bytes]) -> bool:
+        """Whether the permanent table is ours alone while we live."""
+        before = [*before]
+        if self._may_persist:
+            try:
+                flags = nft.OWNED | nft.PERSISTENT
+                channel.build([*before, *ruleset.permanent(self._gated, flags=flags), *ruleset.owned()])
+            except Refused as refused:
+                if refused.code not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+            else:
+                return True
+        channel.build([*before, *ruleset.permanent(self._gated, flags=0), *ruleset.owned()])
+        return False
+
+    def _gate_more(self, addresses: Iterable[bytes]) -> None:
+        new = [address for address in addresses if address not in self._gated]
+        self._change([*ruleset.gate(new)])
+        self._gated.update(new)
+
+    def _change(self, messages: list[bytes]) -> None:
+        assert self._channel is not None
+        if messages:
+            self._channel.build(messages)
+
+    def _restore(self) -> None:
+        """Somebody else changed the permanent table."""
+        if self._channel is None:
+            return
+        try:
+            with self._hold():
+                self._change(
+                    [*ruleset.removal(self._channel.named(ruleset.GATE)), *ruleset.permanent(self._gated, flags=0)]
+                )
+        except GateError as error:
+            self._complain("another program removed the gate, and it cannot be made again yet", error)
+            asyncio.get_running_loop().call_later(RETRY_S, self._restore)
+            return
+        self.counters["rebuilt"] += 1
+        self._say_seldom("another program removed or changed the gate's table (`nft flush ruleset` does); made again")
+
+    def _slam(self, why: str) -> None:
+        """Closing the socket takes the key away, for every address. What is still held is opened through a new one."""
+        assert self._channel is not None
+        self.counters["slammed"] += 1
+        self._note("gate", f"{why}: closed the socket that the key belongs to")
+        self._channel.close()
+        self._channel = self._elements = None
+        try:
+            elements = self._build()
+            if self._until:
+                elements.prepare(self._until)
+                elements.open(self._until)
+        except GateError as error:
+            self.why, self._is_blocked = str(error), True
+            self._note("gate", f"the gate is shut for everything and cannot be made again: {error}")
+
+    # renewing
+
+    def _ask_renewal(self) -> None:
+        self._pending, self._renewed_at = None, self._now()
+        if self._renewal is not None:
+            self._renewal.ask()
+
+    def _renew_all(self) -> None:
+        """In the renewal's thread."""
+        lapsed: list[bytes] = []
+        with self._lock:
+            elements = self._elements
+            if elements is None:
+                return
+            began = self._now()
+            try:
+                wanted = dict(self._until)
+                lapsed = elements.extend({one: end for one, end in wanted.items() if one in elements.told})
+                elements.close([address for address in elements.told if address not in self._until])
+            except GateError as error:
+                self._tell_loop(self._complain, "the gate was not renewed", error)
+            took_s = self._now() - began
+        if lapsed:
+            self._tell_loop(self._reopen, lapsed, took_s)
+
+    def _break(self, bug: BaseException) -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": "the gate's renewal broke", "exception": bug})
+
+    def _tell_loop(self, what: Callable[..., None], *words: object) -> None:
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(what, *words)
+
+    def _reopen(self, lapsed: Sequence[bytes], took_s: float) -> None:
+        now = self._now()
+        ends = {address: self._until[address] for address in lapsed if self._until.get(address, 0.0) > now}
+        if not ends or self._elements is None:
+            return
+        self.counters["lapsed"] += 1
+        self._say_seldom(
+            "the gate shut although the lease went on, because its renewal came too late"
+            f" (another program's change of the firewall? this one took {1000 * took_s:.0f} ms); opened again"
+        )
+        try:
+            with self._hold():
+                self._elements.open(ends)
+        except GateError as error:
+            self._complain("the gate could not be opened again", error)
+
+    # words
+
+    def _complain(self, what: str, error: GateError) -> None:
+        self.counters["failed"] += 1
+        self._say_seldom(f"{what}: {error}", about=what)
+
+    def _say_seldom(self, text: str, *, about: str = "") -> None:
+        now = self._now()
+        if now - self._said_at.get(about or text[:40], -REMIND_S) >= REMIND_S:
+            self._said_at[about or text[:40]] = now
+            self._note("gate", text)
+
+    # ends
+
+    def _end(self, *, keeps: bool) -> None:
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+        self._until.clear()
+        if self._renewal is not None:
+            self._renewal.end()
+            self._renewal = None
+        self.why = "it has ended"
+        is_free = self._lock.acquire(timeout=PATIENCE_S)
+        channel, self._channel, self._elements = self._channel, None, None
+        try:
+            if channel is None:
+                return
+            # Not free: the renewal still waits for somebody's transaction. Closing the socket is all that is left.
+            if is_free and not keeps and (ours := channel.named(ruleset.KEY, ruleset.GATE)):
+                channel.build([*ruleset.removal(ours)])
+        except GateError as error:
+            self._note("gate", f"the gate's tables are left behind (`haagent release` removes them): {error}")
+        finally:
+            if channel is not None:
+                channel.close()
+            if is_free:
+                self._lock.release()

@@ -1,0 +1,59 @@
+"""Hearing that another program changed the permanent table: `nft flush ruleset` does, on a kernel before 6.9.
+
+A later kernel lets a table be owned and yet outlive its owner: there nobody but us can change it while we live, and
+this listener is not needed. The table with the key is owned everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+
+from haagent.address.encoding import HEADER, split
+from haagent.gate import encoding as nft
+from haagent.gate.ruleset import GATE
+
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_NFNLGRP_NFTABLES = 7
+_BUDGET = 64  # datagrams per turn of the loop
+_NAME = GATE.encode() + b"\0"
+
+
+class Monitor:
+    """`touched` is called once per turn in which somebody else changed something of ours, or may have."""
+
+    def __init__(self, *, is_own: Callable[[int], bool], touched: Callable[[], None]) -> None:
+        self._is_own, self._touched = is_own, touched
+        self._loop = asyncio.get_running_loop()
+        self._socket = nft.open_socket()
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+        self._socket.setblocking(False)
+        self._loop.add_reader(self._socket, self._drain)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _drain(self) -> None:
+        is_touched = False
+        for _ in range(_BUDGET):
+            try:
+                datagram = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                is_touched = True  # messages were lost: perhaps about us
+                continue
+            is_touched |= any(self._is_about_us(*parts) for parts in split(datagram))
+        if is_touched:
+            self._touched()
+
+    def _is_about_us(self, kind: int, _sequence: int, port: int, message: bytes) -> bool:
+        if kind >> 8 != nft.SUBSYSTEM or self._is_own(port) or len(message) <= HEADER.size:
+            return False
+        # Every message about a table or a part of one names the table in its first attribute.
+        return next(nft.attributes(message), (0, b"")) == (nft.NAME, _NAME)

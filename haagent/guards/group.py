@@ -1,0 +1,190 @@
+"""One group's addresses among the neighbours: asked about before they are taken, defended while they are held.
+
+What is heard of an address means: while the group is not held here and the core wants to know, somebody answers for
+it; while it is held, somebody else uses it too. A probe (somebody asks whether the address is free) is neither: our
+kernel answers it as it answers any question, and that keeps a well-behaved host away. It is still worth a line, unless
+it is marked as the question of another node of a cluster.
+
+One question is also asked at each take, without waiting for the answer: the lease decides, and what comes back is a
+conflict with somebody who is not part of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from haagent.address.facts import IpAddress
+from haagent.core.events import Guarded
+from haagent.guards.conflict import Conflict
+from haagent.guards.ear import Ear
+from haagent.guards.frames import Heard, question
+from haagent.guards.inquiry import Inquiry
+
+TOLD_AFTER_S = 1.0  # a heartbeat that is merely late is no line of history
+
+Post = Callable[[Guarded], None]
+Note = Callable[[str, str, str], None]  # kind, group, text
+
+
+class GroupGuard:
+    def __init__(
+        self,
+        name: str,
+        addresses: Sequence[IpAddress],
+        ear: Ear,
+        *,
+        round_s: float,
+        post: Post,
+        note: Note,
+        is_held: Callable[[str], bool],
+        defend: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self.addresses = {address.packed: address for address in addresses}
+        self.ear = ear
+        self.conflict = Conflict()
+        self.inquiry: Inquiry | None = None
+        self._round_s = round_s
+        self._post, self._tell, self._is_held, self._defend = post, note, is_held, defend
+        self._frames: tuple[bytes, ...] = ()
+        self._mac = b""
+        self._told: str | None = None  # to the core
+        self._asking_since = 0.0
+        self._is_noted = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._defence: asyncio.TimerHandle | None = None
+
+    # the core's words
+
+    def watch(self, *, on: bool) -> None:
+        self._stop()
+        if not on:
+            return
+        self.ear.drain()  # what was said before the question answers nothing
+        self.inquiry = Inquiry(now=self._now(), round_s=self._round_s)
+        self._told, self._asking_since, self._is_noted = None, self._now(), False
+        self._tick()
+
+    def ask_once(self) -> None:
+        """When the addresses have just been taken: an answer to it is a conflict."""
+        if self.inquiry is None and not self.ear.fault:
+            self.ear.say(self._questions())
+
+    def prepare(self) -> None:
+        """Compose the questions before they are needed: the interface is there, or has changed."""
+        self._questions()
+
+    # what is heard
+
+    def heard(self, said: Heard) -> None:
+        if self._is_held(self.name):
+            self._heard_while_held(said)
+        elif self.inquiry is not None and not said.is_probe:
+            self.inquiry.answered(f"{self._which(said)} is still answered by {_text(said.mac)} on {self.ear.interface}")
+            self._publish()
+
+    def _heard_while_held(self, said: Heard) -> None:
+        who, which, now = _text(said.mac), self._which(said), self._now()
+        if said.is_probe:
+            if not said.is_marked:
+                self.conflict.counters["probes"] += 1
+                if self.conflict.may_say(now, f"{who} asks {which}"):
+                    self._note("conflict", f"{who} on {self.ear.interface} asks whether {which} is free: it is not")
+            return
+        self.conflict.heard(now)
+        if count := self.conflict.may_say(now, f"{who} {which}"):
+            times = f" ({count} times since this was last said)" if count > 1 else ""
+            text = f"{who} on {self.ear.interface} says that it has {which}{times}"
+            self._note("conflict", f"{text}; this node holds the lease and announces the address again")
+        self._owe_a_defence(now)
+
+    def _owe_a_defence(self, now: float) -> None:
+        if self.conflict.defend_at is not None and self._defence is None:
+            wait_s = max(0.0, self.conflict.defend_at - now)
+            self._defence = asyncio.get_running_loop().call_later(wait_s, self._defend_now)
+
+    def _defend_now(self) -> None:
+        self._defence = None
+        if self._is_held(self.name):
+            self.conflict.defended(self._now())
+            self._defend(self.name)
+        else:
+            self.conflict.forget()
+
+    # asking
+
+    def _tick(self) -> None:
+        self._timer = None
+        inquiry = self.inquiry
+        if inquiry is None:
+            return
+        self.ear.drain()
+        now = self._now()
+        if not self.ear.has_neighbours:
+            inquiry.word, inquiry.due = "", now + TOLD_AFTER_S
+        elif inquiry.advance(now) and (self.ear.fault or not self.ear.say(self._questions())):
+            inquiry.void()
+        self._publish()
+        if self.inquiry is inquiry:  # what was published may have ended it
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, inquiry.due - now), self._tick)
+
+    def _publish(self) -> None:
+        word = self.inquiry.word if self.inquiry is not None else None
+        if word is None:
+            return
+        if word and not self._is_noted and self._now() >= self._asking_since + TOLD_AFTER_S:
+            self._is_noted = True
+            self._note("guard", f"not taken while it is in use: {word}")
+        if word == self._told:
+            return
+        if not word and self._is_noted:
+            self._is_noted = False
+            self._note("guard", "nobody answers for its addresses any more")
+        self._told = word
+        self._post(Guarded(self.name, word))
+
+    def _questions(self) -> tuple[bytes, ...]:
+        link = self.ear.link
+        if link is None or not link.is_ethernet:
+            return ()
+        if link.mac != self._mac:
+            self._mac = link.mac
+            self._frames = tuple(question(link.mac, address) for address in self.addresses.values())
+        return self._frames
+
+    # the rest
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "asking": self.inquiry is not None,
+            "word": self.inquiry.word if self.inquiry is not None else None,
+            "counters": dict(self.conflict.counters),
+        }
+
+    def close(self) -> None:
+        self._stop()
+        if self._defence is not None:
+            self._defence.cancel()
+            self._defence = None
+
+    def _stop(self) -> None:
+        self.inquiry = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _which(self, said: Heard) -> str:
+        return str(self.addresses[said.address])
+
+    def _note(self, kind: str, text: str) -> None:
+        self._tell(kind, self.name, text)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _text(mac: bytes) -> str:
+    return mac.hex(":")

@@ -1,0 +1,244 @@
+"""All guards of one node: an ear on each interface, a guard for each group, and the world outside.
+
+One object per process, on the loop's thread. It answers the core with `Guarded` and `GatewayChanged`; everything else
+that it sees is a line of history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from haagent.address.announce import load_scapy
+from haagent.address.facts import IpAddress, IpInterface, Link
+from haagent.address.links import Links
+from haagent.address.routes import Routes
+from haagent.config import GuardsConfig
+from haagent.core.events import GatewayChanged, Guarded
+from haagent.guards.ear import Ear
+from haagent.guards.frames import Heard
+from haagent.guards.group import GroupGuard
+from haagent.guards.inquiry import round_s
+from haagent.guards.outside import Outside
+
+Note = Callable[[str, str, str], None]  # kind, group, text
+
+
+class GroupSpec(Protocol):
+    """As much of a group's configuration as is needed here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def addresses(self) -> tuple[IpInterface, ...]: ...
+    @property
+    def interface(self) -> str: ...
+
+
+class Holder(Protocol):
+    """The activation, as the guards see it."""
+
+    @property
+    def links(self) -> Links: ...
+    def holds(self, group: str) -> bool: ...
+    def defend(self, group: str) -> None: ...
+
+
+class Guards:
+    def __init__(
+        self,
+        groups: Sequence[GroupSpec],
+        wanted: GuardsConfig,
+        *,
+        lease_s: float,
+        counts: bool,
+        holder: Holder,
+        post: Callable[[Guarded | GatewayChanged], None],
+        note: Note,
+        now: Callable[[], float],
+    ) -> None:
+        """`counts`: what is outside matters to the core (`available`). Else the gateway is not even asked."""
+        self._specs, self._wanted = tuple(groups), wanted
+        self._lease_s, self._counts = lease_s, counts
+        self._holder, self._post, self._tell, self._now = holder, post, note, now
+        self._routes = Routes()
+        self._ears: dict[str, Ear] = {}
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._groups: dict[str, GroupGuard] = {}
+        self._watched: set[str] = set()
+        self._outside: Outside | None = None
+        self._overdue_at = self._hurried_for = float("inf")
+        self._alarm: asyncio.TimerHandle | None = None
+        self._is_open = False
+
+    async def open(self) -> None:
+        """After the activation: it knows the interfaces."""
+        await asyncio.to_thread(load_scapy)
+        self._routes.open()
+        self._is_open = True
+        self._build()
+
+    async def reconfigure(self, groups: Sequence[GroupSpec], wanted: GuardsConfig, *, counts: bool) -> None:
+        if (self._specs, self._wanted, self._counts) == (tuple(groups), wanted, counts):
+            return
+        await self._tear_down()
+        self._specs, self._wanted, self._counts = tuple(groups), wanted, counts
+        self._build()
+        for name in self._watched & set(self._groups):
+            self._groups[name].watch(on=True)
+
+    async def close(self) -> None:
+        self._is_open = False
+        await self._tear_down()
+        self._routes.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    # the core's words
+
+    def watch(self, group: str, *, on: bool) -> None:
+        (self._watched.add if on else self._watched.discard)(group)
+        if group in self._groups:
+            self._groups[group].watch(on=on)
+        elif on:
+            self._post(Guarded(group, ""))  # it has no neighbours that could be asked
+        if on:
+            self.hurry()
+
+    def ask_once(self, group: str) -> None:
+        if group in self._groups:
+            self._groups[group].ask_once()
+
+    @property
+    def looks_outside(self) -> bool:
+        return self._outside is not None
+
+    def expect(self, at: float) -> None:
+        """When the next peer should have been heard, on the agent's clock; called after each step. If that passes, soon
+        somebody has to know whether it is this node that is cut off."""
+        self._overdue_at = at
+        if self._outside is not None and self._alarm is None and at not in (self._hurried_for, float("inf")):
+            self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - self._now()), self._look)
+
+    def hurry(self) -> None:
+        if self._outside is not None:
+            self._outside.hurry()
+
+    def _look(self) -> None:
+        self._alarm = None
+        if self._now() >= self._overdue_at:
+            self._hurried_for = self._overdue_at
+            self.hurry()
+        else:
+            self.expect(self._overdue_at)
+
+    # what is heard
+
+    def _heard(self, interface: str, said: Heard) -> None:
+        if self._holder.links.has_mac(said.mac):
+            return  # our own frame, thrown back by the switch or heard by another interface of this host
+        for group in self._groups.values():
+            if group.ear.interface == interface and said.address in group.addresses:
+                group.heard(said)
+        if self._outside is not None:
+            self._outside.heard(interface, said)
+
+    # the rest
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Of all groups: strangers that used an address while it was held here, and what was done about it."""
+        total: Counter[str] = Counter()
+        for group in self._groups.values():
+            total += group.conflict.counters
+        return total
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "arp": self._wanted.arp,
+            "outside": self._outside.status() if self._outside is not None else None,
+            "groups": {name: group.status() for name, group in self._groups.items()},
+            "faults": [ear.complaint for ear in self._ears.values() if ear.complaint],
+        }
+
+    def _build(self) -> None:
+        if not self._is_open:
+            return
+        if self._wanted.arp:
+            for spec in self._specs:
+                self._groups[spec.name] = GroupGuard(
+                    spec.name,
+                    [address.ip for address in spec.addresses],
+                    self._ear(spec.interface),
+                    round_s=round_s(self._lease_s),
+                    post=self._post,
+                    note=self._tell,
+                    is_held=self._holder.holds,
+                    defend=self._holder.defend,
+                )
+        if self._counts and self._wanted.looks_outside:
+            self._outside = Outside(
+                self._wanted,
+                interfaces=[spec.interface for spec in self._specs],
+                lease_s=self._lease_s,
+                routes=self._routes,
+                links=self._holder.links,
+                ear_of=self._tuned_ear,
+                said=lambda reachable: self._post(GatewayChanged(reachable)),
+                note=lambda text: self._tell("gateway", "", text),
+                is_ours=self._is_ours,
+            )
+        for interface in tuple(self._ears):
+            self._tuned_ear(interface)
+        for group in self._groups.values():
+            group.prepare()
+        if self._outside is not None:
+            self._outside.open()
+
+    async def _tear_down(self) -> None:
+        outside, self._outside = self._outside, None
+        if outside is not None:
+            was = outside.reachable
+            await outside.close()
+            if was is not None and self._is_open:
+                self._post(GatewayChanged(None))
+        for group in self._groups.values():
+            group.close()
+        self._groups.clear()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe.clear()
+        for ear in self._ears.values():
+            ear.close()
+        self._ears.clear()
+
+    def _ear(self, interface: str) -> Ear:
+        if interface not in self._ears:
+            ear = Ear(interface, heard=self._heard, tell=lambda text: self._tell("guard", "", text))
+            links = self._holder.links
+            ear.link_changed(links.get(interface))
+            self._ears[interface] = ear
+            self._unsubscribe.append(links.subscribe(interface, lambda link: self._link_changed(ear, link)))
+        return self._ears[interface]
+
+    def _tuned_ear(self, interface: str) -> Ear:
+        """Listens for what the groups and the gateways of that interface need now."""
+        ear = self._ear(interface)
+        addresses = [
+            address for group in self._groups.values() if group.ear is ear for address in group.addresses.values()
+        ]
+        gateways = self._outside.addresses_on(interface) if self._outside is not None else []
+        ear.listen_for(addresses, gateways)
+        return ear
+
+    def _link_changed(self, ear: Ear, link: Link | None) -> None:
+        ear.link_changed(link)
+        for group in self._groups.values():
+            if group.ear is ear:
+                group.prepare()
+
+    def _is_ours(self, address: IpAddress) -> bool:
+        return any(address.packed == one.ip.packed for spec in self._specs for one in spec.addresses)

@@ -1,0 +1,30 @@
+"""Faults against this very configuration, in virtual time, with the core that decides in production.
+
+    language     statements and how they are written
+    scenario     a text to what happens when, for one cluster, or to all that is wrong with it
+    deeds        each statement, done to a world
+    world        clocks, hosts and faults; below it `shell` (agents, guardians, kernels) and `network` (time, datagrams)
+    simulation   one run: the timeline, and the account of each group (`attendance`)
+
+The tests' random schedules and stories play on the same world.
+"""
+
+from haagent.simulate.host import Doom, Host, Served
+from haagent.simulate.scenario import Scenario, ScenarioError, read
+from haagent.simulate.simulation import Account, Line, Simulation, simulate
+from haagent.simulate.world import World, steady_world
+
+__all__ = [
+    "Account",
+    "Doom",
+    "Host",
+    "Line",
+    "Scenario",
+    "ScenarioError",
+    "Served",
+    "Simulation",
+    "World",
+    "read",
+    "simulate",
+    "steady_world",
+]

@@ -1,0 +1,109 @@
+"""One simulated host: its clock, its kernel, and an agent that may be absent, frozen or running.
+
+What the outside would see is kept apart from what the agent believes. An address answers from the moment an activation
+has finished until it was dropped, or until the gate timed out: the kernel's set element, which knows nothing of a
+frozen agent. Without a gate only the address's own lifetime ends it, some seconds later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from haagent.core.events import AnyEvent
+from haagent.core.messages import Ballot, Heartbeat
+from haagent.core.node import Node
+from haagent.core.settings import Memory
+
+if TYPE_CHECKING:
+    from haagent.simulate.etcd import Clerk
+
+LINGER_S = (
+    3.0  # an address that nobody renews outlives its lease by so long: `valid_lft` is whole seconds, with one spare
+)
+
+
+class Served:
+    """One group at one host, as the kernel has it."""
+
+    def __init__(self) -> None:
+        self.ballot: Ballot | None = None  # wanted
+        self.is_up = False  # the address is in place
+        self.until = 0.0  # gate, on the host's own clock
+        self.is_kept = False  # by a running agent that has not been frozen since it renewed last: needs no gate
+        self.job = 0  # number of the newest take or drop: an older one's end is not reported
+
+
+class Doom(msgspec.Struct):
+    """The agent will be killed in the middle of a step."""
+
+    after: int  # so many more actions
+    words_s: tuple[float, ...]  # when its guardian will speak, from then on
+
+
+class Inquiry:
+    """What the neighbours say of one group's addresses."""
+
+    def __init__(self) -> None:
+        self.word: str | None = None  # None: nothing is known yet; empty: nobody answers; else who does
+        self.silent = 0  # times in a row that nobody answered
+
+
+class Host:
+    def __init__(self, name: str, *, rate: float, offset: float, has_gate: bool) -> None:
+        self.name = name
+        self.rate = rate
+        self.offset = offset
+        self.has_gate = has_gate
+        self.node: Node | None = None
+        self.memory = Memory()
+        self.is_paused = False
+        self.inbox: list[AnyEvent] = []  # what waits in socket buffers while the agent is paused
+        self.served: dict[str, Served] = {}
+        self.wake_at = 0.0
+        self.unfit: set[str] = set()
+        self.gateway: bool | None = None  # None: not watched
+        self.watched: dict[str, Inquiry] = {}  # groups that neighbours are asked about
+        self.clerk: Clerk | None = None  # who speaks with etcd, where there is one
+        self.doom: Doom | None = None
+        self.testament: Heartbeat | None = None  # of which the guardian has the last words
+        self.released: dict[str, Ballot | None] = {}  # by them
+
+    def local(self, t: float) -> float:
+        return self.offset + self.rate * t
+
+    def true(self, local: float) -> float:
+        return (local - self.offset) / self.rate
+
+    def answers_until(self, group: str) -> float:
+        """In true time, if nothing happens before; minus infinity: it does not answer."""
+        served = self.served.get(group)
+        if served is None or not served.is_up:
+            return float("-inf")
+        return self.true(served.until + (0.0 if self.has_gate else LINGER_S))
+
+    def answers(self, group: str, t: float) -> bool:
+        served = self.served.get(group)
+        if served is None or not served.is_up:
+            return False
+        return self.local(t) < served.until + (0.0 if self.has_gate else LINGER_S)
+
+    def bequeath_claims(self, beat: Heartbeat) -> None:
+        """Before a heartbeat goes out that claims what the guardian could not release."""
+        claims = {group.name: group.claim for group in beat.groups if group.claim is not None}
+        if any(claim != self.released.get(name) for name, claim in claims.items()):
+            self._bequeath(beat)
+
+    def bequeath(self, beat: Heartbeat) -> None:
+        """After it: what it says besides claims."""
+        if self.testament is None or _released_by(beat) != self.released:
+            self._bequeath(beat)
+
+    def _bequeath(self, beat: Heartbeat) -> None:
+        self.testament, self.released = beat, _released_by(beat)
+
+
+def _released_by(beat: Heartbeat) -> dict[str, Ballot | None]:
+    """As `last_words` has it."""
+    return {group.name: group.claim or group.want or group.released for group in beat.groups}

@@ -1,0 +1,326 @@
+"""What runs on the simulated hosts: the agents, the shells around them, their guardians and kernels.
+
+The agent is the real core; here is what performs its actions and tells it what came of them. An agent that is killed
+has a guardian, which removes the addresses and then sends the agent's last words. Where the configuration asks for it,
+the neighbours are asked who answers for an address, and a node that vanished is fenced.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from haagent.core.events import (
+    Announce,
+    Answer,
+    AnyAction,
+    AnyEvent,
+    Claim,
+    Drop,
+    Dropped,
+    Fenced,
+    Guarded,
+    HeartbeatHeard,
+    Note,
+    Relinquish,
+    Remember,
+    Renew,
+    Send,
+    Stopped,
+    Take,
+    TakeFailed,
+    Taken,
+    Watch,
+    Woke,
+)
+from haagent.core.messages import Heartbeat, Record
+from haagent.core.node import Node
+from haagent.core.settings import LEADER, Memory, Settings
+from haagent.core.testament import last_words
+from haagent.simulate.host import Host, Inquiry, Served
+from haagent.simulate.network import Network, Range
+
+if TYPE_CHECKING:
+    from haagent.simulate.etcd import Etcd
+
+LAST_WORDS_S = (0.0, 0.002, 0.012, 0.052)  # when a guardian speaks, from the removal on: one of them may be lost
+LOOK_S, SILENT_LOOKS = 0.01, 3  # how often neighbours are asked, and how often in a row nobody must have answered
+FENCE_S = 1.0  # of a fence agent, which switches the host off
+
+
+class Shell(Network):
+    def __init__(
+        self,
+        seed: int,
+        settings: Settings,
+        *,
+        delay_s: Range = (0.0002, 0.002),
+        drift: float = 0.004,
+        late_s: Range = (0.00002, 0.0005),
+        take_s: Range = (0.0001, 0.002),
+        drop_s: Range = (0.0001, 0.001),
+        max_offset_s: float = 1000.0,
+        has_gate: bool = True,
+        has_neighbours: bool = False,
+        has_etcd: bool = False,
+        node_class: type[Node] = Node,
+    ) -> None:
+        super().__init__(random.Random(seed), settings.voters, delay_s=delay_s)  # noqa: S311 - chance that repeats
+        self.settings = settings
+        self.node_class = node_class
+        self.late_s = late_s  # how late timers fire, as timers do
+        self.take_s = take_s  # the kernel's work to serve, and to stop serving
+        self.drop_s = drop_s
+        self.has_neighbours = has_neighbours  # who asks them is answered; else the test does that
+        # In maintenance an agent that stops leaves its gate open. Somebody must not then insist that its host is down.
+        self.opens_gates_for_good = False
+        self.failing: dict[tuple[str, str], bool] = {}  # (host, group): its activation fails
+        self.etcd = _etcd() if has_etcd else None  # it gives the leases; else the test does that
+        self.watch: list[Callable[[Host, str, AnyAction], None]] = []  # told of every change of the outside
+        self.readers: list[Callable[[Host, Record], None]] = []  # told of every line of history
+        self.transcript: list[str] = []
+        self.steps = 0
+        self._asked = itertools.count(1)
+        self.answers: list[tuple[float, str, int, str]] = []
+        self.traced: set[str] = set()  # hosts whose every action is told, in the order in which it is performed
+        self.hosts = {name: self._host(name, drift, max_offset_s, has_gate=has_gate) for name in self.names}
+
+    def _host(self, name: str, drift: float, max_offset_s: float, *, has_gate: bool) -> Host:
+        rate = 1 + self.rng.uniform(-drift, drift)
+        return Host(name, rate=rate, offset=self.rng.uniform(0, max_offset_s), has_gate=has_gate)
+
+    # ------------------------------------------------------------------ stepping
+
+    def _feed(self, host: Host, event: AnyEvent) -> None:
+        if host.node is None:
+            return
+        if host.is_paused:
+            host.inbox.append(event)
+        else:
+            self._step(host, event)
+
+    def _step(self, host: Host, event: AnyEvent) -> None:
+        node = host.node
+        if node is None or host.is_paused:
+            return
+        self.steps += 1
+        for action in node.step(host.local(self.t), event):
+            if host.doom is not None:
+                if host.doom.after == 0:
+                    self.kill(host.name, words_s=host.doom.words_s)
+                    return
+                host.doom.after -= 1
+            if host.name in self.traced:
+                self._trace(host, action)
+            self._perform(host, action)
+        if host.node is node:
+            self._schedule_wake(host, node)
+
+    def _schedule_wake(self, host: Host, node: Node) -> None:
+        host.wake_at = wake_at = host.true(node.deadline) + self.rng.uniform(*self.late_s)
+
+        def wake() -> None:
+            if host.node is node and host.wake_at == wake_at:
+                self._step(host, Woke())
+
+        self.at(wake_at, wake)
+
+    # ------------------------------------------------------------------ the shell of a simulated host
+
+    def _perform(self, host: Host, action: AnyAction) -> None:
+        match action:
+            case Send(beat):
+                host.bequeath_claims(beat)
+                self._broadcast(host, beat)
+                if host.doom is None or host.doom.after:  # else it dies before it can write the rest down
+                    host.bequeath(beat)
+            case Take():
+                self._take(host, action)
+            case Renew(group, until):
+                served = host.served[group]
+                served.until = max(served.until, until)
+                served.is_kept = served.is_up
+                self._tell(host, group, action)
+            case Drop():
+                self._drop(host, action)
+            case Remember(round_, lease_s, orders):
+                host.memory = Memory(round_, lease_s, orders)
+            case Note(record):
+                self._log(host, f"{record.kind} {record.group} {record.text}".replace("  ", " "))
+                for reader in self.readers:
+                    reader(host, record)
+            case Watch(group, on):
+                self._watch(host, group, on=on)
+            case Claim() if host.clerk is not None:
+                host.clerk.claim(action)
+            case Relinquish() if host.clerk is not None:
+                host.clerk.relinquish(action)
+            case Announce(group, why):
+                self._log(host, f"announces {group} again: {why}")
+            case Stopped():
+                left = [name for name, served in host.served.items() if served.is_up]
+                self._log(host, f"has stopped and leaves {' and '.join(left)} in place" if left else "has stopped")
+                host.node = None
+                if self.opens_gates_for_good:
+                    for name in left:
+                        host.served[name].until = float("inf")
+            case Answer(_, status, text):
+                self.answers.append((self.t, host.name, status, text))
+                self._log(host, f"answers: {text}" if status == 0 else f"refuses: {text}")
+
+    def _broadcast(self, host: Host, beat: Heartbeat) -> None:
+        event = HeartbeatHeard(beat, "eth0")
+        for name, delay_s in self.arrivals(host.name):
+            self.at(self.t + delay_s, functools.partial(self._feed, self.hosts[name], event))
+
+    def _take(self, host: Host, take: Take) -> None:
+        served = host.served.setdefault(take.group, Served())
+        served.ballot, served.until = take.ballot, take.until
+        served.job += 1
+        job, node = served.job, host.node
+        fails = self.failing.get((host.name, take.group), False)
+
+        def done() -> None:
+            if served.job != job or host.node is not node:
+                return
+            if fails:
+                served.ballot = None
+                self._feed(host, TakeFailed(take.group, take.ballot, "the interface is gone"))
+                return
+            served.is_up = True
+            served.is_kept = not host.is_paused
+            self._log(host, f"SERVES {take.group}" if take.group != LEADER else "is LEADER")
+            self._tell(host, take.group, take)
+            self._feed(host, Taken(take.group, take.ballot))
+
+        # The kernel's work goes on whether or not the agent is paused right after asking for it.
+        self.at(self.t + self.rng.uniform(*self.take_s) + self._fence(host, take), done)
+
+    def _fence(self, host: Host, take: Take) -> float:
+        """How long the activation waits for it."""
+        for name in take.vanished:
+            self.at(self.t + FENCE_S, functools.partial(self._fenced, host, name))
+        return FENCE_S if take.vanished else 0.0
+
+    def _fenced(self, host: Host, name: str) -> None:
+        self._log(host, f"has {name} switched off by its fence")
+        self.lose_host(name)
+        self._feed(host, Fenced(name, "its fence has switched it off"))
+
+    def _drop(self, host: Host, drop: Drop) -> None:
+        served = host.served.setdefault(drop.group, Served())
+        served.ballot = None
+        served.job += 1
+        job, node = served.job, host.node
+
+        def done() -> None:
+            if served.job != job or host.node is not node:
+                return
+            if served.is_up:
+                self._log(host, f"no longer serves {drop.group}" if drop.group != LEADER else "is no longer leader")
+            served.is_up = served.is_kept = False
+            self._tell(host, drop.group, drop)
+            self._feed(host, Dropped(drop.group, drop.ballot))
+
+        self.at(self.t + self.rng.uniform(*self.drop_s), done)
+
+    # ------------------------------------------------------------------ neighbours
+
+    def _watch(self, host: Host, group: str, *, on: bool) -> None:
+        if not on:
+            host.watched.pop(group, None)
+        elif self.has_neighbours and group not in host.watched:
+            host.watched[group] = Inquiry()
+            self._look(host, group, host.watched[group])
+
+    def _look(self, host: Host, group: str, inquiry: Inquiry) -> None:
+        """One answer is proof that somebody has it; that nobody has takes three rounds of silence."""
+        if host.watched.get(group) is not inquiry:
+            return
+        self.at(self.t + LOOK_S, functools.partial(self._look, host, group, inquiry))
+        answering = [name for name in self.serving(group) if name != host.name and self.reach(host.name, name)]
+        inquiry.silent = 0 if answering else inquiry.silent + 1
+        if answering:
+            word = f"{answering[0]} still answers for {group}"
+        elif inquiry.silent > SILENT_LOOKS:
+            word = ""
+        else:
+            return
+        if word != inquiry.word:
+            inquiry.word = word
+            self._feed(host, Guarded(group, word))
+
+    # ------------------------------------------------------------------ the end of an agent
+
+    def lose_host(self, name: str) -> None:
+        """Nothing of it is there any more."""
+        host = self.hosts[name]
+        self._bury(host)
+        for served in host.served.values():
+            served.is_up = False
+
+    def kill(self, name: str, *, words_s: Sequence[float] = LAST_WORDS_S) -> None:
+        """The agent alone is killed. Its guardian removes the addresses, and then says its last words so many times."""
+        host = self.hosts[name]
+        if host.node is None:
+            return
+        self._log(host, "is KILLED")
+        if host.is_paused:
+            words_s = ()  # what froze the agent has frozen the guardian
+        words = last_words(host.testament) if host.testament is not None else None
+        self._bury(host)
+
+        def act() -> None:
+            self._remove_all(host)
+            if words is not None:
+                for late_s in words_s:
+                    self.at(self.t + late_s, functools.partial(self._broadcast, host, words))
+
+        self.at(self.t + self.rng.uniform(*self.drop_s), act)
+
+    def _bury(self, host: Host) -> None:
+        host.node, host.is_paused, host.inbox, host.doom = None, False, [], None
+        host.watched.clear()
+        host.clerk = None
+        for served in host.served.values():
+            served.ballot, served.is_kept = None, False
+            served.job += 1
+
+    def _remove_all(self, host: Host) -> None:
+        if host.node is not None:
+            return  # a new life has removed what it found, and may have taken something since
+        for group, served in host.served.items():
+            if served.is_up:
+                served.is_up = False
+                self._log(host, f"no longer serves {group}: its guardian has removed it")
+
+    # ------------------------------------------------------------------ telling
+
+    def _tell(self, host: Host, group: str, action: AnyAction) -> None:
+        for watcher in self.watch:
+            watcher(host, group, action)
+
+    def _trace(self, host: Host, action: AnyAction) -> None:
+        match action:
+            case Send(beat):
+                claims = [group.name for group in beat.groups if group.claim is not None]
+                released = [group.name for group in beat.groups if group.claim is None and group.down_ms >= 0]
+                says = [f"claims {name}" for name in claims] + [f"has let go of {name}" for name in released]
+                self._log(host, f"> send: {', '.join(says) or 'claims nothing'}")
+            case Take() | Drop() | Renew():
+                self._log(host, f"> {type(action).__name__.lower()} {action.group}")
+
+    def _log(self, host: Host, text: str) -> None:
+        self.transcript.append(f"{self.t:8.3f} {host.name} {text}")
+
+    def serving(self, group: str) -> list[str]:
+        return [name for name, host in self.hosts.items() if host.answers(group, self.t)]
+
+
+def _etcd() -> Etcd:
+    from haagent.simulate.etcd import Etcd  # brings the client of a real one along
+
+    return Etcd()

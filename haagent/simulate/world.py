@@ -1,0 +1,199 @@
+"""A cluster in virtual time: the real core, simulated everything else, and what befalls it.
+
+One heap of things to come, one seeded generator, so the same seed gives the same run to the last digit. Each node has a
+clock of its own that runs a little fast or slow. Links lose, delay, duplicate and reorder datagrams and can be cut in
+one direction. Agents are frozen and thawed, killed and started; hosts are lost and come back.
+
+A host that is lost, or an agent that is killed together with its guardian, says nothing; its gate, which the agent
+owned, is shut.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from haagent.core.events import (
+    AddressFound,
+    Asked,
+    Fenced,
+    GatewayChanged,
+    HealthChanged,
+    Reconfigured,
+    StopRequested,
+    Woke,
+)
+from haagent.core.node import Node
+from haagent.core.settings import Settings
+from haagent.simulate.host import Doom, Host
+from haagent.simulate.shell import Shell
+
+if TYPE_CHECKING:
+    from haagent.simulate.etcd import Clerk, Etcd
+
+
+class World(Shell):
+    # ------------------------------------------------------------------ faults and operators
+
+    def start(self, name: str) -> None:
+        host = self.hosts[name]
+        if host.node is not None:
+            return
+        host.is_paused, host.inbox, host.doom = False, [], None
+        host.testament, host.released = None, {}
+        local = host.local(self.t)
+        host.node = self.node_class(
+            msgspec.structs.replace(self.settings, me=name),
+            boot=self.rng.getrandbits(48),
+            now=local,
+            rng=random.Random(self.rng.getrandbits(32)),  # noqa: S311 - chance that repeats
+            memory=host.memory,
+            wall_offset_s=-host.offset,
+        )
+        if self.etcd is not None:
+            host.clerk = self._clerk(self.etcd, host, host.node)
+        for group in sorted(host.unfit):  # a set's own order differs from run to run
+            self._step(host, HealthChanged(group, ok=False, why="its check fails"))
+        if host.gateway is not None:
+            self._step(host, GatewayChanged(host.gateway))
+        self._find_leftovers(host)
+        self._step(host, Woke())
+
+    def _clerk(self, etcd: Etcd, host: Host, node: Node) -> Clerk:
+        from haagent.simulate.etcd import Clerk
+
+        return Clerk(self, etcd, host, node, self._feed)
+
+    def _find_leftovers(self, host: Host) -> None:
+        """What an agent does first: addresses that an earlier life left are removed, or in maintenance reported."""
+        is_frozen = any(order.key == "maintenance" and order.on for order in host.memory.orders)
+        for group, served in host.served.items():
+            if not served.is_up:
+                continue
+            if is_frozen:
+                self._log(host, f"finds {group} in place")
+                self._step(host, AddressFound(group))
+            else:
+                served.is_up = False
+                self._log(host, f"removes {group}, left by an earlier life")
+
+    def crash(self, name: str) -> None:
+        """The host is gone, or every process of ours on it: the gate is owned by the agent and shuts with it."""
+        host = self.hosts[name]
+        if host.node is None:
+            return
+        self._log(host, "CRASHES")
+        self.lose_host(name)
+
+    def kill_all(self, name: str) -> None:
+        """Agent and guardian killed at once. Where there is no gate, the addresses stay for some seconds."""
+        host = self.hosts[name]
+        if host.has_gate or host.node is None:
+            self.crash(name)
+            return
+        self._log(host, "is KILLED with its guardian")
+        self._bury(host)
+
+    def doom(self, name: str, doom: Doom) -> None:
+        """Its agent will be killed in the middle of a step."""
+        host = self.hosts[name]
+        if host.node is not None and host.doom is None:
+            host.doom = doom
+
+    def pause(self, name: str) -> None:
+        host = self.hosts[name]
+        if host.node is not None and not host.is_paused:
+            self._log(host, "is PAUSED")
+            host.is_paused = True
+            for served in host.served.values():
+                served.is_kept = False
+
+    def resume(self, name: str) -> None:
+        host = self.hosts[name]
+        if not host.is_paused:
+            return
+        self._log(host, "is RESUMED")
+        host.is_paused = False
+        inbox, host.inbox = host.inbox, []
+        # Which of the waiting things the loop sees first is not ours to say.
+        inbox.insert(self.rng.randrange(len(inbox) + 1), Woke())
+        for event in inbox:
+            self._step(host, event)
+
+    def stop(self, name: str) -> None:
+        self._log(self.hosts[name], "is asked to STOP")
+        self._feed(self.hosts[name], StopRequested())
+
+    def set_health(self, name: str, group: str, *, ok: bool) -> None:
+        host = self.hosts[name]
+        (host.unfit.discard if ok else host.unfit.add)(group)
+        self._feed(host, HealthChanged(group, ok=ok, why="" if ok else "its check fails"))
+
+    def set_gateway(self, name: str, *, reachable: bool | None) -> None:
+        self.hosts[name].gateway = reachable
+        self._feed(self.hosts[name], GatewayChanged(reachable))
+
+    def reconfigure(self, settings: Settings) -> None:
+        """The same new configuration for every node, also for those that start later."""
+        self.settings = settings
+        for host in self.hosts.values():
+            self._feed(host, Reconfigured(msgspec.structs.replace(settings, me=host.name)))
+
+    def ask(self, name: str, what: str, **arguments: object) -> None:
+        event = Asked(id=next(self._asked), what=what, **arguments)  # type: ignore[arg-type]
+        self._feed(self.hosts[name], event)
+
+    def confirm_down(self, name: str, node: str) -> bool:
+        """An operator on one host says that another is down for certain. False: it is heard there."""
+        host = self.hosts[name]
+        self._feed(host, Fenced(node, "the operator says so"))
+        return host.node is not None and host.node.scene.orders.is_down(node)
+
+    def isolate(self, name: str) -> None:
+        """Nothing passes to or from it; for clients it is not there."""
+        arbiter = [self.settings.arbiter] if self.settings.arbiter else []
+        self.split([name], [other for other in self.names if other != name] + arbiter)
+        self.isolated.add(name)
+
+    # ------------------------------------------------------------------ looking
+
+    def say(self, text: str) -> None:
+        self.transcript.append(f"{self.t:8.3f} -- {text}")
+
+    def kept_by(self, group: str) -> list[str]:
+        """Who answers, and who would if its gate did not shut in time although its agent runs.
+
+        A gate is there for agents that are dead or frozen. One that runs must have let go by itself before.
+        """
+        return [
+            name
+            for name, host in self.hosts.items()
+            if host.answers(group, self.t) or (group in host.served and host.served[group].is_kept)
+        ]
+
+
+def steady_world(
+    settings: Settings,
+    *,
+    has_gate: bool = True,
+    has_neighbours: bool = False,
+    has_etcd: bool = False,
+    node_class: type[Node] = Node,
+) -> World:
+    """Clocks agree and nothing is left to chance: a datagram takes 1 ms, serving 1 ms, to stop serving 0.5 ms."""
+    return World(
+        0,
+        settings,
+        delay_s=(0.001, 0.001),
+        drift=0.0,
+        late_s=(0.0, 0.0),
+        take_s=(0.001, 0.001),
+        drop_s=(0.0005, 0.0005),
+        max_offset_s=0.0,
+        has_gate=has_gate,
+        has_neighbours=has_neighbours,
+        has_etcd=has_etcd,
+        node_class=node_class,
+    )

@@ -1,0 +1,69 @@
+"""One step of the core as the trace has it: what came in when, and what was decided.
+
+Decisions are the actions in their order. Heartbeats are many and long, so of each only a checksum is kept: enough to
+say that another one would have been sent. What is left out of it is the history that rides along, because a trace
+begins without one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import msgspec
+
+from haagent.core.events import (
+    Announce,
+    Answer,
+    AnyAction,
+    AnyEvent,
+    Claim,
+    Drop,
+    Note,
+    Relinquish,
+    Remember,
+    Renew,
+    Send,
+    Stopped,
+    Take,
+    Watch,
+)
+
+
+class Sent(msgspec.Struct, frozen=True, tag=True):
+    """A heartbeat of which the checksum is known."""
+
+    seq: int
+    checksum: int
+
+
+AnyDecision = Sent | Take | Renew | Drop | Watch | Claim | Relinquish | Announce | Remember | Note | Answer | Stopped
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    now: float
+    event: AnyEvent
+    decisions: tuple[AnyDecision, ...] = ()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+def entry(now: float, event: AnyEvent, actions: Sequence[AnyAction]) -> Entry:
+    return Entry(now, event, tuple(_sent(action) if isinstance(action, Send) else action for action in actions))
+
+
+def _sent(action: Send) -> Sent:
+    beat = action.beat
+    if beat.records:
+        beat = msgspec.structs.replace(beat, records=())
+    return Sent(beat.seq, zlib.crc32(_encode(beat)))
+
+
+def encode(written: Entry) -> bytes:
+    return _encode(written)
+
+
+def decode(data: bytes | memoryview) -> Entry:
+    return _decode(data)

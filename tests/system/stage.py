@@ -1,0 +1,156 @@
+"""Where the hosts stand: one switch with a mount namespace of its own, and a client host on that switch.
+
+Everything a test run makes is inside these namespaces: overlays on a tmpfs, the control-group mount, bridge and cables.
+When the last process in them is gone, so are they; and every process here dies with pytest (the kernel's parent-death
+signal), whatever pytest dies of. What can outlive a SIGKILL is an empty control group; the next run removes it.
+
+The containers get a version-2 control-group tree of their own, also on a machine whose own is still version 1.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from haagent.lab import namespaces, processes, topology
+from haagent.lab.measurement import Measurement
+from haagent.lab.plan import CLIENT, SWITCH, Plan
+from haagent.lab.processes import Process
+
+AREA = "/mnt"  # inside the switch's mount namespace: a tmpfs with the hosts' file systems
+GROUPS = "/sys/fs/cgroup"
+PREFIX = "haagent-test-"
+
+_SWITCH = f"""
+set -e
+mount -t tmpfs area {AREA}
+mount -t cgroup2 cgroup {GROUPS}
+mkdir -p /run/systemd
+mount -t tmpfs systemd /run/systemd
+"""
+
+
+class Stage:
+    """Use as a context. `plan` says who will be on the switch; hosts are plugged in by whoever boots them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.group = f"{PREFIX}{os.getpid()}"
+        self._keepers: dict[str, Process] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Stage:
+        try:
+            for name in (SWITCH, CLIENT):
+                keeper, child = namespaces.keep(
+                    name, user=None, makes_user=False, dies_with_us=True, environment=dict(os.environ)
+                )
+                self._keepers[name] = keeper
+                self._children.append(child)
+            self.run(SWITCH, ["sh", "-c", _SWITCH])
+            client_alone = Plan(hosts=(self.plan.client,), links=self.plan.links, vips=self.plan.vips)
+            pids = {CLIENT: self._keepers[CLIENT].pid}
+            self.run(SWITCH, ["sh", "-c", topology.switch_script(client_alone, pids)])
+            self.run(CLIENT, ["sh", "-c", topology.host_script(self.plan.client, client=self.plan.client)])
+            self._sweep()
+            (self.path(GROUPS) / self.group).mkdir()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everybody; with them the kernel removes links, mounts and namespaces."""
+        if SWITCH in self._keepers and self._keepers[SWITCH].is_alive:
+            self.kill_group(self.group)
+        for keeper in self._keepers.values():
+            found = processes.in_namespace(keeper)
+            processes.send_all(found, processes.signal.SIGKILL)
+            processes.wait_gone(found)
+        for child in self._children:
+            child.wait(timeout=10)
+        self._keepers.clear()
+        self._children.clear()
+
+    # ---- looking and doing ----
+
+    def path(self, inside: str) -> Path:
+        """A path in the switch's mount namespace, as this process reaches it."""
+        return Path(f"/proc/{self._keepers[SWITCH].pid}/root{inside}")
+
+    def command_line(self, where: str, command: Sequence[str]) -> list[str]:
+        return namespaces.inside(self._keepers[where], command, user=None)
+
+    def enter_network(self, where: str) -> list[str]:
+        """The words before a command that is to keep this machine's files, and use that host's network."""
+        return ["nsenter", "-t", str(self._keepers[where].pid), "-n", "--"]
+
+    def run(self, where: str, command: Sequence[str], *, within_s: float = 30.0) -> str:
+        done = subprocess.run(
+            self.command_line(where, command), capture_output=True, text=True, check=False, timeout=within_s
+        )
+        if done.returncode:
+            raise RuntimeError(f"on {where}, `{' '.join(command)}`: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def start(
+        self, where: str, command: Sequence[str], *, output: int | None = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """A process with pipes that ends with the stage at the latest."""
+        return subprocess.Popen(
+            self.command_line(where, ["setpriv", "--pdeathsig", "KILL", "--", *command]),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for pytest, which ends them in its own order
+        )
+
+    def probe(self) -> Measurement:
+        """Asks for the floating addresses every millisecond, from the client."""
+        return Measurement(self.plan, self._start_probe)
+
+    def _start_probe(self, words: list[str]) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            [*self.enter_network(CLIENT), "setpriv", "--pdeathsig", "KILL", "--", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._children.append(child)
+        return child
+
+    # ---- control groups ----
+
+    def kill_group(self, name: str) -> None:
+        """Every process in it, at one stroke; then the group itself."""
+        top = self.path(GROUPS) / name
+        if not top.is_dir():
+            return
+        (top / "cgroup.kill").write_text("1")
+        processes.wait_gone([processes.identify(pid) for pid in _members(top) if _is_there(pid)])
+        for directory, _, _ in os.walk(top, topdown=False):
+            with suppress(FileNotFoundError):
+                os.rmdir(directory)
+
+    def _sweep(self) -> None:
+        """What a run that was killed left."""
+        for left in self.path(GROUPS).glob(f"{PREFIX}*"):
+            owner = re.sub(r"\D", "", left.name)
+            if not _is_there(int(owner or 0)):
+                self.kill_group(left.name)
+
+
+def _members(top: Path) -> list[int]:
+    return [int(word) for file in top.rglob("cgroup.procs") for word in file.read_text().split()]
+
+
+def _is_there(pid: int) -> bool:
+    return pid > 0 and Path(f"/proc/{pid}").exists()

@@ -1,0 +1,217 @@
+"""The playbooks on hosts that an operator would have: from nothing, again, with a change, with a mistake, and away."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.system.cluster import Cluster
+from tests.system.theatre import NODES, Theatre
+
+VIP = "10.20.1.100"
+ROOT_ONLY, AGENT_ONLY, EVERYBODY = ("root", "root", 0o640), ("haagent", "haagent", 0o400), ("root", "root", 0o644)
+
+
+def test_from_nothing_to_a_running_cluster(theatre: Theatre) -> None:
+    first = theatre.rolled_out
+    assert first.holder in ("A", "B")
+    failed = {name: counts["failed"] + counts["unreachable"] for name, counts in first.played.recap.items()}
+    assert failed == dict.fromkeys(NODES, 0)
+    assert not (first.directory / "shop.key").stat().st_mode & 0o077
+    key = (first.directory / "shop.key").read_text().splitlines()[-1]
+    assert key not in first.played.output
+
+
+def test_a_check_of_hosts_with_nothing_says_what_would_be_done(theatre: Theatre) -> None:
+    checked = theatre.rolled_out.checked
+    assert checked.status == 0
+    assert "not installed yet" in checked.output
+    assert all(counts["changed"] for counts in checked.recap.values())  # the package would be copied
+
+
+def test_the_address_is_served_from_one_host_and_from_its_own_user(cluster: Cluster) -> None:
+    holder = cluster.wait_whole()
+    for name in NODES:
+        host = cluster.host(name)
+        service = host.service("haagent")
+        assert service.is_running
+        assert service.is_enabled
+        assert (VIP in host.interface("host0").addresses) == (name == holder)
+        pids = cluster.status(name)["pids"]
+        assert pids["guardian"] == int(host.check_output("systemctl show -P MainPID haagent"))
+        for role in ("guardian", "agent"):
+            assert host.process.get(pid=pids[role]).user == "haagent"
+    with cluster.stage.probe() as probe:
+        probe.wait_answer(by=holder)
+
+
+def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
+    assert cluster.play("site.yml").changed == 0
+
+
+def test_no_file_says_more_than_it_must_to_anybody(cluster: Cluster) -> None:
+    for name in NODES:
+        host = cluster.host(name)
+        wanted: dict[str, tuple[str, str, int]] = {
+            "/etc/haagent": ("root", "root", 0o755),
+            "/etc/haagent/cluster.key": AGENT_ONLY,
+            "/etc/haagent/haagent.yaml": EVERYBODY,
+            "/var/lib/haagent": ("haagent", "haagent", 0o750),
+            "/run/haagent": ("haagent", "haagent", 0o755),
+            "/run/haagent/haagent.sock": ("haagent", "haagent", 0o660),
+        }
+        found = {path: _owner_and_mode(host, path) for path in wanted}
+        assert found == wanted
+        everything = host.check_output("find /etc/haagent /var/lib/haagent /run/haagent -printf '%p %m %u\\n'")
+        for line in everything.splitlines():
+            path, mode, owner = line.split()
+            assert owner in ("root", "haagent"), line
+            assert not int(mode, 8) & 0o002, f"anybody could change {path}"
+        assert host.run("runuser -u admin -- cat /etc/haagent/cluster.key").rc != 0
+        assert host.run("runuser -u admin -- haagent status").rc != 0  # not in the group haagent
+        assert host.run("find /usr/lib/haagent /usr/bin/haagent ! -user root").stdout == ""
+        exposure = host.check_output("systemd-analyze security --no-pager haagent.service").splitlines()[-1]
+        assert float(exposure.split(":")[1].split()[0]) <= 2.5, exposure
+
+
+def _owner_and_mode(host: Any, path: str) -> tuple[str, str, int]:
+    file = host.file(path)
+    return file.user, file.group, file.mode
+
+
+def test_a_changed_configuration_is_applied_while_the_address_is_served(cluster: Cluster) -> None:
+    holder = cluster.wait_whole()
+    since = {name: cluster.host(name).check_output("systemctl show -P InvocationID haagent") for name in NODES}
+    with cluster.stage.probe() as probe:
+        probe.wait_answer(by=holder)
+        groups: dict[str, Any] = {"web": {"addresses": [f"{VIP}/24", "fd00:20::100/64"], "prefer": ["B", "A"]}}
+        seen = cluster.play("site.yml", "--check", "--diff", haagent_groups=groups)
+        assert "+    prefer:" in seen.output
+        assert "prefer" not in cluster.host("A").file("/etc/haagent/haagent.yaml").content_string
+        assert cluster.play("site.yml", haagent_groups=groups).changed
+        probe.wait_answer(by=holder)
+    for name in NODES:
+        host = cluster.host(name)
+        assert "prefer" in host.file("/etc/haagent/haagent.yaml").content_string
+        assert host.check_output("systemctl show -P InvocationID haagent") == since[name]
+        assert "is in force" in host.check_output("journalctl -u haagent -o cat")
+    assert probe.outage(VIP).answered_by == [holder]
+
+
+def test_a_mistake_in_a_variable_reaches_no_host(cluster: Cluster) -> None:
+    before = cluster.host("A").file("/etc/haagent/haagent.yaml").sha256sum
+    played = cluster.play("site.yml", checks=False, haagent_heartbeat={"leese": "1s"})
+    assert played.status
+    assert "did you mean `lease`" in played.output
+    for name in NODES:
+        assert cluster.host(name).file("/etc/haagent/haagent.yaml").sha256sum == before
+        assert cluster.host(name).service("haagent").is_running
+
+
+def test_a_reload_of_a_broken_file_fails_and_changes_nothing(cluster: Cluster) -> None:
+    holder = cluster.wait_whole()
+    host = cluster.host(holder)
+    good = host.file("/etc/haagent/haagent.yaml").content_string
+    agent = cluster.status(holder)["pids"]["agent"]
+    with cluster.stage.probe() as probe:
+        probe.wait_answer(by=holder)
+        host.check_output("echo 'gruops: {}' >> /etc/haagent/haagent.yaml")
+        reloaded = host.run("systemctl reload haagent")
+        assert reloaded.rc != 0
+        probe.wait_answer(by=holder)
+        said = host.check_output("journalctl -u haagent -o cat --since=-1min")
+        assert "did you mean `groups`" in said
+        assert host.service("haagent").is_running
+        assert cluster.status(holder)["pids"]["agent"] == agent
+        host.check_output("printf %%s %s > /etc/haagent/haagent.yaml", good)
+        assert host.run("systemctl reload haagent").rc == 0
+        probe.wait_answer(by=holder)
+    assert probe.outage(VIP).answered_by == [holder]
+
+
+def test_the_key_is_exchanged_without_a_gap(cluster: Cluster, measured: Callable[[str, str], None]) -> None:
+    holder = cluster.wait_whole()
+    old = cluster.host("A").file("/etc/haagent/cluster.key").sha256sum
+    started = time.time()
+    with cluster.stage.probe() as probe:
+        probe.wait_answer(by=holder)
+        cluster.play("rotate-key.yml")
+        probe.wait_answer(by=holder)
+    seen = probe.outage(VIP)
+    assert seen.answered_by == [holder]
+    measured("key exchanged, worst gap of the client", f"{seen.worst_ms:.1f} ms (noise {seen.gap_p99_ms:.1f} ms)")
+    files = {cluster.host(name).file("/etc/haagent/cluster.key").sha256sum for name in NODES}
+    assert len(files) == 1
+    assert files != {old}
+    key = (cluster.directory / "shop.key").read_text().splitlines()[-1]
+    assert key in cluster.host("W").file("/etc/haagent/cluster.key").content_string
+    assert os.listdir(cluster.directory).count("shop.key.next") == 0
+    # nobody lost sight of anybody
+    events = [event for event in cluster.haagent("A", "events")["events"] if event["time"] > started]
+    assert not [event for event in events if event["kind"] in ("offline", "dropped", "taken")], events
+    assert cluster.play("site.yml").changed == 0  # the controller and the hosts agree
+
+
+def test_another_key_is_not_put_in_one_step(cluster: Cluster) -> None:
+    (cluster.directory / "shop.key").unlink()
+    played = cluster.play("site.yml", checks=False)
+    assert played.status
+    assert "rotate-key.yml" in played.output
+    cluster.wait_whole()
+
+
+def test_a_planned_move_by_playbook(cluster: Cluster, measured: Callable[[str, str], None]) -> None:
+    holder = cluster.wait_whole()
+    other = "B" if holder == "A" else "A"
+    with cluster.stage.probe() as probe:
+        probe.wait_answer(by=holder)
+        start_s = time.monotonic()
+        played = cluster.play("failover.yml", haagent_to=other)
+        probe.wait_answer(by=other)
+    assert played.changed == 1
+    assert "clients were without it" in played.output
+    seen = probe.outage(VIP, start_s=start_s)
+    assert seen.answered_by == [holder, other]
+    measured("planned move by failover.yml", f"{seen.worst_ms:.1f} ms (noise {seen.gap_p99_ms:.1f} ms)")
+    assert cluster.play("failover.yml", haagent_to=other).changed == 0
+
+
+def test_removal_leaves_nothing(cluster: Cluster) -> None:
+    """One host first, whose share moves to the other; then all."""
+    holder = cluster.wait_whole()
+    other = "B" if holder == "A" else "A"
+    with cluster.stage.probe() as probe:
+        probe.wait_answer(by=holder)
+        cluster.play("remove.yml", "--limit", holder)
+        probe.wait_answer(by=other)
+    cluster.play("remove.yml")
+    for name in NODES:
+        host = cluster.host(name)
+        for path in ("/etc/haagent", "/var/lib/haagent", "/run/haagent", "/var/cache/haagent.deb", "/usr/lib/haagent"):
+            assert not host.file(path).exists, f"{path} on {name}"
+        assert not host.user("haagent").exists
+        assert not host.group("haagent").exists
+        assert not host.package("haagent").is_installed
+        assert not host.service("haagent").exists
+        assert VIP not in host.interface("host0").addresses
+        assert "haagent" not in host.check_output("nft list ruleset")
+    assert cluster.play("remove.yml").changed == 0
+
+
+@pytest.mark.parametrize("playbook", ["site.yml", "rolling-update.yml", "remove.yml", "failover.yml"])
+def test_a_check_changes_nothing(cluster: Cluster, playbook: str) -> None:
+    holder = cluster.wait_whole()
+    extra = {"haagent_to": "B" if holder == "A" else "A"} if playbook == "failover.yml" else {}
+    before = {name: _state(cluster.host(name)) for name in NODES}
+    cluster.play(playbook, "--check", "--diff", **extra)
+    assert {name: _state(cluster.host(name)) for name in NODES} == before
+    assert cluster.wait_whole() == holder
+
+
+def _state(host: Any) -> str:
+    files = "find /etc /usr/bin /usr/lib/haagent /var/cache -type f -newermt '2 minutes ago' -printf '%p %T@\\n' | sort"
+    return str(host.check_output(f"systemctl show -P InvocationID haagent; {files}"))
