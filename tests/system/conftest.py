@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -18,6 +19,7 @@ _figures = pytest.StashKey[list[str]]()
 @pytest.fixture(scope="session")
 def theatre(request: pytest.FixtureRequest) -> Iterator[Theatre]:
     with ExitStack() as stack:
+        stack.enter_context(_ended_in_order())
         try:
             machine.check()
             made = Theatre(stack)
@@ -25,6 +27,18 @@ def theatre(request: pytest.FixtureRequest) -> Iterator[Theatre]:
             request.config.stash[_why] = str(error)
             pytest.skip(f"no system tests: {error}")
         yield made
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A time limit ends a run with SIGTERM: as Ctrl-C it takes the hosts down, and this run's files with them."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ LinkLayerAddress={client_mac}
 # systemd-nspawn that is not to make a unit ends with this status when the host reboots, and wants to be called again.
 _POWER = """
 echo $$ > "$0/cgroup.procs" || exit 1
-while "$@" <&-; [ $? = 133 ]; do :; done
+while "$@"; [ $? = 133 ]; do :; done
 """
 
 
@@ -134,8 +134,8 @@ class Host:
             "--timezone=off", "--resolv-conf=off",
         ]  # fmt: skip
         with self.console.open("ab") as console:
-            words = ["sh", "-c", _POWER, group, "setpriv", "--pdeathsig", "KILL", "--", *nspawn]
-            self._supervisor = self._stage.start(SWITCH, words, output=console.fileno())
+            words = ["sh", "-c", _POWER, group, *nspawn]
+            self._supervisor = self._stage.start(words, output=console.fileno())
 
     def lose(self) -> None:
         """Cable and power, in one moment. The cable first: a kernel of ours answers a little longer than its host."""
@@ -149,8 +149,6 @@ class Host:
             return
         self._stage.kill_group(self._group)
         self._supervisor.wait(timeout=20)
-        if self._supervisor.stdin:
-            self._supervisor.stdin.close()
         self._supervisor = None
         # The kernel takes its time with a namespace that nobody is in, and its name would be taken at the next boot.
         self._stage.run(SWITCH, ["sh", "-c", f"ip link delete {self._cable} 2>/dev/null || true"])

@@ -47,7 +47,7 @@ def packages(*, cache: Path = machine.CACHE) -> Packages:
         if not place.is_dir():
             for old in cache.glob("packages-*"):
                 shutil.rmtree(old)
-            fresh = cache / "packages-unfinished"
+            fresh = cache / "packages-unfinished"  # of a build that was interrupted: removed as old, above
             fresh.mkdir()
             present = _build(fresh)
             _variant(present, fresh / "next.deb", version=NEXT, change=lambda _: None)
@@ -81,6 +81,7 @@ def _build(place: Path) -> Path:
         [str(tree / "debian/make-deb"), sys.executable],
         cwd=tree,
         env=os.environ | {"GIT_CEILING_DIRECTORIES": str(place)},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,

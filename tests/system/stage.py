@@ -1,8 +1,9 @@
 """Where the hosts stand: one switch with a mount namespace of its own, and a client host on that switch.
 
 Everything a test run makes is inside these namespaces: overlays on a tmpfs, the control-group mount, bridge and cables.
-When the last process in them is gone, so are they; and every process here dies with pytest (the kernel's parent-death
-signal), whatever pytest dies of. What can outlive a SIGKILL is an empty control group; the next run removes it.
+When the last process in them is gone, so are they. The switch is a process namespace as well, in which all containers
+are: its first process dies with pytest (the kernel's parent-death signal), whatever pytest dies of, and the kernel then
+kills all others. What can outlive a SIGKILL is an empty control group; the next run removes it.
 
 The containers get a version-2 control-group tree of their own, also on a machine whose own is still version 1.
 """
@@ -25,13 +26,23 @@ AREA = "/mnt"  # inside the switch's mount namespace: a tmpfs with the hosts' fi
 GROUPS = "/sys/fs/cgroup"
 PREFIX = "haagent-test-"
 
+# The first process of the switch; the container manager looks for a /run/systemd that is a file system.
 _SWITCH = f"""
 set -e
-mount -t tmpfs area {AREA}
+mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup {GROUPS}
+mount -t tmpfs area {AREA}
 mkdir -p /run/systemd
 mount -t tmpfs systemd /run/systemd
+ip link set lo up
+echo ready
+exec >&- 2>&- sleep infinity
 """
+_KEEP_SWITCH = (
+    "setpriv", "--pdeathsig", "KILL", "--",
+    "unshare", "--net", "--mount", "--uts", "--pid", "--kill-child=KILL", "--mount-proc", "--propagation", "slave",
+    "--", "sh", "-c", _SWITCH,
+)  # fmt: skip
 
 
 class Stage:
@@ -45,13 +56,11 @@ class Stage:
 
     def __enter__(self) -> Stage:
         try:
-            for name in (SWITCH, CLIENT):
-                keeper, child = namespaces.keep(
-                    name, user=None, makes_user=False, dies_with_us=True, environment=dict(os.environ)
-                )
-                self._keepers[name] = keeper
-                self._children.append(child)
-            self.run(SWITCH, ["sh", "-c", _SWITCH])
+            self._keepers[SWITCH] = self._keep_switch()
+            self._keepers[CLIENT], child = namespaces.keep(
+                CLIENT, user=None, makes_user=False, dies_with_us=True, environment=dict(os.environ)
+            )
+            self._children.append(child)
             client_alone = Plan(hosts=(self.plan.client,), links=self.plan.links, vips=self.plan.vips)
             pids = {CLIENT: self._keepers[CLIENT].pid}
             self.run(SWITCH, ["sh", "-c", topology.switch_script(client_alone, pids)])
@@ -62,6 +71,23 @@ class Stage:
             self.close()
             raise
         return self
+
+    def _keep_switch(self) -> Process:
+        child = subprocess.Popen(
+            _KEEP_SWITCH,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._children.append(child)
+        assert child.stdout is not None
+        assert child.stderr is not None
+        with child.stdout, child.stderr:
+            if child.stdout.readline() != b"ready\n":
+                raise RuntimeError(f"no switch: {child.stderr.read().decode(errors='replace')}")
+        below = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        return processes.identify(int(below[0]))
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -100,13 +126,11 @@ class Stage:
             raise RuntimeError(f"on {where}, `{' '.join(command)}`: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
-    def start(
-        self, where: str, command: Sequence[str], *, output: int | None = subprocess.PIPE
-    ) -> subprocess.Popen[bytes]:
-        """A process with pipes that ends with the stage at the latest."""
+    def start(self, command: Sequence[str], *, output: int) -> subprocess.Popen[bytes]:
+        """On the switch, and in its process namespace: when the switch ends, so does everything that this makes."""
         return subprocess.Popen(
-            self.command_line(where, ["setpriv", "--pdeathsig", "KILL", "--", *command]),
-            stdin=subprocess.PIPE,
+            ["nsenter", "-t", str(self._keepers[SWITCH].pid), "-n", "-m", "-u", "-p", "--", *command],
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for pytest, which ends them in its own order
