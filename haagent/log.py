@@ -62,8 +62,8 @@ def action(done: AnyAction) -> None:
             say("send", f"heartbeat {beat.seq}", level=logging.DEBUG)
         case Renew(group=group, until=until):
             say("renew", f"renew {group} until {until:.3f}", group=group, level=logging.DEBUG)
-        case Remember(round=number):
-            say("remember", f"highest ballot round {number}", level=logging.DEBUG)
+        case Remember(memory):
+            say("remember", f"highest ballot round {memory.round}", level=logging.DEBUG)
 
 
 @contextlib.contextmanager

@@ -5,18 +5,20 @@ Everything here does nothing when no service manager listens.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+TELL_S = 0.2  # between two sentences
 
 
 class Notifier:
     def __init__(self) -> None:
         self._is_heard = bool(os.environ.get("NOTIFY_SOCKET"))
         self._status = ""
-
-    @property
-    def is_heard(self) -> bool:
-        return self._is_heard
+        self.has_news = False  # something has changed that the sentence may be about
 
     @property
     def watchdog_s(self) -> float | None:
@@ -46,6 +48,26 @@ class Notifier:
 
     def stopping(self) -> None:
         self._tell("STOPPING=1")
+
+    def work(
+        self, sentence: Callable[[], str], is_alive: Callable[[float], bool]
+    ) -> tuple[Coroutine[Any, Any, None], ...]:
+        """For the event loop. `is_alive` is told how often it is asked."""
+        return self._keep_told(sentence), self._feed_watchdog(is_alive)
+
+    async def _keep_told(self, sentence: Callable[[], str]) -> None:
+        while self._is_heard:
+            await asyncio.sleep(TELL_S)
+            if self.has_news:
+                self.has_news = False
+                self.status(sentence())
+
+    async def _feed_watchdog(self, is_alive: Callable[[float], bool]) -> None:
+        period_s = self.watchdog_s
+        while period_s is not None:
+            await asyncio.sleep(period_s)
+            if is_alive(period_s):
+                self.alive()
 
     def _tell(self, state: str) -> None:
         if self._is_heard:

@@ -1,6 +1,6 @@
 """What a running agent must not change: who votes, and for how long.
 
-(And whether there is a gate: its tables are made before anything is served.)
+(And whether there is a gate, as its tables are made before anything is served, and how the process is scheduled.)
 
 Votes given under one set of voters or one length of lease are not worth the same under another, so these change with a
 restart, one node at a time. A reload that asks for it is refused as a whole.
@@ -19,6 +19,7 @@ def refuse_what_needs_a_restart(running: Config, wanted: Config) -> None:
         ("heartbeat.lease", running.heartbeat.lease_s, wanted.heartbeat.lease_s),
         ("nodes", _voters(running), _voters(wanted)),
         ("gate", running.gate, wanted.gate),
+        ("process", running.realtime, wanted.realtime),
     ]
     faults = [
         Fault(0, path, "cannot change while the agent runs", "restart the agents one after the other instead")

@@ -16,11 +16,13 @@ import msgspec
 from haagent import __version__
 from haagent.core.settings import LEADER
 from haagent.core.view import GroupState, MemberState
+from haagent.jitter import affordable_s, is_risky
 
 if TYPE_CHECKING:
     from haagent.config import Config
     from haagent.control.host import Host
     from haagent.core.view import GroupView, MemberView, View
+    from haagent.realtime import Scheduling
 
 Facts = dict[str, Any]
 SLOW = 0.25  # leases that an arbiter may take to answer: a renewal that fails can then be tried twice more
@@ -60,12 +62,14 @@ def status(host: Host) -> Facts:
         "sessions": {},  # this release has no session store
         "pids": {"guardian": None, "agent": None, "store": None} | dict(host.pids),
         "jitter_ms": None if host.jitter_ms is None else round(host.jitter_ms, 3),
+        "scheduling": _builtins(host.scheduling),
         "counters": counters,
         "coordination": host.coordination(),
         "guards": dict(host.guards()),
         "fencing": dict(host.fences()),
         "warnings": [
             *warnings(view, links, counters, config),
+            *timing_warnings(host.jitter_ms, host.scheduling, config),
             *arbiter_warnings(view, host.coordination(), config),
             *gate_warnings(groups),
             *guard_warnings(host.guards(), host.fences()),
@@ -147,6 +151,19 @@ def warnings(view: View, links: Iterable[Facts], counters: dict[str, int], confi
     yield from _differences(view)
     if config.heartbeat.insecure:
         yield "Heartbeats are not sealed (`insecure: true`): anyone on the link can move groups. For labs only."
+
+
+def timing_warnings(jitter_ms: float | None, scheduling: Scheduling, config: Config) -> Iterator[str]:
+    if scheduling.why_not:
+        yield f"`process: {{realtime: true}}` is not wholly in force: {scheduling.why_not}."
+    terms = {"lease_s": config.heartbeat.lease_s, "interval_s": config.heartbeat.interval_s}
+    if jitter_ms is None or not is_risky(jitter_ms / 1000, **terms):
+        return
+    hurry = "" if scheduling.realtime else ", set `process: {realtime: true}`"
+    yield (
+        f"This agent was woken {jitter_ms:.0f} ms late at worst in the last minute, and loses what it holds when it is "
+        f"{1000 * affordable_s(**terms):.0f} ms late. Give this host more processor time{hurry}, or use a longer lease."
+    )
 
 
 def arbiter_warnings(view: View, facts: Mapping[str, Any] | None, config: Config) -> Iterator[str]:

@@ -18,6 +18,7 @@ from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import Clock, FencePort, GatePort, GroupSpec, HostPort, Note, Post
 from haagent.activation.steps import AddressStep, FenceStep, GateStep, SteerStep, Step
+from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
 from haagent.address.links import Links
@@ -44,12 +45,14 @@ class Activation:
         host: HostPort | None = None,
         fences: FencePort | None = None,
         gate: GatePort | None = None,
+        compose: Compose = here,
     ) -> None:
         """`adopt`: an earlier life's addresses are reported by `AddressFound` and left for the core to decide on."""
+        self._compose = compose
         self._post, self._note, self._now = post, note, now
         self._node, self._cluster = node, cluster
         self._adopt = adopt
-        self._host: HostPort = host if host is not None else Host()
+        self._host: HostPort = host if host is not None else Host(compose)
         self._fences = fences
         self._gate: GatePort = gate if gate is not None else NoGate()
         self._groups: dict[str, Group] = {}
@@ -115,7 +118,8 @@ class Activation:
     async def reconfigure(self, groups: Sequence[GroupSpec]) -> None:
         """Apply another configuration: unchanged groups do not notice, a held one that changed stays held.
 
-        A group that is gone is let go. Ask the core to hand it over first, if that matters.
+        A group that is gone is let go. Ask the core to hand it over first, if that matters. What cannot be opened is
+        an error before anything has changed.
         """
         wanted = {spec.name: spec for spec in groups}
         fresh = {
@@ -125,9 +129,14 @@ class Activation:
         }
         ending = [name for name in self._groups if name != LEADER and (name not in wanted or name in fresh)]
         vips = [vip for group in (*self._groups.values(), *fresh.values()) for vip in group.keeper.vips]
-        await self._host.watch(vips)
-        for group in fresh.values():
-            await group.open()
+        try:
+            await self._host.watch(vips)
+            for group in fresh.values():
+                await group.open()
+        except Exception:
+            await asyncio.gather(*(group.close() for group in fresh.values()))
+            await self._host.watch(self._vips())
+            raise
         replaced = [(self._groups.pop(name), fresh.get(name)) for name in ending]
         self._groups.update(fresh)
         for old, new in replaced:
@@ -237,6 +246,7 @@ class Activation:
             addresses=tuple(spec.addresses),
             note=lambda kind, text: self._note(kind, spec.name, text),
             may_announce=lambda: self._has_lease(spec.name),
+            compose=self._compose,
         )
         backend = plugin(context, typed_options(plugin, dict(spec.backend.options)))
         vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]

@@ -1,7 +1,8 @@
 """Telling the neighbours who has an address: gratuitous ARP and unsolicited neighbour advertisements.
 
-scapy composes the frames when the configuration is read or the interface changes; at the moment of a move the bytes go
-through a packet socket that is already open (2.4 microseconds hot; scapy's own `sendp` needs 24 milliseconds).
+scapy composes the frames when the configuration is read (`composer`), the interface's hardware address is written into
+them when it is known or changes, and at the moment of a move the bytes go through a packet socket that is already open
+(2.4 microseconds hot; scapy's own `sendp` needs 24 milliseconds).
 
 Both ARP forms are sent. RFC 5227 prefers the request, and some stacks update their cache from the reply alone.
 The neighbour advertisement has the override flag, so that caches replace what they have, and the router flag exactly
@@ -10,78 +11,42 @@ when this interface forwards: a router that denies being one is thrown out of it
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import socket
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
+from haagent.address.composer import Compose, Wanted
 from haagent.address.facts import IpAddress, Link
+from haagent.address.rewriting import (
+    ARP_SENDER_MAC_AT,
+    ARP_TARGET_MAC_AT,
+    ND_OPTION_AT,
+    SENDER_AT,
+    rewritten,
+)
 
-BROADCAST = "ff:ff:ff:ff:ff:ff"
-ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
+REQUEST, REPLY = 1, 2
 
 Note = Callable[[str], None]
 
-_loading = threading.Lock()
+
+def wanted(address: IpAddress) -> tuple[Wanted, Wanted]:
+    """The request form and the reply form, whose sender and target are both the address itself; or what is said by a
+    host and what is said by a router."""
+    text = str(address)
+    if address.version == 4:
+        return Wanted("arp", (REQUEST, text, text, "")), Wanted("arp", (REPLY, text, text, ""))
+    return Wanted("advertisement", (text, 0)), Wanted("advertisement", (text, 1))
 
 
-def load_scapy() -> None:
-    """Half a second of imports. Call it in a worker thread, before the first frame is needed."""
-    logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # it comments on the host's routes; we use none
-    with _loading, _no_home():
-        import scapy.layers.inet6
-        import scapy.layers.l2  # noqa: F401
-
-
-@contextlib.contextmanager
-def _no_home() -> Iterator[None]:
-    """scapy makes directories for its console in the user's home; not where there can be none."""
-    names = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "/dev/null/none"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def arp_frames(mac: str, address: str) -> tuple[bytes, bytes]:
-    """The request form and the reply form: sender and target are both the address itself."""
-    from scapy.layers.l2 import ARP, Ether
-
-    ethernet = Ether(dst=BROADCAST, src=mac, type=0x0806)
-    request = ARP(op=1, hwsrc=mac, psrc=address, hwdst="00:00:00:00:00:00", pdst=address)
-    reply = ARP(op=2, hwsrc=mac, psrc=address, hwdst=mac, pdst=address)
-    return bytes(ethernet / request), bytes(ethernet / reply)
-
-
-def neighbour_advertisement(mac: str, address: str, *, is_router: bool) -> bytes:
-    from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
-    from scapy.layers.l2 import Ether
-
-    return bytes(
-        Ether(dst=ALL_NODES_MAC, src=mac, type=0x86DD)
-        / IPv6(src=address, dst=ALL_NODES, hlim=255)
-        / ICMPv6ND_NA(tgt=address, R=int(is_router), S=0, O=1)
-        / ICMPv6NDOptDstLLAddr(lladdr=mac)
-    )
-
-
-def frames(link: Link, addresses: Sequence[IpAddress]) -> tuple[bytes, ...]:
-    mac = link.mac.hex(":")
-    composed: list[bytes] = []
-    for address in addresses:
-        if address.version == 4:
-            composed += arp_frames(mac, str(address))
-        else:
-            composed.append(neighbour_advertisement(mac, str(address), is_router=_forwards(link.name)))
-    return tuple(composed)
+def announcements(address: IpAddress, composed: tuple[bytes, bytes], mac: bytes, *, is_router: bool) -> list[bytes]:
+    """`composed`: what `wanted` asks for."""
+    if address.version == 6:
+        return [rewritten(composed[is_router], {SENDER_AT: mac, ND_OPTION_AT: mac})]
+    request, reply = composed
+    return [
+        rewritten(request, {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac}),
+        rewritten(reply, {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_TARGET_MAC_AT: mac}),
+    ]
 
 
 def _forwards(interface: str) -> bool:
@@ -100,6 +65,7 @@ class Announcer:
         self._note = note
         self._link: Link | None = None
         self._socket: socket.socket | None = None
+        self._composed: dict[IpAddress, tuple[bytes, bytes]] = {}
         self._frames: tuple[bytes, ...] = ()
         self.sent = 0  # frames, for status
         self.failed = 0
@@ -112,6 +78,11 @@ class Announcer:
     def _has_no_neighbours(self) -> bool:
         return self._link is not None and not self._link.is_ethernet
 
+    async def prepare(self, compose: Compose) -> None:
+        composed = iter(await compose([one for address in self._addresses for one in wanted(address)]))
+        self._composed = {address: (next(composed), next(composed)) for address in self._addresses}
+        self._write_frames()
+
     def link_changed(self, link: Link | None) -> None:
         """Follow the interface: another hardware address (a bond does that) or another interface of the same name."""
         before, self._link = self._link, link
@@ -120,9 +91,20 @@ class Announcer:
             self._frames = ()
             return
         if before is None or before.mac != link.mac or not self._frames:
-            self._frames = frames(link, self._addresses)
+            self._write_frames()
         if before is None or before.index != link.index or self._socket is None:
             self._reopen()
+
+    def _write_frames(self) -> None:
+        link = self._link
+        if link is None or not link.is_ethernet:
+            return
+        is_router = _forwards(link.name)
+        self._frames = tuple(
+            frame
+            for address, composed in self._composed.items()
+            for frame in announcements(address, composed, link.mac, is_router=is_router)
+        )
 
     def send(self) -> bool:
         """Once, now. False: at least one frame did not leave; what to do about it is the caller's."""

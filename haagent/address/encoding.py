@@ -1,5 +1,5 @@
-"""Netlink in bytes: pyroute2 writes what we send, when the configuration is read; `struct` reads what the kernel
-says.
+"""Netlink in bytes: pyroute2 writes what we send, when the configuration is read (`composer`); `struct` reads what
+the kernel says.
 
 Why both. A message that adds an address is composed once, by the library that knows how, and at the moment it is
 needed only three numbers are patched into it (link index, sequence number, lifetime): 4 microseconds instead of
@@ -20,9 +20,10 @@ on-link route.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
-from haagent.address.facts import TAG, Link, Seen, Vip
+from haagent.address.composer import Wanted
+from haagent.address.facts import Link, Seen, Vip
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -51,12 +52,12 @@ _INDEX_AT, _SEQUENCE_AT = HEADER.size + 4, 8
 class Prepared:
     """The messages that add (or renew) and remove one VIP, complete but for three numbers."""
 
-    def __init__(self, vip: Vip) -> None:
+    def __init__(self, vip: Vip, composed: Sequence[bytes]) -> None:
+        """`composed`: what `wanted` asks for."""
         self.vip = vip
         self._is_v6 = vip.address.version == 6
-        # The second variant is for a host that has an address of its own in the same IPv6 subnet.
-        self._adding = tuple(bytearray(_compose(vip, has_prefix_route=has)) for has in (False, self._is_v6))
-        self._removing = bytearray(_compose_removal(vip))
+        *adding, removing = map(bytearray, composed)
+        self._adding, self._removing = tuple(adding), removing
         self._lifetimes_at = _find(self._adding[0], IFA_CACHEINFO)
         self._packed, self._prefix = vip.packed, vip.prefix
 
@@ -81,32 +82,12 @@ def subnet(index: int, packed: bytes, prefix: int) -> tuple[int, int, int]:
     return index, prefix, int.from_bytes(packed, "big") >> (8 * len(packed) - prefix)
 
 
-def _compose(vip: Vip, *, has_prefix_route: bool) -> bytes:
-    attributes: list[tuple[str, object]] = [("IFA_PROTO", TAG)]
-    if vip.label:
-        attributes.append(("IFA_LABEL", vip.label))
-    if vip.address.version == 6:
-        attributes.append(("IFA_FLAGS", IFA_F_NODAD | (IFA_F_NOPREFIXROUTE if has_prefix_route else 0)))
-    attributes.append(("IFA_CACHEINFO", {"ifa_preferred": 0, "ifa_valid": 0}))
-    return _encode(vip, RTM_NEWADDR, REQUEST | ACK | CREATE | REPLACE, attributes)
-
-
-def _compose_removal(vip: Vip) -> bytes:
-    return _encode(vip, RTM_DELADDR, REQUEST | ACK, [])
-
-
-def _encode(vip: Vip, kind: int, flags: int, attributes: list[tuple[str, object]]) -> bytes:
-    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # a quarter of a second: not before it is needed
-
-    message = ifaddrmsg()
-    message["header"]["type"] = kind
-    message["header"]["flags"] = flags
-    message["family"] = AF_INET if vip.address.version == 4 else AF_INET6
-    message["prefixlen"] = vip.prefix
+def wanted(vip: Vip) -> tuple[Wanted, Wanted, Wanted]:
+    """Of the VIP: added, added where the host has an address of its own in the same IPv6 subnet, and removed."""
     text = str(vip.address.ip)
-    message["attrs"] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text), *attributes]
-    message.encode()
-    return bytes(message.data)
+    flags = (IFA_F_NODAD, IFA_F_NODAD | IFA_F_NOPREFIXROUTE) if vip.address.version == 6 else (0, 0)
+    alone, shared = (Wanted("adding", (text, vip.prefix, vip.label, each)) for each in flags)
+    return alone, shared, Wanted("removing", (text, vip.prefix))
 
 
 def _find(message: bytes | bytearray, wanted: int) -> int:

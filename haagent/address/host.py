@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from haagent.address import encoding
+from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Link, Seen, Vip
 from haagent.address.links import Links
 from haagent.address.monitor import Monitor
@@ -13,7 +14,8 @@ from haagent.address.netlink import Kernel
 
 
 class Host:
-    def __init__(self) -> None:
+    def __init__(self, compose: Compose = here) -> None:
+        self._compose = compose
         self._kernel = Kernel()
         self._watched: frozenset[bytes] = frozenset()
         self._changed: Callable[[], None] = lambda: None
@@ -40,9 +42,10 @@ class Host:
 
     async def watch(self, vips: Iterable[Vip]) -> None:
         vips = tuple(vips)
+        composed = iter(await self._compose([one for vip in vips for one in encoding.wanted(vip)]))
+        for vip in vips:
+            self._kernel.prepare(vip, [next(composed) for _ in encoding.wanted(vip)])
         self._watched = frozenset(vip.packed for vip in vips)
-        if vips:
-            await asyncio.to_thread(self._kernel.prepare, vips)  # the first time it loads pyroute2
 
     def close(self) -> None:
         self._monitor.close()

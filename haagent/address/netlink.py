@@ -14,7 +14,7 @@ import errno
 import os
 import select
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from haagent.address import encoding
 from haagent.address.encoding import Prepared
@@ -52,11 +52,9 @@ class Kernel:
             self._socket.close()
             self._socket = None
 
-    def prepare(self, vips: Iterable[Vip]) -> None:
-        """Compose what `add` and `remove` will send. The first call loads pyroute2: call it at start, not in a move."""
-        for vip in vips:
-            if vip not in self._prepared:
-                self._prepared[vip] = Prepared(vip)
+    def prepare(self, vip: Vip, composed: Sequence[bytes]) -> None:
+        """What `add` and `remove` will send: `composed` is what `encoding.wanted` asks for."""
+        self._prepared[vip] = Prepared(vip, composed)
 
     def add(self, vips: Sequence[Vip], lifetime_s: int) -> None:
         """Add, or renew: the kernel lets them go `lifetime_s` seconds from now. All are tried, then faults raised."""

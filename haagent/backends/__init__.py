@@ -34,6 +34,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import msgspec
 
 from haagent import plugins
+from haagent.address.composer import Compose, here
 from haagent.address.facts import IpInterface, Link
 from haagent.core.messages import Ballot
 
@@ -54,6 +55,7 @@ class Context(msgspec.Struct, frozen=True):
     addresses: tuple[IpInterface, ...]
     note: Callable[[str, str], None]  # kind, text: a line of this node's history
     may_announce: Callable[[], bool] = lambda: True  # False: the lease is over, whatever a timer still wants to say
+    compose: Compose = here  # frames for the neighbours; in `open`, where it may take a second
 
 
 class Backend(Protocol):

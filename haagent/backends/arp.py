@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from haagent.address.announce import Announcer, load_scapy
+from haagent.address.announce import Announcer
 from haagent.address.facts import Link
 from haagent.backends import Context
 from haagent.config.durations import Duration
@@ -40,7 +40,7 @@ class Arp:
             [address.ip for address in context.addresses],
             note=lambda text: context.note("announce", text),
         )
-        self._may_announce = context.may_announce
+        self._compose, self._may_announce = context.compose, context.may_announce
         self._timer: asyncio.TimerHandle | None = None
         self._delays: list[float] = []
         self._is_held = False
@@ -50,7 +50,7 @@ class Arp:
         return self._announcer.sent
 
     async def open(self) -> None:
-        await asyncio.to_thread(load_scapy)
+        await self._announcer.prepare(self._compose)
 
     async def take(self, ballot: Ballot) -> None:
         self.take_now(ballot)

@@ -87,7 +87,10 @@ def unstandby(invocation: Invocation, node: str) -> None:
 @click.option("--force", is_flag=True, help="End it although a node that held something is offline: its host is down.")
 @click.pass_obj
 def maintenance(invocation: Invocation, switch: str, *, force: bool) -> None:
-    """Freeze everything (on): nothing moves, and agents may restart; addresses stay. Or end that (off)."""
+    """Freeze everything (on): nothing moves, and agents may restart; addresses stay. Or end that (off).
+
+    An agent that is killed meanwhile loses its addresses, and takes them when it is started again; nobody else does.
+    """
     invocation.tell(invocation.ask("maintenance", on=switch == "on", force=force))
 
 

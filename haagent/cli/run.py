@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from haagent.cli.invocation import CONFIG, Invocation
 from haagent.cli.outcome import USAGE, Failure
+
+if TYPE_CHECKING:
+    from haagent.address.composer import Composer
 
 LEVELS = ("error", "warning", "info", "debug")
 
@@ -26,6 +30,17 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
     of the log are JSON. There are two processes: the guardian, which is the one to signal, lets go of everything
     when the agent dies.
     """
+    from haagent.address.composer import CannotCompose, Composer
+
+    try:
+        with Composer() as composer:
+            composer.begin()  # before anything is imported: the composer's process imports the most
+            return _run(invocation, file, composer, node=node, log_level=log_level)
+    except CannotCompose as error:
+        raise Failure(str(error)) from error
+
+
+def _run(invocation: Invocation, file: str, composer: Composer, *, node: str | None, log_level: str) -> int:
     from haagent import log
     from haagent.config import ConfigError, KeyFileError, load, load_keys
     from haagent.control.place import AlreadyRunning, run_lock
@@ -45,7 +60,14 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
             from haagent.guardian.will import Will
 
             will = Will(invocation.guardian, lock=lock, as_json=invocation.json)
-            return daemon.run(config, keys=keys, run_dir=invocation.run_dir, state_dir=invocation.state_dir, will=will)
+            return daemon.run(
+                config,
+                keys=keys,
+                run_dir=invocation.run_dir,
+                state_dir=invocation.state_dir,
+                will=will,
+                composer=composer,
+            )
     except (ConfigError, KeyFileError) as error:
         raise Failure(str(error), status=USAGE) from error
     except AlreadyRunning as error:

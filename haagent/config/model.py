@@ -105,6 +105,7 @@ class Config(msgspec.Struct, frozen=True):
     digest: str  # of the file's content without comments and order of keys: the same on all nodes
     guards: GuardsConfig = GuardsConfig()
     gate: str = "auto"  # auto | off
+    realtime: bool = False
     coordination: EtcdConfig | None = None  # None: the nodes' votes give the leases
 
     @property

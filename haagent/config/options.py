@@ -36,7 +36,7 @@ from haagent.core.limits import MAX_GROUPS, MAX_NODES
 MAX_CHECKS = 32  # of one group: each is a task of its own
 DEFAULT_KEY_FILE = "/etc/haagent/cluster.key"
 DEFAULT_MULTICAST = "239.192.72.65"  # organisation-local scope (RFC 2365): "H", "A"
-LATER = ("http", "process", "sessions", "units")
+LATER = ("http", "sessions", "units")
 
 
 def _plug_in(place: Place) -> Any:
@@ -174,6 +174,15 @@ GUARDS = (
     ),
 )
 
+PROCESS = (
+    Option(
+        "realtime",
+        FLAG,
+        "the agent runs before every ordinary process, with its memory locked; for hosts that are often overloaded",
+        default="false",
+    ),
+)
+
 HOOKS = (
     Option("taken", PATH, "run after the group became active here", otherwise="none"),
     Option("released", PATH, "run after the group was let go here", otherwise="none"),
@@ -237,6 +246,7 @@ TOP = (
         "rules of nf_tables that let traffic to a group's addresses through only while its lease is fresh",
         default="auto",
     ),
+    Option("process", section(*PROCESS), "how the agent itself runs", otherwise="as below"),
     Option("guards", section(*GUARDS), "what is asked besides the votes before a group is taken", otherwise="as below"),
     Option(
         "coordination", section(*COORDINATION), "who gives the leases, if not the nodes' own votes", otherwise="nobody"

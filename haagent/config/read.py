@@ -124,6 +124,7 @@ def _config(top: Section, plug_ins: dict[str, dict[str, PlugIn]], *, me: str, pa
         digest=digest,
         guards=_guards(top.get("guards"), lease=heartbeat.lease_s),
         gate=top.get("gate"),
+        realtime=top.get("process").get("realtime"),
         coordination=coordination,
     )
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from haagent.config import Config
     from haagent.core.events import Answer
     from haagent.core.view import View
+    from haagent.realtime import Scheduling
     from haagent.trace import Trace
     from haagent.transport import LinkStatus
 
@@ -33,6 +34,10 @@ class Host(Protocol):
     @property
     def jitter_ms(self) -> float | None:
         """How late this process was woken at worst lately; None: not measured."""
+
+    @property
+    def scheduling(self) -> Scheduling:
+        """Whether it runs in the real-time class, with its memory locked."""
 
     def view(self) -> View: ...
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from haagent.address.composer import CannotCompose
 from haagent.config import ConfigError, KeyFileError
 from haagent.control import events, fencing, orders, tracing
 from haagent.control.place import SOCKET, socket_path
@@ -145,6 +146,8 @@ class _Client:
             await self.fail(message, code=2, details={"file": error.file, "faults": faults})
         except KeyFileError as error:
             await self.fail(f"The keys are refused; the running configuration stays.\n{error}", code=2)
+        except CannotCompose as error:
+            await self.fail(f"Refused; the running configuration stays: {error}", code=1)
         except (ConnectionError, TimeoutError):
             raise
         except Exception:

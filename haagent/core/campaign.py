@@ -118,10 +118,15 @@ class Campaign:
 
     def patience_s(self, now: float) -> float:
         """Rule 3: a slot for each node that is before us."""
-        me = self.election.scene.settings.me
-        ranked = placement.order(self.election.group, self.candidates(now))
+        me, ranked = self.election.scene.settings.me, self._ranked(now)
         rank = ranked.index(me) if me in ranked else len(ranked)
         return rank * self.election.scene.slot_s
+
+    def first_choice(self, now: float) -> str:
+        return next(iter(self._ranked(now)), "")
+
+    def _ranked(self, now: float) -> list[str]:
+        return placement.order(self.election.group, self.candidates(now))
 
     def candidates(self, now: float) -> list[Candidate]:
         """Every living node, as far as it may hold this group."""
@@ -142,18 +147,13 @@ class Campaign:
         for peer, beat in self.election.scene.beats(now, self.election.group.name):
             if beat.yield_to == self.election.scene.settings.me:
                 return f"{peer.name} handed it over"
-        if not self.election.service.by:
+        scene, last = self.election.scene, self.election.service
+        if not last.by:
             return "nobody held it and this node is the first choice"
-        if (
-            self.election.service.by in self.election.voter.released
-            and self.election.service.by in self.election.scene.membership.alive_names(now)
-        ):
-            return f"{self.election.service.by} let it go"
-        return (
-            f"{self.election.service.by} is gone"
-            if self.election.service.by != self.election.scene.settings.me
-            else "nobody else took it"
-        )
+        if last.by == scene.settings.me:
+            return "nobody else took it" if last.at > NEVER else "it was active here before the agent restarted"
+        has_let_go = last.by in self.election.voter.released and last.by in scene.membership.alive_names(now)
+        return f"{last.by} let it go" if has_let_go else f"{last.by} is gone"
 
     def due(self) -> list[float]:
         waits = (self.not_before, self.courteous_until, self.try_at)

@@ -19,7 +19,8 @@ Rules, each of which some test would miss:
 6.  Two holders after a healed partition (`available` only): see `rivalry`.
 7.  Who has let go in favour of a successor accepts that one's want at once, in the heartbeat that releases, instead of
     only promising: with its own vote the successor then has a majority of two or three, one message after the release
-    instead of three. That binds this voter as any acceptance does, from the receipt of the want; so a want that is
+    instead of three. So does a voter whom a holder's release has freed (its last words as well), for the node that is
+    its own first choice. That binds this voter as any acceptance does, from the receipt of the want; so a want that is
     given up is released like a claim.
 """
 
@@ -103,10 +104,12 @@ class Election:
 
     def _favour(self, now: float, node: str) -> None:
         """Rule 7."""
-        peer = self.scene.membership.peers.get(node)
         is_chosen = node == self.handover.to and now < self.campaign.courteous_until
-        if not is_chosen or peer is None or peer.boot is None or peer.beat is None or self.voter.promised is None:
+        is_first = self.voter.was_freed and node == self.campaign.first_choice(now)
+        peer = self.scene.membership.peers.get(node)
+        if not (is_chosen or is_first) or peer is None or peer.boot is None or peer.beat is None:
             return
+        assert self.voter.promised is not None  # this very want
         offer = Accepted(self.voter.promised, peer.boot, peer.seq)
         self.voter.accept(now, offer, lease_s=peer.beat.lease_ms / 1000)
 

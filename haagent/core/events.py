@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.messages import Ballot, Heartbeat, Order, Record
-from haagent.core.settings import Settings
+from haagent.core.messages import Ballot, Heartbeat, Record
+from haagent.core.settings import Memory, Settings
 
 
 class Event(msgspec.Struct, frozen=True, tag=True):
@@ -231,9 +231,7 @@ class Announce(Action, frozen=True, tag=True):
 class Remember(Action, frozen=True, tag=True):
     """Keep over a restart; written when convenient."""
 
-    round: int
-    lease_s: float
-    orders: tuple[Order, ...]
+    memory: Memory
 
 
 class Note(Action, frozen=True, tag=True):

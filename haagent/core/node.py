@@ -51,6 +51,9 @@ from haagent.core.scene import PATIENCE_S, Scene
 from haagent.core.settings import LEADER, Memory, Settings
 from haagent.core.view import HOLDING, GroupState, View
 
+FOLLOWING = 1.1  # intervals
+TURNS = 50  # in an interval: two nodes that answer the same heartbeat do so one turn apart
+
 
 def _has_died(peer: Peer | None) -> bool:
     return peer is not None and peer.beat is not None and peer.beat.died
@@ -70,9 +73,13 @@ class Node:
         self.scene = Scene(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
         self.scene.wall_offset_s = wall_offset_s
         self.elections = {group.name: Election(self.scene, group, now) for group in settings.groups}
+        for name in memory.served if memory is not None and self.scene.orders.in_maintenance else ():
+            if name in self.elections:
+                self.elections[name].service.by = settings.me  # its agent died, and was started again
         self.deadline = float("inf")  # until the first step
         self._next_beat = now
-        self._remembered: Remember | None = None
+        self._is_following = False  # the next heartbeat answers a holder's
+        self._remembered: Memory | None = None
         self._was_alive: set[str] = set()
         self._has_stopped = False
         self._has_learnt_nothing = False
@@ -192,6 +199,8 @@ class Node:
             return
         if scene.membership.peers[beat.node].boot != before:
             scene.urge()
+        if any(group.tenure is not None and group.name != LEADER for group in beat.groups):
+            self._follow(now, beat.node)
         for order in scene.orders.merge(now, beat.orders):
             scene.note("order", "", commands.describe(order), now=now)
             scene.urge()
@@ -202,6 +211,21 @@ class Node:
                 scene.see_round(ballot.round if ballot is not None else 0)
             if group.name in self.elections:
                 self.elections[group.name].hear(now, beat, group)
+
+    def _follow(self, now: float, leader: str) -> None:
+        """A holder has spoken: echo it at once, and not when our own interval is over.
+
+        Its proof is then as young as can be, we are not bound for longer than it counts on us, and not one message more
+        is sent. One after the other, so that each that answers has heard those before it. Who answers waits for the
+        next one a little longer than an interval. Of two holders one follows.
+        """
+        scene, interval_s = self.scene, self.scene.settings.interval_s
+        if now >= scene.last_sent + interval_s / 2:
+            followers = [name for name in scene.settings.voters if name != leader]
+            self._next_beat = now + followers.index(scene.settings.me) * interval_s / TURNS
+            self._is_following = True
+        elif not scene.own_held:
+            self._next_beat = now + FOLLOWING * interval_s
 
     def _judge_health(self, now: float, group: str, why_unfit: str) -> None:
         election = self.elections.get(group)
@@ -309,7 +333,9 @@ class Node:
         # Drift-free: the next beat is due one interval after this one was due, unless we are far behind.
         interval_s = scene.settings.interval_s
         if now >= self._next_beat:
-            self._next_beat = max(self._next_beat + interval_s, now + interval_s / 2)
+            patience_s = FOLLOWING * interval_s if self._is_following else interval_s
+            self._next_beat = max(self._next_beat + patience_s, now + interval_s / 2)
+            self._is_following = False
         scene.membership.sent(seq, now)
         if scene.may_vote(now):
             for election in list(self.elections.values()):
@@ -342,10 +368,12 @@ class Node:
     def _remember(self) -> None:
         scene = self.scene
         # The longest lease that anybody uses: our silence after a restart must cover what we have accepted.
-        memory = Remember(scene.round, scene.longest_lease_s, scene.orders.lasting)
+        served = tuple(name for name, one in self.elections.items() if one.service.by == scene.settings.me)
+        served = served if scene.orders.in_maintenance else ()
+        memory = Memory(scene.round, scene.longest_lease_s, scene.orders.lasting, served)
         if memory != self._remembered:
             self._remembered = memory
-            scene.do(memory)
+            scene.do(Remember(memory))
 
     def _deadline(self, now: float) -> float:
         scene = self.scene

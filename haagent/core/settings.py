@@ -97,3 +97,4 @@ class Memory(msgspec.Struct, frozen=True):
     round: int = 0  # highest ballot round ever seen, so that ballots do not go back when all nodes restart
     lease_s: float = 0.0  # of the earlier life: the restart silence covers the longer of the two
     orders: tuple[Order, ...] = ()
+    served: tuple[str, ...] = ()  # groups that maintenance has frozen here: only this node may take them again

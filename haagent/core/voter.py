@@ -26,6 +26,7 @@ class Voter:
         self.promised: Ballot | None = Ballot(floor, "~") if floor else None
         self.accepted: Accepted | None = None
         self.bound_until = float("-inf")
+        self.was_freed = False  # by the holder's own word, and bound to nobody since
         self.released: dict[str, Ballot] = {}  # highest release announced by each node
 
     def is_bound(self, now: float) -> bool:
@@ -45,7 +46,7 @@ class Voter:
             self.released[node] = released
         if self.accepted is None or self.accepted.ballot.node != node or self.accepted.ballot > released:
             return False
-        self.accepted, self.bound_until = None, float("-inf")
+        self.accepted, self.bound_until, self.was_freed = None, float("-inf"), True
         return True
 
     def hear_claim(self, now: float, beat: GroupBeat, sender: Heartbeat) -> bool:
@@ -59,7 +60,7 @@ class Voter:
         if not self._may_accept(now, offer.ballot):
             return False
         is_new = not self.is_bound(now) or self.accepted is None or self.accepted.ballot != offer.ballot
-        self.promised, self.accepted = offer.ballot, offer
+        self.promised, self.accepted, self.was_freed = offer.ballot, offer, False
         self.bound_until = now + lease_s
         return is_new
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from haagent.doctor.finding import Finding, error, ok, warning
+from haagent.jitter import affordable_s, is_risky
 
 if TYPE_CHECKING:
     from haagent.doctor.subject import Subject
@@ -38,13 +39,14 @@ async def jitter(subject: Subject) -> AsyncIterator[Finding]:
         yield ok(f"woken {1000 * worst_s:.1f} ms late at worst, in one second")
         return
     heartbeat = subject.config.heartbeat
-    spare_s = heartbeat.lease_s - heartbeat.interval_s
+    terms = {"lease_s": heartbeat.lease_s, "interval_s": heartbeat.interval_s}
+    spare_s = affordable_s(**terms)
     text = f"woken {1000 * worst_s:.1f} ms late at worst"
     longer = f"give this host more processor time, or write a longer lease (`lease: {10 * int(200 * worst_s + 1)}ms`)"
     if worst_s >= spare_s:
         why = f"A holder that is late by {1000 * spare_s:.0f} ms loses its lease."
         yield error(text, why=why, mend=longer)
-    elif worst_s >= spare_s / 4:
+    elif is_risky(worst_s, **terms):
         why = (
             f"A holder that is late by {1000 * spare_s:.0f} ms loses its lease; a busy hour is worse than this second."
         )

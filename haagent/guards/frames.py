@@ -6,25 +6,42 @@ both. Ours carry a mark, in the padding of the ARP frame and in the nonce option
 that asks is not somebody who is about to configure the address.
 
 A gateway is asked as any neighbour is, from this host's own address.
+
+What is asked is composed when the configuration is read (`haagent.address.composer`); here is written into it what is
+known only later.
 """
 
 from __future__ import annotations
 
-import socket
 import struct
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Sequence
+from ipaddress import ip_address
 
 import msgspec
 
-from haagent.address.announce import BROADCAST
+from haagent.address.composer import Wanted
 from haagent.address.facts import IpAddress
+from haagent.address.rewriting import (
+    ARP_SENDER_AT,
+    ARP_SENDER_MAC_AT,
+    ARP_TARGET_AT,
+    DESTINATION_AT,
+    IPV6_DESTINATION_AT,
+    IPV6_SENDER_AT,
+    ND_OPTION_AT,
+    ND_TARGET_AT,
+    SENDER_AT,
+    TYPE_AT,
+    rewritten,
+)
 
 MARK = b"haagent"
 NONCE = b"haagnt"  # six bytes make the option one unit of eight
-_NONCE_OPTION = 14
 _SHORTEST = 60  # of an Ethernet frame without its checksum
 _ARP = struct.Struct(">HHBBH6s4s6s4s")
 _ETHERNET, _IPV6 = 14, 40
+_PADDING = MARK.ljust(_SHORTEST - _ETHERNET - _ARP.size, b"\0")
+_TYPE_ARP = b"\x08\x06"
 _TARGET_END = _ETHERNET + _IPV6 + 24
 
 
@@ -37,45 +54,50 @@ class Heard(msgspec.Struct, frozen=True):
     is_marked: bool  # a node of a cluster asks
 
 
-def question(mac: bytes, address: IpAddress) -> bytes:
+def wanted_question(address: IpAddress) -> Wanted:
     """Who has it?"""
-    if isinstance(address, IPv4Address):
-        return _arp(mac, "0.0.0.0", address) + MARK.ljust(_SHORTEST - _ETHERNET - _ARP.size, b"\0")
-    from scapy.layers.inet6 import ICMPv6NDOptUnknown
-
-    return _solicitation(mac, "::", address, ICMPv6NDOptUnknown(type=_NONCE_OPTION, len=1, data=NONCE))
+    if address.version == 4:
+        return Wanted("arp", (1, "0.0.0.0", str(address), _PADDING.hex()))
+    return Wanted("solicitation", ("::", str(address), NONCE.hex()))
 
 
-def greeting(mac: bytes, own: str, address: IpAddress, *, to: bytes | None = None) -> bytes:
-    """To a gateway, from our `own` address (empty: there is none). `to`: its hardware address, when it is known."""
-    if isinstance(address, IPv4Address):
-        return _arp(mac, own or "0.0.0.0", address, to=to)
-    from scapy.layers.inet6 import ICMPv6NDOptSrcLLAddr
-
-    options = [ICMPv6NDOptSrcLLAddr(lladdr=mac.hex(":"))] if own else []  # from `::` it is forbidden
-    return _solicitation(mac, own or "::", address, *options, to=to)
+def question(composed: bytes, mac: bytes) -> bytes:
+    """`composed`: what `wanted_question` asks for."""
+    is_arp = composed[TYPE_AT : TYPE_AT + 2] == _TYPE_ARP
+    return rewritten(composed, {SENDER_AT: mac} | ({ARP_SENDER_MAC_AT: mac} if is_arp else {}))
 
 
-def _arp(mac: bytes, sender: str, address: IPv4Address, *, to: bytes | None = None) -> bytes:
-    from scapy.layers.l2 import ARP, Ether
+# To any gateway: which one, and where it is, turns out when the routes are looked up.
+WANTED_GREETINGS = (
+    Wanted("arp", (1, "0.0.0.0", "0.0.0.0", "")),
+    Wanted("solicitation", ("fe80::", "::", "")),
+    Wanted("solicitation", ("::", "::", "")),
+)
 
-    ethernet = Ether(dst=to.hex(":") if to else BROADCAST, src=mac.hex(":"), type=0x0806)
-    said = ARP(op=1, hwsrc=mac.hex(":"), psrc=sender, hwdst="00:00:00:00:00:00", pdst=str(address))
-    return bytes(ethernet / said)
 
+def greeting(composed: Sequence[bytes], mac: bytes, own: str, address: IpAddress, *, to: bytes | None = None) -> bytes:
+    """To a gateway, from our `own` address (empty: there is none). `to`: its hardware address, when it is known.
 
-def _solicitation(mac: bytes, sender: str, address: IPv6Address, *options: object, to: bytes | None = None) -> bytes:
-    from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
-    from scapy.layers.l2 import Ether
-
+    `composed`: what `WANTED_GREETINGS` asks for.
+    """
+    arp, solicitation, anonymous = composed
+    sender = ip_address(own).packed if own else bytes(len(address.packed))
+    known = {DESTINATION_AT: to} if to else {}
+    if address.version == 4:
+        return rewritten(
+            arp,
+            {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_SENDER_AT: sender, ARP_TARGET_AT: address.packed} | known,
+        )
     asked = bytes.fromhex("ff0200000000000000000001ff") + address.packed[-3:]
-    group = bytes.fromhex("3333") + asked[-4:]
-    frame = Ether(dst=(to or group).hex(":"), src=mac.hex(":"), type=0x86DD)
-    frame /= IPv6(src=sender, dst=socket.inet_ntop(socket.AF_INET6, asked), hlim=255)
-    frame /= ICMPv6ND_NS(tgt=str(IPv6Address(address.packed)))
-    for option in options:
-        frame /= option
-    return bytes(frame)
+    places = {
+        DESTINATION_AT: bytes.fromhex("3333") + asked[-4:],
+        SENDER_AT: mac,
+        IPV6_DESTINATION_AT: asked,
+        ND_TARGET_AT: address.packed,
+    }
+    if not own:
+        return rewritten(anonymous, places | known)
+    return rewritten(solicitation, places | {IPV6_SENDER_AT: sender, ND_OPTION_AT: mac} | known)
 
 
 def read_arp(frame: bytes) -> Heard | None:

@@ -12,7 +12,7 @@ conflict with somebody who is not part of this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from haagent.address.facts import IpAddress
@@ -32,7 +32,7 @@ class GroupGuard:
     def __init__(
         self,
         name: str,
-        addresses: Sequence[IpAddress],
+        questions: Mapping[IpAddress, bytes],
         ear: Ear,
         *,
         round_s: float,
@@ -41,8 +41,10 @@ class GroupGuard:
         is_held: Callable[[str], bool],
         defend: Callable[[str], None],
     ) -> None:
+        """`questions`: its addresses, and what `wanted_question` asks for."""
         self.name = name
-        self.addresses = {address.packed: address for address in addresses}
+        self.addresses = {address.packed: address for address in questions}
+        self._composed = tuple(questions.values())
         self.ear = ear
         self.conflict = Conflict()
         self.inquiry: Inquiry | None = None
@@ -73,7 +75,7 @@ class GroupGuard:
             self.ear.say(self._questions())
 
     def prepare(self) -> None:
-        """Compose the questions before they are needed: the interface is there, or has changed."""
+        """Write the questions before they are needed: the interface is there, or has changed."""
         self._questions()
 
     # what is heard
@@ -151,7 +153,7 @@ class GroupGuard:
             return ()
         if link.mac != self._mac:
             self._mac = link.mac
-            self._frames = tuple(question(link.mac, address) for address in self.addresses.values())
+            self._frames = tuple(question(composed, link.mac) for composed in self._composed)
         return self._frames
 
     # the rest

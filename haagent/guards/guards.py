@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from haagent.address.announce import load_scapy
+from haagent.address.composer import Compose, Wanted, here
 from haagent.address.facts import IpAddress, IpInterface, Link
 from haagent.address.links import Links
 from haagent.address.routes import Routes
 from haagent.config import GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards.ear import Ear
-from haagent.guards.frames import Heard
+from haagent.guards.frames import WANTED_GREETINGS, Heard, wanted_question
 from haagent.guards.group import GroupGuard
 from haagent.guards.inquiry import round_s
 from haagent.guards.outside import Outside
@@ -58,11 +58,14 @@ class Guards:
         post: Callable[[Guarded | GatewayChanged], None],
         note: Note,
         now: Callable[[], float],
+        compose: Compose = here,
     ) -> None:
         """`counts`: what is outside matters to the core (`available`). Else the gateway is not even asked."""
         self._specs, self._wanted = tuple(groups), wanted
         self._lease_s, self._counts = lease_s, counts
         self._holder, self._post, self._tell, self._now = holder, post, note, now
+        self._compose = compose
+        self._composed: dict[Wanted, bytes] = {}
         self._routes = Routes()
         self._ears: dict[str, Ear] = {}
         self._unsubscribe: list[Callable[[], None]] = []
@@ -75,14 +78,21 @@ class Guards:
 
     async def open(self) -> None:
         """After the activation: it knows the interfaces."""
-        await asyncio.to_thread(load_scapy)
+        await self.prepare(self._specs, self._wanted)
         self._routes.open()
         self._is_open = True
         self._build()
 
+    async def prepare(self, groups: Sequence[GroupSpec], wanted: GuardsConfig) -> None:
+        """Compose what this configuration needs, and change nothing: a failure comes here and not in `reconfigure`."""
+        questions = [wanted_question(address.ip) for spec in groups for address in spec.addresses]
+        asked = [*(questions if wanted.arp else ()), *(WANTED_GREETINGS if wanted.looks_outside else ())]
+        self._composed = dict(zip(asked, await self._compose(asked), strict=True))
+
     async def reconfigure(self, groups: Sequence[GroupSpec], wanted: GuardsConfig, *, counts: bool) -> None:
         if (self._specs, self._wanted, self._counts) == (tuple(groups), wanted, counts):
             return
+        await self.prepare(groups, wanted)
         await self._tear_down()
         self._specs, self._wanted, self._counts = tuple(groups), wanted, counts
         self._build()
@@ -119,8 +129,13 @@ class Guards:
     def expect(self, at: float) -> None:
         """When the next peer should have been heard, on the agent's clock; called after each step. If that passes, soon
         somebody has to know whether it is this node that is cut off."""
+        if at == self._overdue_at and self._alarm is not None:
+            return
         self._overdue_at = at
-        if self._outside is not None and self._alarm is None and at not in (self._hurried_for, float("inf")):
+        if self._alarm is not None:  # put off, and not left to wake us ten times a second for nothing
+            self._alarm.cancel()
+            self._alarm = None
+        if self._outside is not None and at not in (self._hurried_for, float("inf")):
             self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - self._now()), self._look)
 
     def hurry(self) -> None:
@@ -171,7 +186,7 @@ class Guards:
             for spec in self._specs:
                 self._groups[spec.name] = GroupGuard(
                     spec.name,
-                    [address.ip for address in spec.addresses],
+                    {address.ip: self._composed[wanted_question(address.ip)] for address in spec.addresses},
                     self._ear(spec.interface),
                     round_s=round_s(self._lease_s),
                     post=self._post,
@@ -184,6 +199,7 @@ class Guards:
                 self._wanted,
                 interfaces=[spec.interface for spec in self._specs],
                 lease_s=self._lease_s,
+                greetings=[self._composed[one] for one in WANTED_GREETINGS],
                 routes=self._routes,
                 links=self._holder.links,
                 ear_of=self._tuned_ear,

@@ -15,7 +15,7 @@ is gone for three seconds while the interface is well is: then it is not watched
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -42,12 +42,13 @@ class Place(msgspec.Struct, frozen=True, order=True):
 class Gateway:
     """One router, asked through an ear."""
 
-    def __init__(self, place: Place, ear: Ear, reach: Reach) -> None:
+    def __init__(self, place: Place, ear: Ear, reach: Reach, composed: Sequence[bytes]) -> None:
         self.place, self.ear, self.reach = place, ear, reach
+        self._composed = composed
         self.address: IpAddress = ip_address(place.address)
         self.own = ""  # our address towards it
         self._mac: bytes | None = None
-        self._composed: tuple[object, bytes] = (None, b"")
+        self._written: tuple[object, bytes] = (None, b"")
 
     def heard(self, said: Heard, now: float) -> None:
         if not said.is_probe:
@@ -59,9 +60,9 @@ class Gateway:
             return
         to = self._mac if not self.reach.has_missed else None
         what = (self.ear.link.mac, self.own, to)
-        if self._composed[0] != what:
-            self._composed = (what, greeting(self.ear.link.mac, self.own, self.address, to=to))
-        self.ear.say([self._composed[1]])
+        if self._written[0] != what:
+            self._written = (what, greeting(self._composed, self.ear.link.mac, self.own, self.address, to=to))
+        self.ear.say([self._written[1]])
 
 
 class ThirdParty:
@@ -94,6 +95,7 @@ class Outside:
         *,
         interfaces: Iterable[str],
         lease_s: float,
+        greetings: Sequence[bytes],
         routes: Routes,
         links: Links,
         ear_of: Callable[[str], Ear],
@@ -106,7 +108,7 @@ class Outside:
         self.gateways: dict[Place, Gateway] = {}
         self._wanted = wanted
         self._interfaces = tuple(dict.fromkeys(interfaces))
-        self._lease_s = lease_s
+        self._lease_s, self._greetings = lease_s, greetings
         self._routes, self._links, self._ear_of = routes, links, ear_of
         self._said, self._note, self._is_ours = said, note, is_ours
         self._missing: dict[Place, int] = {}  # looks at which the route was not there
@@ -224,7 +226,7 @@ class Outside:
             self._missing.pop(place, None)
             if place not in self.gateways:
                 reach = Reach(now=_now(), hurried_s=hurried_s(self._lease_s))
-                self.gateways[place] = Gateway(place, self._ear_of(place.interface), reach)
+                self.gateways[place] = Gateway(place, self._ear_of(place.interface), reach, self._greetings)
             self.gateways[place].own = own
             self._ear_of(place.interface)
 

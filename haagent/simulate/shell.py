@@ -38,7 +38,7 @@ from haagent.core.events import (
 )
 from haagent.core.messages import Heartbeat, Record
 from haagent.core.node import Node
-from haagent.core.settings import LEADER, Memory, Settings
+from haagent.core.settings import LEADER, Settings
 from haagent.core.testament import last_words
 from haagent.simulate.host import Host, Inquiry, Served
 from haagent.simulate.network import Network, Range
@@ -146,8 +146,8 @@ class Shell(Network):
                 self._tell(host, group, action)
             case Drop():
                 self._drop(host, action)
-            case Remember(round_, lease_s, orders):
-                host.memory = Memory(round_, lease_s, orders)
+            case Remember(memory):
+                host.memory = memory
             case Note(record):
                 self._log(host, f"{record.kind} {record.group} {record.text}".replace("  ", " "))
                 for reader in self.readers:

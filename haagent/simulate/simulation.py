@@ -18,7 +18,7 @@ from haagent.simulate.host import Host
 from haagent.simulate.scenario import Deed, Scenario
 from haagent.simulate.world import World, steady_world
 
-START_APART_S = 0.010  # nobody starts two hosts in the same microsecond
+START_APART_S = 0.030  # nobody starts two hosts in the same microsecond, nor at a whole second
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ def simulate(settings: Settings, scenario: Scenario, *, seed: int | None = None,
         world.at(deed.at_s, functools.partial(stage.perform, deed))
     present = [name for name in world.hosts if name not in scenario.absent]
     for number, name in enumerate(present):
-        late_s = number * START_APART_S if seed is None else world.rng.uniform(0, settings.interval_s)
+        late_s = (number + 1) * START_APART_S if seed is None else world.rng.uniform(0, settings.interval_s)
         world.at(late_s, functools.partial(stage.start, name))
     for host in world.hosts.values():
         host.gateway = True if settings.gateway_guard else None

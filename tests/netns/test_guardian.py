@@ -62,7 +62,13 @@ def worst_of(probe: Measurement, windows: list[tuple[float, float]]) -> tuple[li
     return [max(one.worst_ms for one in both) for both in seen], max(one.stall_ms for both in seen for one in both)
 
 
-def test_two_processes_and_their_names(make_lab: MakeLab) -> None:
+def resident_mib(pid: int) -> float:
+    """Proportional: what is shared counts by its share."""
+    fields = dict(line.split(":") for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    return int(fields["Pss"].split()[0]) / 1024
+
+
+def test_two_small_processes_and_their_names(make_lab: MakeLab, measured: Measured) -> None:
     lab = make_lab(nodes=1)
     lab.wait_ready()
     pids = lab.agents.status("A")["pids"]
@@ -72,6 +78,9 @@ def test_two_processes_and_their_names(make_lab: MakeLab) -> None:
     assert started is not None
     assert started.pid == pids["guardian"]
     assert Path(f"/proc/{pids['agent']}/stat").read_text().rpartition(")")[2].split()[1] == str(pids["guardian"])
+    resident = sum(resident_mib(pid) for pid in found)
+    measured("resident (proportional), both", f"{resident:.1f} MiB")
+    assert resident <= 60
 
 
 @pytest.mark.parametrize("kind", ["two nodes", "a witness"])

@@ -30,7 +30,7 @@ def main(first: str, count: str, *options: str) -> int:
     place.mkdir(parents=True)
     for name in ("haagent", "tests"):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__", "netns"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("README.md", "LICENSE"):
         shutil.copy(ROOT / name, place)
     files = [f"haagent/core/{module}.py" for module in MODULES]
     (place / "build.py").write_text(BUILD.format(files=files))

@@ -20,6 +20,7 @@ from haagent.control.server import ControlServer
 from haagent.core.events import Answer
 from haagent.core.messages import Ballot, Record
 from haagent.core.view import GroupState, GroupView, MemberState, MemberView, View
+from haagent.realtime import Scheduling
 from haagent.transport import LinkStatus
 
 FILE = """
@@ -105,6 +106,7 @@ class SmallAgent:
         self.counters = {"dropped_auth": 0, "dropped_malformed": 3}
         self.pids = {"agent": 4711}
         self.jitter_ms: float | None = 0.25
+        self.scheduling = Scheduling()
         self.arbiter: dict[str, object] | None = None
         self.now = whole_view()
         self.answer = (0, "done")

@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from ipaddress import ip_address
 
-from haagent.address.announce import Announcer, arp_frames, frames, neighbour_advertisement
-from haagent.address.facts import Link
+from haagent.address.announce import Announcer, announcements, wanted
+from haagent.address.composer import here
+from haagent.address.facts import IpAddress, Link
 
-MAC = "02:00:0a:14:01:0a"
-RAW_MAC = bytes.fromhex("02000a14010a")
+MAC = bytes.fromhex("02000a14010a")
 VIP = bytes((10, 20, 1, 100))
 BROADCAST = b"\xff" * 6
 ETHERNET_ARP = b"\x08\x06" + b"\x00\x01" + b"\x08\x00" + b"\x06" + b"\x04"  # type, Ethernet, IPv4, lengths
 
-LINK = Link(index=7, name="eth0", mac=RAW_MAC, is_up=True, has_carrier=True, is_ethernet=True)
+LINK = Link(index=7, name="eth0", mac=MAC, is_up=True, has_carrier=True, is_ethernet=True)
+
+
+def announced(address: str, *, is_router: bool = False) -> list[bytes]:
+    one, other = asyncio.run(here(wanted(ip_address(address))))
+    return announcements(ip_address(address), (one, other), MAC, is_router=is_router)
 
 
 def test_arp_request_form() -> None:
-    request, _ = arp_frames(MAC, "10.20.1.100")
-    assert request == BROADCAST + RAW_MAC + ETHERNET_ARP + b"\x00\x01" + RAW_MAC + VIP + bytes(6) + VIP
+    request, _ = announced("10.20.1.100")
+    assert request == BROADCAST + MAC + ETHERNET_ARP + b"\x00\x01" + MAC + VIP + bytes(6) + VIP
 
 
 def test_arp_reply_form() -> None:
-    _, reply = arp_frames(MAC, "10.20.1.100")
-    assert reply == BROADCAST + RAW_MAC + ETHERNET_ARP + b"\x00\x02" + RAW_MAC + VIP + RAW_MAC + VIP
+    _, reply = announced("10.20.1.100")
+    assert reply == BROADCAST + MAC + ETHERNET_ARP + b"\x00\x02" + MAC + VIP + MAC + VIP
 
 
 def test_neighbour_advertisement() -> None:
     address = ip_address("fd00:20::100").packed
-    frame = neighbour_advertisement(MAC, "fd00:20::100", is_router=False)
+    (frame,) = announced("fd00:20::100")
     ethernet, ipv6, icmp = frame[:14], frame[14:54], frame[54:]
-    assert ethernet == bytes.fromhex("333300000001") + RAW_MAC + b"\x86\xdd"
+    assert ethernet == bytes.fromhex("333300000001") + MAC + b"\x86\xdd"
     assert ipv6 == bytes.fromhex("60000000 0020 3a ff") + address + ip_address("ff02::1").packed  # hop limit 255
     assert icmp[:2] == bytes((136, 0))
     assert icmp[4:8] == b"\x20\x00\x00\x00"  # override, neither router nor solicited
     assert icmp[8:24] == address
-    assert icmp[24:] == b"\x02\x01" + RAW_MAC  # target link-layer address, 8 bytes
+    assert icmp[24:] == b"\x02\x01" + MAC  # target link-layer address, 8 bytes
     assert checksum(address + ip_address("ff02::1").packed + struct.pack(">I3xB", len(icmp), 58) + icmp) == 0
 
 
 def test_a_router_says_that_it_is_one() -> None:
-    assert neighbour_advertisement(MAC, "fd00:20::100", is_router=True)[58] == 0xA0
+    (frame,) = announced("fd00:20::100", is_router=True)
+    assert frame[58] == 0xA0
 
 
 def test_frames_of_several_addresses_in_order() -> None:
-    composed = frames(LINK, [ip_address("10.20.1.100"), ip_address("fd00:20::100"), ip_address("10.20.1.101")])
+    addresses: list[IpAddress] = [ip_address(text) for text in ("10.20.1.100", "fd00:20::100", "10.20.1.101")]
+    announcer = Announcer(addresses, note=print)
+    announcer.link_changed(LINK)
+    asyncio.run(announcer.prepare(here))
+    composed = announcer._frames
     assert [frame[12:14] for frame in composed] == [b"\x08\x06"] * 2 + [b"\x86\xdd"] + [b"\x08\x06"] * 2
     assert composed[4][38:42] == bytes((10, 20, 1, 101))
 

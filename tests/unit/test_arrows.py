@@ -24,8 +24,7 @@ CIPHERS = {"wire.py", "fragments.py"}  # the only files of the core that may see
 # are above it in this list, so no two can depend on each other.
 ARROWS: dict[str, set[str]] = {
     **{room: set() for room in ("core", "address", "plugins", "notify", "timer", "jitter", "log", "memory")},
-    "guardian": set(),
-    "rehearsal": set(),
+    **{room: set() for room in ("guardian", "realtime", "rehearsal")},
     "config": {"plugins"},
     "reload": {"config"},
     "gate": {"address"},
@@ -39,14 +38,21 @@ ARROWS: dict[str, set[str]] = {
     "trace": set(),
     "coordination": {"config", "jitter"},
     "simulate": {"config", "coordination"},
-    "control": {"config", "fencing", "report", "trace", "transport"},
-    "report": {"config", "control"},  # the control socket answers with reports, and reports describe its host
+    "control": {"address", "config", "fencing", "realtime", "report", "trace", "transport"},
+    # The control socket answers with reports, and reports describe its host.
+    "report": {"config", "control", "jitter", "realtime"},
+    "envelope": {"config"},
+    "desk": {
+        *("activation", "config", "coordination", "fencing", "guardian", "guards", "jitter", "realtime", "timer"),
+        *("trace", "transport"),
+    },
     "daemon": {
-        *("activation", "config", "control", "guardian", "jitter", "log", "memory", "notify", "reload", "timer"),
-        *("coordination", "fencing", "gate", "guards", "rehearsal", "trace", "transport"),
+        *("activation", "address", "config", "control", "coordination", "desk", "envelope", "fencing", "gate"),
+        *("guardian", "guards", "log", "memory", "notify", "realtime", "rehearsal", "reload", "timer", "trace"),
+        "transport",
     },
     "lab": {"control"},
-    "doctor": {"address", "config", "control", "gate", "guards", "report", "transport"},
+    "doctor": {"address", "config", "control", "gate", "guards", "jitter", "report", "transport"},
     "cli": {
         *("address", "config", "control", "daemon", "doctor", "fencing", "gate", "guardian", "lab", "log", "memory"),
         *("simulate", "trace"),

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from haagent import __version__
+from haagent.address.composer import here
 from haagent.address.facts import Link, Seen
 from haagent.cli import main
 from haagent.config import parse, write_key
@@ -419,7 +420,8 @@ class TestNeighbours:
     @pytest.mark.parametrize("address", ["10.20.1.100", "fd00:20::100"])
     def test_the_question_is_what_scapy_would_write(self, address: str) -> None:
         asked = ip_address(address)
-        assert neighbours.question(MAC, asked) == frames.question(MAC, asked)
+        (composed,) = asyncio.run(here([frames.wanted_question(asked)]))
+        assert neighbours.question(MAC, asked) == frames.question(composed, MAC)
 
 
 class TestService:

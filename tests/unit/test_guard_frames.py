@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import struct
 from ipaddress import ip_address
 
@@ -9,15 +11,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haagent.address.announce import arp_frames, neighbour_advertisement
+from haagent.address.announce import announcements, wanted
+from haagent.address.composer import Wanted, here
+from haagent.address.facts import IpAddress
 from haagent.guards import filter as packet_filter
+from haagent.guards import frames
 from haagent.guards.filter import MOST, SNAP, Instruction
-from haagent.guards.frames import Heard, greeting, question, read_arp, read_discovery
+from haagent.guards.frames import WANTED_GREETINGS, Heard, read_arp, read_discovery, wanted_question
 from tests.netns.stranger import frame as by_stranger
 
 MINE, THEIRS = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 V4, V6 = ip_address("10.20.1.100"), ip_address("fd00:20::100")
 GATEWAY4, GATEWAY6 = ip_address("10.20.1.1"), ip_address("fe80::1")
+
+
+def compose(*asked: Wanted) -> list[bytes]:
+    return asyncio.run(here(asked))
+
+
+@functools.cache
+def question(mac: bytes, address: IpAddress) -> bytes:
+    return frames.question(*compose(wanted_question(address)), mac)
+
+
+def greeting(mac: bytes, own: str, address: IpAddress, *, to: bytes | None = None) -> bytes:
+    return frames.greeting(compose(*WANTED_GREETINGS), mac, own, address, to=to)
+
+
+def announced(mac: bytes, address: IpAddress) -> list[bytes]:
+    one, other = compose(*wanted(address))
+    return announcements(address, (one, other), mac, is_router=False)
 
 
 def passes(program: list[Instruction], frame: bytes) -> bool:
@@ -76,10 +99,10 @@ class TestQuestions:
 
 class TestAnswers:
     def test_who_announces_has_it(self) -> None:
-        for frame in arp_frames(THEIRS.hex(":"), str(V4)):
+        for frame in announced(THEIRS, V4):
             assert passes(ARP, frame)
             assert read_arp(frame) == Heard(V4.packed, THEIRS, is_probe=False, is_marked=False)
-        frame = neighbour_advertisement(THEIRS.hex(":"), str(V6), is_router=False)
+        (frame,) = announced(THEIRS, V6)
         assert passes(DISCOVERY, frame)
         assert read_discovery(frame) == Heard(V6.packed, THEIRS, is_probe=False, is_marked=False)
 
@@ -97,9 +120,9 @@ class TestAnswers:
         other4, other6 = ip_address("10.20.1.77"), ip_address("fd00:20::77")
         client = bytes([10, 20, 1, 50])
         assert not passes(ARP, _arp(1, THEIRS, client, bytes(6), V4.packed)), "clients ask for it all day"
-        assert not passes(ARP, arp_frames(THEIRS.hex(":"), str(other4))[0])
+        assert not passes(ARP, announced(THEIRS, other4)[0])
         assert not passes(ARP, question(THEIRS, other4))
-        assert not passes(DISCOVERY, neighbour_advertisement(THEIRS.hex(":"), str(other6), is_router=False))
+        assert not passes(DISCOVERY, announced(THEIRS, other6)[0])
         assert not passes(DISCOVERY, question(THEIRS, other6))
         assert not passes(DISCOVERY, greeting(THEIRS, "fe80::2", V6)), "a neighbour that resolves it"
         assert not passes(DISCOVERY, bytes(200))
@@ -111,7 +134,7 @@ class TestAnswers:
         assert passes(packet_filter.discovery([b"\0" * 12 + one for one in many]), question(THEIRS, V6))
 
     def test_an_answer_from_beyond_a_router_is_forged(self) -> None:
-        frame = bytearray(neighbour_advertisement(THEIRS.hex(":"), str(V6), is_router=False))
+        frame = bytearray(announced(THEIRS, V6)[0])
         frame[21] = 64  # hop limit
         assert read_discovery(bytes(frame)) is None
 
@@ -131,9 +154,9 @@ class TestAnswers:
 
 
 @pytest.mark.parametrize("address", [V4, V6])
-def test_our_own_frames_are_read_back_as_ours(address: object) -> None:
+def test_our_own_frames_are_read_back_as_ours(address: IpAddress) -> None:
     """The mark survives what a switch may do: cut the padding down, or add to it."""
-    frame = question(MINE, address)  # type: ignore[arg-type]
+    frame = question(MINE, address)
     read = read_arp if frame[12:14] == b"\x08\x06" else read_discovery
     assert read(frame + bytes(20)) == read(frame)
 

@@ -440,8 +440,8 @@ def test_what_must_outlive_a_restart_is_remembered_when_it_changes() -> None:
     node = node_of(world, "A")
     memory = of(node.step(world.t, Asked(1, "standby", node="B")), Remember)
     assert len(memory) == 1
-    assert [order.key for order in memory[0].orders] == ["standby/B"]
-    assert memory[0].round > 0
+    assert [order.key for order in memory[0].memory.orders] == ["standby/B"]
+    assert memory[0].memory.round > 0
     assert of(node.step(world.t, Woke()), Remember) == []
 
 

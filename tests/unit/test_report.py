@@ -11,6 +11,7 @@ from haagent.cli.events import line
 from haagent.cli.layout import duration, status_text
 from haagent.cli.style import Style
 from haagent.core.view import GroupState, MemberState
+from haagent.realtime import Scheduling
 from haagent.report import status
 from tests.unit.small_agent import ON_B, SINCE, SmallAgent, group, member
 
@@ -139,6 +140,17 @@ def test_nobody_ever_heard_names_the_likely_cause() -> None:
     assert any("UDP port 7265" in text for text in status(agent)["warnings"])
     agent.counters["dropped_unknown_key"] = 5
     assert any("sealed with another key" in text for text in status(agent)["warnings"])
+
+
+@pytest.mark.parametrize(("jitter_ms", "is_told"), [(None, False), (62.0, False), (63.0, True)])
+def test_a_lease_that_is_too_short_for_this_host_is_told(jitter_ms: float | None, is_told: bool) -> None:
+    agent = SmallAgent()
+    agent.jitter_ms = jitter_ms  # the lease is 350 ms and the interval 100: a quarter of what is between
+    found = [text for text in status(agent)["warnings"] if "woken 63 ms late" in text and "realtime: true" in text]
+    assert bool(found) is is_told
+    agent.scheduling = Scheduling(wanted=True, realtime=True, why_not="memory cannot be locked")
+    found = [text for text in status(agent)["warnings"] if "realtime" in text]
+    assert found == ["`process: {realtime: true}` is not wholly in force: memory cannot be locked."]
 
 
 def test_different_releases_are_told() -> None:

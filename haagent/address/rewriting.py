@@ -1,0 +1,36 @@
+"""A composed frame with other bytes in some places, and the checksum that belongs to them.
+
+ARP has no checksum. That of ICMPv6 covers the IPv6 addresses and the message; it is brought up to date by the
+difference (RFC 1624, equation 3), so nothing has to be known here of what the rest of the frame means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+DESTINATION_AT, SENDER_AT, TYPE_AT = 0, 6, 12  # of Ethernet
+ARP_SENDER_MAC_AT, ARP_SENDER_AT, ARP_TARGET_MAC_AT, ARP_TARGET_AT = 22, 28, 32, 38
+IPV6_SENDER_AT, IPV6_DESTINATION_AT = 22, 38
+CHECKSUM_AT, ND_TARGET_AT, ND_OPTION_AT = 56, 62, 80  # of neighbour discovery; what its first option says
+_IPV6 = b"\x86\xdd"
+_ONES = 0xFFFF
+
+
+def rewritten(frame: bytes, changes: Mapping[int, bytes]) -> bytes:
+    """`changes`: where, and what is there then; even places and lengths."""
+    changed = bytearray(frame)
+    total = ~int.from_bytes(frame[CHECKSUM_AT : CHECKSUM_AT + 2], "big") & _ONES
+    for at, new in changes.items():
+        end = at + len(new)
+        if at >= IPV6_SENDER_AT:
+            total += _sum(new) + (len(new) // 2) * _ONES - _sum(frame[at:end])  # ~x is 0xffff - x
+        changed[at:end] = new
+    if frame[TYPE_AT : TYPE_AT + 2] == _IPV6:
+        while total > _ONES:
+            total = (total & _ONES) + (total >> 16)
+        changed[CHECKSUM_AT : CHECKSUM_AT + 2] = (~total & _ONES).to_bytes(2, "big")
+    return bytes(changed)
+
+
+def _sum(data: bytes) -> int:
+    return sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
