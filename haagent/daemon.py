@@ -336,20 +336,19 @@ class Daemon:
             config = await asyncio.to_thread(load, self.config.path, node=self.config.me)
             keys = () if config.heartbeat.insecure else await asyncio.to_thread(load_keys, config.key_files)
             refuse_what_needs_a_restart(self.config, config)
+            groups = tuple(config.groups.values())
+            await self._guards.prepare(groups, config.guards)
             change_arbiter = await self._arbiter.prepare(config)
             if config.digest == self.config.digest:
                 self._use(keys)
                 await change_arbiter()
                 return "the configuration is unchanged; keys were read again"
-            groups = tuple(config.groups.values())
-            await self._guards.prepare(groups, config.guards)
             self._leave_addresses(self.config, config)
             await self._activation.reconfigure(groups)
             await self._guards.reconfigure(groups, config.guards, counts=config.guards_count)
             self._fences.reconfigure(config.nodes)
             self._fences.check()
             self.config = self._desk.config = config
-            self._leave_addresses(config)
             self._use(keys)
             self._report_links(
                 self._transport.reconfigure(config.heartbeat, me=config.nodes[config.me], peers=config.peers)
@@ -358,6 +357,7 @@ class Daemon:
             await change_arbiter()
             return f"configuration {config.digest} is in force"
         finally:
+            self._leave_addresses(self.config)
             await self._composer.rest()
             self._notifier.ready()
 

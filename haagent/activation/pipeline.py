@@ -12,8 +12,9 @@ back. Asynchronous work of a group runs one after another (`_background`), so a 
 the take that it undoes.
 
 `Dropped` is said when the kernel has confirmed that no traffic arrives, never before: the gate is shut, or, where there
-is none, the addresses are gone. A removal that it refuses is tried again until it works. The same holds for
-`TakeFailed`, which also waits until the backend has been rolled back.
+is none, the addresses are gone. Behind a shut gate they go in the next turn of the loop, after the heartbeat that
+releases: the kernel may take milliseconds for it. A removal that it refuses is tried again until it works. `TakeFailed`
+is said on the same terms, and waits until the backend has been rolled back.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class GroupPipeline:
         self._is_unclean = False  # something could not be undone yet, behind a shut gate
         self._lapsed: Ballot | None = None
         self._guard: asyncio.TimerHandle | None = None
-        self._retry: asyncio.TimerHandle | None = None
+        self._retry: asyncio.Handle | None = None
         self._retry_s = RETRY_FIRST_S
         self._verified_at = 0.0
 
@@ -135,6 +136,8 @@ class GroupPipeline:
     async def close(self) -> None:
         if self.tenure is not None:
             self.drop(self.tenure.ballot, "the agent stops")
+        if self._is_unclean:
+            self._settle()
         if self._retry is not None:
             self._retry.cancel()
         if self._live:
@@ -201,6 +204,11 @@ class GroupPipeline:
         self._retry = None
         if self._owed is None and not self._is_unclean:
             return
+        if not self._is_unclean and self._shuts_the_gate():
+            self._is_unclean = True
+            self._retry = asyncio.get_running_loop().call_soon(self._settle)
+            self._pay()
+            return
         fault = self._shut()
         self._is_unclean = bool(fault) and self.gate is not None and self.gate.is_proof
         if fault:
@@ -209,9 +217,10 @@ class GroupPipeline:
                 return
         else:
             self._retry_s, self._refusal = RETRY_FIRST_S, ""
-        if self._owed is None:
-            return
-        if isinstance(self._owed, TakeFailed) and self._winding_down:
+        self._pay()
+
+    def _pay(self) -> None:
+        if self._owed is None or (isinstance(self._owed, TakeFailed) and self._winding_down):
             return  # `_undo` comes here again
         owed, self._owed = self._owed, None
         self._post(owed)
@@ -224,20 +233,23 @@ class GroupPipeline:
         self._retry = asyncio.get_running_loop().call_later(self._retry_s, self._settle)
         self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s)
 
+    def _shuts_the_gate(self) -> bool:
+        return self.gate is not None and not self._drop_step(self.gate) and self.gate.is_proof
+
     def _shut(self) -> str:
         """No traffic arrives afterwards. Returns why that is not so."""
-        faults = []
+        return "; ".join(filter(None, (self._drop_step(step) for step in reversed(self._steps) if step.shuts)))
+
+    def _drop_step(self, step: Step) -> str:
         ballot = self._owed.ballot if isinstance(self._owed, Dropped | TakeFailed) else Ballot(0, "")
-        for step in reversed(self._steps):
-            if not step.shuts:
-                continue
-            began = time.perf_counter_ns()
-            try:
-                step.drop(ballot)
-            except FAULTS as fault:
-                faults.append(f"{step.name}: {fault}")
+        began = time.perf_counter_ns()
+        try:
+            step.drop(ballot)
+        except FAULTS as fault:
+            return f"{step.name}: {fault}"
+        finally:
             self._measure(step, "drop_us", began)
-        return "; ".join(faults)
+        return ""
 
     def _wind_down(self, ballot: Ballot) -> None:
         """Undo the rest, last first: it delays nobody, the traffic has ended."""

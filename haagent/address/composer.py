@@ -160,8 +160,8 @@ def _environment() -> dict[str, str]:
 
 
 def _sentence(why: str) -> str:
-    look = f"`{sys.executable} -m {__name__} </dev/null` shows whether scapy and pyroute2 can be loaded"
-    return f"the frames and messages that move an address cannot be composed: {why}. {look}."
+    hint = f"scapy and pyroute2 do that, in a process of {sys.executable}: install what is missing, or let it start"
+    return f"the frames and messages that move an address cannot be composed: {why}; {hint}"
 
 
 def _write(way: Way, data: bytes) -> None:

@@ -148,7 +148,7 @@ class TestProcess:
         asyncio.run(composer.rest())
         monkeypatch.setattr(sys, "executable", "/nonexistent")
         assert asyncio.run(composer.compose([QUESTION])) == before
-        with pytest.raises(CannotCompose, match=r"No such file.*shows whether scapy and pyroute2"):
+        with pytest.raises(CannotCompose, match=r"No such file.*install what is missing"):
             asyncio.run(composer.compose([wanted_question(ip_address("10.20.1.77"))]))
 
     def test_a_library_that_is_missing_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

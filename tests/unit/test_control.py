@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from haagent.address.composer import CannotCompose
 from haagent.config import ConfigError, Fault
 from haagent.control.client import Client, ControlError
 from haagent.control.place import AlreadyRunning, run_lock, running_pid, socket_path
@@ -150,6 +151,11 @@ class TestOtherOrders:
         assert error.status == 2
         assert "f.yaml:3: cluster: missing" in error.message
         assert error.details["faults"][0]["line"] == 3
+
+    def test_reload_whose_frames_cannot_be_composed(self, agent: SmallAgent, run_dir: str) -> None:
+        agent.reloaded = CannotCompose("no scapy here")
+        error = refused(run_dir, "reload")
+        assert (error.status, error.message) == (1, "Refused; the running configuration stays: no scapy here")
 
     def test_a_bug_in_an_answer_costs_that_answer_only(self, agent: SmallAgent, run_dir: str) -> None:
         agent.reloaded = RuntimeError("boom")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_interface
 from typing import Any
+
+import pytest
 
 from haagent.activation import Activation
 from haagent.activation.fight import Fight
 from haagent.activation.health import Health
+from haagent.address.composer import CannotCompose, Wanted, here
 from haagent.address.facts import TAG
 from haagent.address.links import Links
 from haagent.checks import Context
@@ -40,6 +43,7 @@ class Stage:
         self.notes: list[tuple[str, str, str]] = []
         self.host = FakeHost("eth0", "eth1")
         self.time = 5000.0
+        self.cannot_compose = ""
         self.activation = Activation(
             groups=groups or (web(),),
             post=self.said.append,
@@ -48,7 +52,13 @@ class Stage:
             node="A",
             adopt=adopt,
             host=self.host,
+            compose=self.compose,
         )
+
+    async def compose(self, wanted: Sequence[Wanted]) -> list[bytes]:
+        if self.cannot_compose:
+            raise CannotCompose(self.cannot_compose)
+        return await here(wanted)
 
     def kinds(self) -> list[str]:
         return [kind for kind, _, _ in self.notes]
@@ -183,6 +193,23 @@ def test_a_reload_keeps_what_is_held_and_removes_what_is_gone() -> None:
             Dropped(group="ends", ballot=ONE),
             Taken(group="web", ballot=ONE),
         ]
+
+    run(stage, story)
+
+
+def test_a_reload_whose_frames_cannot_be_composed_changes_nothing() -> None:
+    stage = Stage(web("10.20.1.100/24"), web("10.20.1.110/24", name="ends"))
+
+    async def story() -> None:
+        for name in ("web", "ends"):
+            stage.activation.take(name, ONE, stage.time + 60)
+        before = len(stage.said)
+        stage.cannot_compose = "no scapy here"
+        with pytest.raises(CannotCompose):
+            await stage.activation.reconfigure([web("10.20.1.101/24")])
+        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.110/24"]
+        assert len(stage.said) == before
+        assert all(stage.activation.status()[name]["held"] for name in ("web", "ends"))
 
     run(stage, story)
 
