@@ -217,14 +217,14 @@ class Node:
 
         Its proof is then as young as can be, we are not bound for longer than it counts on us, and not one message more
         is sent. One after the other, so that each that answers has heard those before it. Who answers waits for the
-        next one a little longer than an interval. Of two holders one follows.
+        next one a little longer than an interval. Of several holders the first by name leads.
         """
         scene, interval_s = self.scene, self.scene.settings.interval_s
         if now >= scene.last_sent + interval_s / 2:
             followers = [name for name in scene.settings.voters if name != leader]
             self._next_beat = now + followers.index(scene.settings.me) * interval_s / TURNS
             self._is_following = True
-        elif not scene.own_held:
+        elif not scene.own_held or leader < scene.settings.me:
             self._next_beat = now + FOLLOWING * interval_s
 
     def _judge_health(self, now: float, group: str, why_unfit: str) -> None:
