@@ -12,9 +12,9 @@ back. Asynchronous work of a group runs one after another (`_background`), so a 
 the take that it undoes.
 
 `Dropped` is said when the kernel has confirmed that no traffic arrives, never before: the gate is shut, or, where there
-is none, the addresses are gone. Behind a shut gate they go in the next turn of the loop, after the heartbeat that
-releases: the kernel may take milliseconds for it. A removal that it refuses is tried again until it works. `TakeFailed`
-is said on the same terms, and waits until the backend has been rolled back.
+is none, the addresses are gone. Behind a shut gate they go a moment later: the kernel may take milliseconds for it, and
+the heartbeat that releases is not to wait. A removal that it refuses is tried again until it works. `TakeFailed` is
+said on the same terms, and waits until the backend has been rolled back.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 
 GRACE_S = 0.002  # after `until`: the core's own timer goes first; only a hung core lets ours act
+HIDDEN_S = 0.01  # how long an address may stay behind a shut gate: the successor is at work meanwhile
 RETRY_FIRST_S, RETRY_MAX_S = 0.01, 1.0  # of a removal that the kernel refused
 VERIFY_S = 10.0  # between two questions to a backend that is not local: their APIs are rate limited
 
@@ -60,7 +61,7 @@ class GroupPipeline:
         self._is_unclean = False  # something could not be undone yet, behind a shut gate
         self._lapsed: Ballot | None = None
         self._guard: asyncio.TimerHandle | None = None
-        self._retry: asyncio.Handle | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._retry_s = RETRY_FIRST_S
         self._verified_at = 0.0
 
@@ -70,6 +71,11 @@ class GroupPipeline:
     def is_open(self) -> bool:
         """Traffic is let in, or may be: the take has come as far as the steps that do that."""
         return self.tenure is not None and any(step.shuts for step in self._steps[: self._reached])
+
+    @property
+    def is_removing(self) -> bool:
+        """Addresses may still be there, behind a shut gate; they are being removed."""
+        return self._is_unclean
 
     @property
     def has_lease(self) -> bool:
@@ -206,7 +212,7 @@ class GroupPipeline:
             return
         if not self._is_unclean and self._shuts_the_gate():
             self._is_unclean = True
-            self._retry = asyncio.get_running_loop().call_soon(self._settle)
+            self._retry = asyncio.get_running_loop().call_later(HIDDEN_S, self._settle)
             self._pay()
             return
         fault = self._shut()

@@ -135,7 +135,7 @@ def test_behind_a_shut_gate_the_release_does_not_wait_for_the_addresses() -> Non
         stage.group.drop(ONE, "asked")
         assert stage.said == [taken(), dropped()]
         assert stage.host.addresses() == ["10.20.1.100/24"]
-        await stage.turns(1)
+        await asyncio.sleep(0.02)
         assert stage.host.addresses() == []
         assert stage.said == [taken(), dropped()], "and it is said once"
 
@@ -147,7 +147,7 @@ def test_addresses_that_the_gate_hides_are_removed_until_it_works() -> None:
         stage.take()
         stage.host.refusing["remove"] = "busy"
         stage.group.drop(ONE, "asked")
-        await stage.turns()
+        await asyncio.sleep(0.02)
         assert stage.said == [taken(), dropped()]
         assert [kind for kind, text in stage.notes if "the gate is shut" in text] == ["failed"]
         stage.host.refusing.clear()
@@ -162,7 +162,7 @@ def test_taken_again_before_they_are_removed_they_stay() -> None:
         stage.take()
         stage.group.drop(ONE, "asked")
         stage.take(TWO)
-        await stage.turns()
+        await asyncio.sleep(0.02)
         assert stage.host.addresses() == ["10.20.1.100/24"]
         assert stage.said == [taken(), dropped(), taken(TWO)]
         stage.group.drop(TWO, "asked")

@@ -39,3 +39,11 @@ def test_the_pythons_are_those_of_the_bundle() -> None:
     minors = [int(version.split(".")[1]) for version in found[1].split()]
     assert f"python3 (>= 3.{min(minors)}~), python3 (<< 3.{max(minors) + 1}~)" in field("Depends")
     assert minors == list(range(min(minors), max(minors) + 1))
+
+
+def test_the_source_package_has_every_directory() -> None:
+    """What is not named there is missing for whoever builds or tests from it, and nothing else would notice."""
+    named = set(re.findall(r"^graft (\S+)$", (PROJECT / "MANIFEST.in").read_text(), re.MULTILINE))
+    made = {"haagent", "build", "dist"}  # the library comes by itself; the others are products
+    there = {path.name for path in PROJECT.iterdir() if path.is_dir() and not re.match(r"[._]", path.name)}
+    assert {name for name in there - made if not name.endswith(".egg-info")} == named
