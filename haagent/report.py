@@ -86,6 +86,7 @@ def _member(member: MemberView, config: Config) -> Facts:
         "address": addresses[0] if addresses else "",
         "addresses": addresses,
         "last_heard_ms": _ms(member.last_heard_s),
+        "silent_ms": _ms(member.silent_s),
         "version": member.version,
         "links": list(member.links),
         "me": member.me,

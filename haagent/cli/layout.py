@@ -66,12 +66,14 @@ def _members(facts: Facts, style: Style) -> str:
 
 
 def _heard(member: Facts) -> str:
+    ago, silent = member["last_heard_ms"], member["silent_ms"]
     if member["me"]:
-        return "here"
-    ago = member["last_heard_ms"]
-    if ago is None:
+        when = "here"
+    elif ago is None:
         return "never"
-    return f"{ago:.0f} ms ago" if ago < 10_000 else f"{duration(ago / 1000)} ago"
+    else:
+        when = f"{ago:.0f} ms ago" if ago < 10_000 else f"{duration(ago / 1000)} ago"
+    return f"{when}; just started, no vote for {silent / 1000:.1f} s" if silent else when
 
 
 def _groups(facts: Facts, style: Style, now: float) -> str:

@@ -128,14 +128,15 @@ class Campaign:
     def _ranked(self, now: float) -> list[str]:
         return placement.order(self.election.group, self.candidates(now))
 
-    def candidates(self, now: float) -> list[Candidate]:
-        """Every living node, as far as it may hold this group."""
+    def candidates(self, now: float, *, may_wait: bool = False) -> list[Candidate]:
+        """Every living node, as far as it may hold this group; without `may_wait`, now."""
         me = self.election.scene.settings.me
         fit = self.election.scene.is_fit(me, now) and not self.election.why_unfit
         fit = fit and not self.election.scene.isolation(now)
         found = [Candidate(me, fit, len(self.election.failures), self.election.scene.held_by(me, now))]
         for peer, beat in self.election.scene.beats(now, self.election.group.name):
             has_vote = peer.beat is not None and peer.beat.silent_ms < 1000 * self.election.scene.slot_s
+            has_vote = has_vote or may_wait
             fit = self.election.scene.is_fit(peer.name, now) and beat.eligible and has_vote
             fit = fit and not self.election.scene.isolation(now, peer.name)
             found.append(Candidate(peer.name, fit, beat.failures, self.election.scene.held_by(peer.name, now)))

@@ -23,19 +23,21 @@ class Handover:
         self.deadline = NEVER
         self.better_since: dict[str, float] = {}  # failback: since when each preferred node has been fit
 
-    def best_other(self, now: float) -> str:
-        me = self.election.scene.settings.me
-        others = [
-            name for name in placement.order(self.election.group, self.election.campaign.candidates(now)) if name != me
-        ]
-        return others[0] if others else ""
+    def best_other(self, now: float, *, may_wait: bool = False) -> str:
+        """`may_wait`: also one that has just started and has no vote yet."""
+        campaign, me = self.election.campaign, self.election.scene.settings.me
+        others = placement.order(self.election.group, campaign.candidates(now, may_wait=may_wait))
+        return next((name for name in others if name != me), "")
 
     def consider(self, now: float) -> None:
         scene = self.election.scene
         if self.must_leave:
             why = "this node is stopping" if scene.is_stopping else "this node is in standby"
+            patience_s = max(1.0, 3 * scene.settings.interval_s)
             if successor := self.best_other(now):
-                self._begin(now, successor, patience_s=max(1.0, 3 * scene.settings.interval_s))
+                self._begin(now, successor, patience_s=patience_s)
+            elif successor := self.best_other(now, may_wait=True):
+                self._begin(now, successor, patience_s=patience_s + self._silence_s(successor))
             else:
                 self.election.drop(now, f"{why}; no other node can take it")
             return
@@ -46,6 +48,10 @@ class Handover:
             self._begin(now, successor, patience_s=order.ttl_ms / 1000 if order else 0.0)
         elif successor := self._failback(now):
             self._begin(now, successor, patience_s=max(1.0, 3 * scene.settings.interval_s))
+
+    def _silence_s(self, name: str) -> float:
+        peer = self.election.scene.membership.peers.get(name)
+        return 0.0 if peer is None or peer.beat is None else peer.beat.silent_ms / 1000
 
     @property
     def must_leave(self) -> bool:

@@ -40,6 +40,7 @@ def _member(scene: Scene, name: str, now: float) -> MemberView:
             links=(),
             boot=scene.boot,
             config_matches=True,
+            silent_s=max(0.0, scene.silent_until - now),
         )
     peer = scene.membership.peers[name]
     return MemberView(
@@ -51,6 +52,7 @@ def _member(scene: Scene, name: str, now: float) -> MemberView:
         links=tuple(sorted(link for link, at in peer.links.items() if now < at + settings.dead_after_s)),
         boot=peer.boot or 0,
         config_matches=peer.beat is None or peer.beat.config_hash in ("", settings.config_hash),
+        silent_s=0.0 if peer.beat is None else max(0.0, peer.beat.silent_ms / 1000 - (now - peer.heard_at)),
     )
 
 

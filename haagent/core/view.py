@@ -41,6 +41,7 @@ class MemberView(msgspec.Struct, frozen=True):
     links: tuple[str, ...]  # interfaces on which it is heard now
     boot: int
     config_matches: bool
+    silent_s: float = 0.0  # it has just started, and gives no vote and takes nothing for so long yet
 
 
 class GroupView(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from haagent.lab import Lab, LabError, namespaces
 
 _numbers = itertools.count(1)
 _figures = pytest.StashKey[list[str]]()
+_labs = pytest.StashKey[list[Lab]]()
+LOG_LINES = 60  # of each agent, told when a test fails
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,9 +30,9 @@ def _machine_allows_namespaces() -> None:
 
 
 @pytest.fixture
-def make_lab() -> Iterator[Callable[..., Lab]]:
+def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
     """`make_lab(nodes=3, has_witness=True, wishes=Wishes(interval="50ms"))`: see Lab.create."""
-    made: list[Lab] = []
+    made: list[Lab] = request.node.stash.setdefault(_labs, [])
 
     def make(**options: Any) -> Lab:
         name = f"t{os.getpid()}-{next(_numbers)}"
@@ -40,6 +42,19 @@ def make_lab() -> Iterator[Callable[..., Lab]]:
     yield make
     for lab in made:
         lab.down()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails says what its agents said: they are gone when somebody reads it."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for lab in item.stash.get(_labs, []):
+            for host in lab.state().plan.nodes:
+                log = lab.agents.log(host.name)
+                lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else ["no log"]
+                report.sections.append((f"agent {host.name} of {lab.state().name}", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Everything here asks somebody who knows and waits for a condition; nothing sleep
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,11 @@ Measured = Callable[[str, str], None]
 LEASE_MS = 350.0  # the default at 100 ms
 QUIET_S = 0.25  # how long the machine's own noise is watched
 PATIENCE_S = 20.0  # for conditions that normally take a fraction of a second
+
+
+def runs(usual: int) -> int:
+    """How often a fault is repeated: RUNS=50 in the environment for figures, a few times for a test."""
+    return int(os.environ.get("RUNS", usual))
 
 
 def told(lab: Lab, node: str, *words: str) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def running(lab: Lab) -> list[str]:
 
 
 def wait_whole(lab: Lab, *, holders: dict[str, str] | None = None) -> None:
-    """Every agent sees every running one, and all agree on one active holder of each group (on these, if given)."""
+    """Every agent sees every running one and can vote, and all agree on who holds each group (on these, if given)."""
 
     def is_whole() -> bool:
         names = running(lab)
@@ -65,6 +71,8 @@ def wait_whole(lab: Lab, *, holders: dict[str, str] | None = None) -> None:
         seen = [{one["name"] for one in view["members"] if one["state"] != "offline"} for view in views]
         if any(not set(names) <= one for one in seen):
             return False
+        if any(one["silent_ms"] for view in views for one in view["members"] if one["name"] in names):
+            return False  # who has just started could not take anything yet
         placed = [{one["name"]: one["holder"] for one in view["groups"] if one["active"]} for view in views]
         return (
             all(one == placed[0] for one in placed)
@@ -99,6 +107,11 @@ def serves(lab: Lab, node: str, *vips: str) -> bool:
 
 def serves_nothing(lab: Lab, node: str) -> bool:
     return not {VIP4, VIP6} & addresses(lab, node)
+
+
+def wait_serves_nothing(lab: Lab, node: str) -> None:
+    """What a shut gate hides is removed a moment after the release was told."""
+    lab.wait_for(lambda: serves_nothing(lab, node), what=f"{node} has no address any more")
 
 
 def neighbours(lab: Lab) -> dict[str, str]:

@@ -26,16 +26,18 @@ from tests.netns.sight import (
     neighbours,
     noise_ms,
     other,
+    runs,
     serves,
     serves_nothing,
     spread,
     told,
+    wait_serves_nothing,
     wait_whole,
     watch_quietly,
 )
 
 pytestmark = pytest.mark.netns
-RUNS = 20
+RUNS = runs(20)
 KILL_MS = 100  # from before the lab's `kill` until the process has got the signal
 Window = tuple[float, float]
 
@@ -47,7 +49,7 @@ def test_a_planned_move_takes_both_families_and_the_clients_tables_along(make_la
     with lab.probe() as probe:
         probe.wait_answer()
         quiet = watch_quietly()
-        for _ in range(10):
+        for _ in range(runs(10)):
             origin = holder(lab)
             target = other(lab, origin)
             start_s = time.monotonic()
@@ -57,7 +59,7 @@ def test_a_planned_move_takes_both_families_and_the_clients_tables_along(make_la
             probe.wait_answer(by=target)
             windows.append((start_s, time.monotonic()))
             assert serves(lab, target)
-            assert serves_nothing(lab, origin)
+            wait_serves_nothing(lab, origin)
             mac = lab.state().plan.host(target).ports[0].mac
             known = neighbours(lab)
             assert (known[VIP4], known[VIP6]) == (mac, mac)
@@ -199,7 +201,7 @@ def test_a_graceful_stop_hands_over_at_once(make_lab: MakeLab, measured: Measure
     with lab.probe() as probe:
         probe.wait_answer()
         quiet = watch_quietly()
-        for _ in range(4):
+        for _ in range(runs(4)):
             mine = holder(lab)
             start_s = time.monotonic()
             lab.agents.kill(mine, signal.SIGTERM)

@@ -24,8 +24,8 @@ from tests.netns.sight import (
     refused,
     said,
     serves,
-    serves_nothing,
     told,
+    wait_serves_nothing,
     wait_whole,
 )
 
@@ -44,7 +44,7 @@ def test_standby_empties_a_node_and_unstandby_lets_it_return(make_lab: MakeLab, 
     answer = told(lab, "B", "standby", "A")
     assert (answer["done"], answer["holds"]) == (True, [])
     wait_whole(lab, holders={"web": "B"})
-    assert serves_nothing(lab, "A")
+    wait_serves_nothing(lab, "A")
     assert {member(lab, name, "A")["state"] for name in ("A", "B")} == {"standby"}
     status, complaint = refused(lab, "A", "failover", "--to", "A")
     assert (status, "A is in standby" in complaint) == (4, True)
@@ -85,7 +85,7 @@ def test_maintenance_keeps_the_address_over_a_restart(make_lab: MakeLab, measure
         wait_whole(lab, holders={"web": mine})
         told(lab, theirs, "failover", "--to", theirs)
         probe.wait_answer(by=theirs)
-        assert serves_nothing(lab, mine)
+        wait_serves_nothing(lab, mine)
     seen = probe.outages()
     assert [one.answered_by for one in seen] == [[mine, theirs]] * len(seen)
     assert all(one.dual_ms == 0 for one in seen)
@@ -153,7 +153,7 @@ def test_release_removes_what_a_dead_agent_left(make_lab: MakeLab) -> None:
     own = lab.state().plan.host(mine).address
     done = lab.run(mine, ["haagent", "release", "--config", str(lab.directory / "haagent.yaml")])
     assert f"removed {VIP4}/24 from eth0" in done.stdout, said(done)
-    assert serves_nothing(lab, mine)
+    wait_serves_nothing(lab, mine)
     assert "10.20.1.77" not in addresses(lab, mine)
     assert own in addresses(lab, mine)
     again = lab.run(mine, ["haagent", "release", "--config", str(lab.directory / "haagent.yaml")])

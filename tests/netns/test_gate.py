@@ -28,6 +28,7 @@ from tests.netns.sight import (
     holder,
     noise_ms,
     other,
+    runs,
     serves,
     serves_nothing,
     spread,
@@ -429,7 +430,7 @@ def test_a_killed_or_frozen_node_never_answers_beside_its_successor(make_lab: Ma
     wait_whole(lab)
     windows, quiet = [], []
     with lab.probe() as probe:
-        for number in (signal.SIGKILL, signal.SIGSTOP):
+        for number in (signal.SIGKILL, signal.SIGSTOP) * runs(1):
             probe.wait_answer()
             mine = holder(lab)
             quiet.append(watch_quietly())

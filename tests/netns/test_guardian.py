@@ -25,6 +25,7 @@ from tests.netns.sight import (
     member,
     noise_ms,
     other,
+    runs,
     serves,
     serves_nothing,
     spread,
@@ -34,7 +35,7 @@ from tests.netns.sight import (
 )
 
 pytestmark = pytest.mark.netns
-RUNS = 4
+RUNS = runs(4)
 
 
 def log(lab: Lab, node: str) -> str:
@@ -83,15 +84,16 @@ def test_two_small_processes_and_their_names(make_lab: MakeLab, measured: Measur
     assert resident <= 60
 
 
-@pytest.mark.parametrize("kind", ["two nodes", "a witness"])
+@pytest.mark.parametrize("kind", ["two nodes", "a witness", "two nodes, 1 s"])
 def test_a_killed_agent_is_replaced_without_waiting(make_lab: MakeLab, measured: Measured, kind: str) -> None:
-    lab = make_lab(nodes=2, has_witness=kind == "a witness")
+    interval = "1s" if kind.endswith("1 s") else "100ms"
+    lab = make_lab(nodes=2, has_witness=kind == "a witness", wishes=Wishes(interval=interval))
     wait_whole(lab)
     windows = []
     with lab.probe() as probe:
         probe.wait_answer()
         quiet = watch_quietly()
-        for _ in range(RUNS):
+        for _ in range(runs(2) if interval == "1s" else RUNS):
             lost = holder(lab)
             start_s = time.monotonic()
             lab.agents.kill(lost)

@@ -14,14 +14,13 @@ from haagent.activation.health import Health
 from haagent.activation.hooks import Call, Hooks
 from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
-from haagent.activation.steps import AddressStep, FenceStep, GateStep, SteerStep, lifetime_s
+from haagent.activation.steps import AddressStep, FenceStep, SteerStep, lifetime_s
 from haagent.address.facts import Vip
 from haagent.backends.arp import Arp, ArpOptions
 from haagent.config import HooksConfig
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.fencing import FenceError
-from haagent.gate import GateState
 from tests.unit.backend_contract import context
 from tests.unit.fakes import Cloud, CloudBackend, FakeHost, run_virtual
 
@@ -30,29 +29,8 @@ VIP = Vip(address=ip_interface("10.20.1.100/24"), interface="eth0")
 Story = Callable[["Stage"], Coroutine[Any, Any, None]]
 
 
-class FakeGate:
-    """Of one kernel that does what it is told."""
-
-    def __init__(self) -> None:
-        self.is_open = False
-
-    def open(self, addresses: Sequence[bytes], until: float) -> None:
-        self.is_open = True
-
-    def renew(self, addresses: Sequence[bytes], until: float) -> None: ...
-
-    def shut(self, addresses: Sequence[bytes]) -> None:
-        self.is_open = False
-
-    def holds_back(self, addresses: Sequence[bytes]) -> bool:
-        return not self.is_open
-
-    def state(self, addresses: Sequence[bytes]) -> tuple[GateState, str]:
-        return GateState.OPEN if self.is_open else GateState.SHUT, ""
-
-
 class Stage:
-    def __init__(self, now: Callable[[], float], *, is_immediate: bool, gate: FakeGate | None = None) -> None:
+    def __init__(self, now: Callable[[], float], *, is_immediate: bool) -> None:
         self.now = now
         self.host = FakeHost("eth0")
         self.cloud = Cloud()
@@ -63,7 +41,6 @@ class Stage:
             "web",
             steps=(
                 AddressStep([VIP], self.host, now),
-                *([GateStep([VIP], gate)] if gate is not None else []),
                 SteerStep("arp" if is_immediate else "cloud", backend),
             ),
             hooks=None,
@@ -87,10 +64,6 @@ class Stage:
 
 def arp(story: Story) -> None:
     run_virtual(lambda now: story(Stage(now, is_immediate=True)))
-
-
-def gated(story: Story) -> None:
-    run_virtual(lambda now: story(Stage(now, is_immediate=True, gate=FakeGate())))
 
 
 def cloud(story: Story) -> None:
@@ -127,49 +100,6 @@ def test_taking_again_answers_again_and_moves_the_end_of_the_lease() -> None:
         assert stage.host.log == ["add"]
 
     arp(story)
-
-
-def test_behind_a_shut_gate_the_release_does_not_wait_for_the_addresses() -> None:
-    async def story(stage: Stage) -> None:
-        stage.take()
-        stage.group.drop(ONE, "asked")
-        assert stage.said == [taken(), dropped()]
-        assert stage.host.addresses() == ["10.20.1.100/24"]
-        await asyncio.sleep(0.02)
-        assert stage.host.addresses() == []
-        assert stage.said == [taken(), dropped()], "and it is said once"
-
-    gated(story)
-
-
-def test_addresses_that_the_gate_hides_are_removed_until_it_works() -> None:
-    async def story(stage: Stage) -> None:
-        stage.take()
-        stage.host.refusing["remove"] = "busy"
-        stage.group.drop(ONE, "asked")
-        await asyncio.sleep(0.02)
-        assert stage.said == [taken(), dropped()]
-        assert [kind for kind, text in stage.notes if "the gate is shut" in text] == ["failed"]
-        stage.host.refusing.clear()
-        await asyncio.sleep(1)
-        assert stage.host.addresses() == []
-
-    gated(story)
-
-
-def test_taken_again_before_they_are_removed_they_stay() -> None:
-    async def story(stage: Stage) -> None:
-        stage.take()
-        stage.group.drop(ONE, "asked")
-        stage.take(TWO)
-        await asyncio.sleep(0.02)
-        assert stage.host.addresses() == ["10.20.1.100/24"]
-        assert stage.said == [taken(), dropped(), taken(TWO)]
-        stage.group.drop(TWO, "asked")
-        await stage.group.close()
-        assert stage.host.addresses() == [], "the end of the agent does not leave them"
-
-    gated(story)
 
 
 def test_a_drop_of_what_is_not_held_is_answered() -> None:

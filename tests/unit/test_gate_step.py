@@ -102,8 +102,23 @@ def test_the_address_comes_first_and_goes_last() -> None:
     async def story(stage: Stage) -> None:
         stage.take()
         stage.group.drop(ONE, "why")
-        assert stage.host.log == ["add", "open", "shut", "remove"]
+        assert stage.host.log == ["add", "open", "shut"]
         assert stage.said == [Taken(group="web", ballot=ONE), Dropped(group="web", ballot=ONE)]
+        await asyncio.sleep(0.02)
+        assert stage.host.log == ["add", "open", "shut", "shut", "remove"]
+        assert not stage.host.held
+        await asyncio.sleep(60)
+        assert stage.said.count(Dropped(group="web", ballot=ONE)) == 1
+
+    play(story)
+
+
+def test_the_end_of_the_agent_does_not_leave_what_the_gate_hides() -> None:
+    async def story(stage: Stage) -> None:
+        stage.take()
+        stage.group.drop(ONE, "why")
+        await stage.group.close()
+        assert not stage.host.held
 
     play(story)
 
@@ -128,6 +143,7 @@ def test_behind_a_shut_gate_dropped_does_not_wait_for_the_address() -> None:
         stage.host.refusing["remove"] = "the kernel refuses"
         stage.group.drop(ONE, "why")
         assert stage.said[-1] == Dropped(group="web", ballot=ONE)
+        await asyncio.sleep(0.02)
         assert stage.notes == [
             "address: the kernel refuses; the gate is shut, so no traffic arrives; trying again until it works"
         ]
@@ -183,6 +199,7 @@ def test_a_gate_that_cannot_be_opened_fails_the_take_and_leaves_nothing() -> Non
         stage.gate.refusing = "open"
         stage.take()
         assert stage.said == [TakeFailed(group="web", ballot=ONE, error="gate: cannot open the gate")]
+        await asyncio.sleep(0.02)
         assert not stage.host.held
         assert not stage.gate.until
 
@@ -241,6 +258,7 @@ def test_what_maintenance_left_stays_open_until_it_is_taken_or_dropped() -> None
         assert life.activation.status()["web"]["gate"]["state"] == "open"
         life.activation.drop("web", ONE, "somebody else holds it")
         assert VIP.packed in life.gate.gated
+        await asyncio.sleep(0.02)
         assert not life.host.held
 
     live(story, adopt=True, is_left=True)
