@@ -13,8 +13,10 @@ ASROOT := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # lab; ping for the tests; nsenter and setpriv; ps and sysctl.
 SYSTEM := python3 python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 nftables iputils-ping util-linux procps
 
-# For the tests only: a real etcd, real fence agents, the peer to compare with.
-TESTING := etcd-server etcd-client fence-agents keepalived
+# For the tests only: a real etcd, real fence agents, the peer to compare with, what reads the Vagrantfile; hosts that
+# boot in containers, the way into them, and the package that is installed there.
+TESTING := etcd-server etcd-client fence-agents keepalived vagrant vagrant-libvirt \
+           mmdebstrap systemd-container openssh-client debhelper dpkg-dev
 DAEMONS := etcd keepalived  # the tests start their own: what the packages start is stopped where we install them
 
 # For `make deb` only.
@@ -70,7 +72,7 @@ lab-down: setup  ## end the cluster that `make lab` left running
 test: setup .make/testing  ## all tests
 	@$(BIN)/python -m pytest
 
-system-test: setup .make/testing  ## booted hosts: systemd, SSH, Ansible, in containers; needs root
+system-test: setup .make/testing  ## of these only the ones on booted hosts: systemd, SSH, Ansible; needs root
 	@$(BIN)/python -m pytest tests/system
 
 lint: setup  ## ruff and mypy --strict

@@ -35,7 +35,7 @@ _CONFIG = """Host *
   ProxyCommand {connect} %h %p
   ProxyUseFdpass yes
   ControlMaster auto
-  ControlPath {directory}/%C
+  ControlPath {directory}/%h-%r
   ControlPersist 60
   ServerAliveInterval 1
   ServerAliveCountMax 3
@@ -68,9 +68,17 @@ class Ssh:
         (self.directory / "known_hosts").write_text("".join(f"{address} {key}\n" for address in addresses))
 
     def forget(self, host: Host) -> None:
-        """End the shared connection: its host has died, or is about to."""
-        command = ["ssh", "-F", self.config, "-O", "exit", host.address]
-        subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        """End the shared connections: their host has died, or is about to."""
+        self._end(f"{host.address}-*")
+
+    def close(self) -> None:
+        self._end("*-*")
+
+    def _end(self, pattern: str) -> None:
+        for path in self.directory.glob(pattern):
+            if path.is_socket():
+                command = ["ssh", "-F", str(self.config), "-S", str(path), "-O", "exit", "any"]
+                subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
 
     def environment(self) -> dict[str, str]:
         """For Ansible: this configuration, and nothing of whoever runs the tests."""

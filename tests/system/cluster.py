@@ -7,7 +7,9 @@ from beside it only where ssh is not up or would be in the way.
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -25,8 +27,6 @@ from tests.system.host import INTERFACE, Host
 from tests.system.roots import OPERATOR
 from tests.system.stage import Stage
 
-PROJECT = Path(__file__).resolve().parents[2]
-PLAYBOOKS = PROJECT / "ansible"
 GROUP = "web"
 
 
@@ -49,13 +49,16 @@ class Played:
 
 
 class Cluster:
-    def __init__(self, stage: Stage, ssh: Ssh, hosts: Sequence[Host], *, directory: Path, variables: dict[str, Any]):
-        """`directory`: of the controller, with the inventory and the key; it is what an operator would have."""
+    def __init__(self, stage: Stage, ssh: Ssh, hosts: Sequence[Host], *, directory: Path, playbooks: Path):
+        """`directory`: of the controller, with the inventory and the key; it is what an operator would have.
+
+        `variables` are those of its inventory."""
         self.stage = stage
         self.ssh = ssh
         self.hosts = {host.name: host for host in hosts}
         self.directory = directory
-        self.variables = variables
+        self.variables: dict[str, Any] = {}
+        self._playbooks = playbooks
 
     # ---- power ----
 
@@ -99,8 +102,7 @@ class Cluster:
 
     def haagent(self, name: str, *words: str) -> dict[str, Any]:
         """A command of haagent on a host; its JSON."""
-        said = self.host(name).run("haagent %s --json", " ".join(words)) if len(words) == 1 else None
-        done = said or self.host(name).run(" ".join(["haagent", *words, "--json"]))
+        done = self.host(name).run(" ".join(["haagent", *words, "--json"]))
         assert done.rc == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
         return result
@@ -131,7 +133,7 @@ class Cluster:
             away = [member for one in facts for member in one["members"] if member["state"] == "offline"]
             return "" if away or len(holders) != 1 else holders.pop()
 
-        return self.wait_for(is_whole, what="the cluster is whole", within_s=within_s)
+        return str(self.wait_for(is_whole, what="the cluster is whole", within_s=within_s))
 
     def wait_for(self, condition: Callable[[], Any], *, what: str, within_s: float = 20.0) -> Any:
         deadline = time.monotonic() + within_s
@@ -159,24 +161,29 @@ class Cluster:
         self._write_inventory()
         command = [
             str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.directory / "inventory.yml"),
-            str(PLAYBOOKS / playbook), *words,
+            str(self._playbooks / playbook), *words,
         ]  # fmt: skip
         if extra:
             command += ["-e", json.dumps(extra)]
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
-            cwd=PLAYBOOKS,
-            env=self.ssh.environment() | {"ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg")},
+            cwd=self._playbooks,
+            env=self.ssh.environment() | {"ANSIBLE_CONFIG": str(self._playbooks / "ansible.cfg")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-            timeout=within_s,
+            start_new_session=True,
         )
-        if checks and done.returncode:
-            raise AssertionError(f"{playbook} failed:\n{done.stdout[-6000:]}\n{self.story()}")
-        return Played(done.returncode, done.stdout)
+        try:
+            output, _ = process.communicate(timeout=within_s)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # with all its workers
+            process.communicate()
+            raise
+        if checks and process.returncode:
+            raise AssertionError(f"{playbook} failed:\n{output[-6000:]}\n{self.story()}")
+        return Played(process.returncode, output)
 
     def _write_inventory(self) -> None:
         hosts = {

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -12,7 +15,8 @@ from tests.system import machine
 from tests.system.cluster import Cluster
 from tests.system.theatre import Theatre
 
-_why = pytest.StashKey[str]()
+_why = pytest.StashKey[list[str]]()
+_failed = pytest.StashKey[bool]()
 _figures = pytest.StashKey[list[str]]()
 
 
@@ -24,9 +28,27 @@ def theatre(request: pytest.FixtureRequest) -> Iterator[Theatre]:
             machine.check()
             made = Theatre(stack)
         except machine.CannotRun as error:
-            request.config.stash[_why] = str(error)
-            pytest.skip(f"no system tests: {error}")
+            _skip(request, f"No host was booted: {error}.")
         yield made
+
+
+@pytest.fixture
+def tool(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """The path of a program that comes with the extra `dev`."""
+
+    def find(name: str) -> str:
+        path = Path(sys.executable).parent / name
+        if not path.exists():
+            _skip(request, f"There is no {name} beside this Python: pip install -e '.[dev]'.")
+        return str(path)
+
+    return find
+
+
+def _skip(request: pytest.FixtureRequest, why: str) -> NoReturn:
+    """The reason is told once, at the end, in full."""
+    request.config.stash.setdefault(_why, []).append(why)
+    pytest.skip("this machine lacks what is named under THE SYSTEM TESTS WERE SKIPPED")
 
 
 @contextmanager
@@ -42,10 +64,28 @@ def _ended_in_order() -> Iterator[None]:
 
 
 @pytest.fixture
-def cluster(theatre: Theatre) -> Iterator[Cluster]:
-    """A, B and the witness W as the playbook left them, on disks of their own."""
-    with theatre.copy() as copy:
-        yield copy
+def cluster(theatre: Theatre, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A, B and the witness W, shared by the tests: who takes it leaves it whole."""
+    yield theatre.cluster()
+    if request.node.stash.get(_failed, True):
+        theatre.strike()
+
+
+@pytest.fixture
+def last_cluster(theatre: Theatre) -> Iterator[Cluster]:
+    """The same, for a test that does not leave it whole."""
+    yield theatre.cluster()
+    theatre.strike()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[_failed] = report.failed
+    return report
 
 
 @pytest.fixture
@@ -59,9 +99,10 @@ def measured(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if why := config.stash.get(_why, ""):
+    if reasons := config.stash.get(_why, []):
         terminalreporter.section("THE SYSTEM TESTS WERE SKIPPED", red=True, bold=True)
-        terminalreporter.write_line(why)
+        for why in dict.fromkeys(reasons):
+            terminalreporter.write_line(why)
     if figures := config.stash.get(_figures, []):
         terminalreporter.section("measured on booted hosts")
         for line in figures:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haagent.lab import plan as lab_plan
-from haagent.lab.plan import SWITCH
 from tests.system.roots import OPERATOR
 from tests.system.stage import AREA, GROUPS, Stage
 
@@ -80,6 +79,15 @@ class Host:
         """The directory of the switch's mount namespace with what this host has written."""
         return f"{self._place}/upper"
 
+    @property
+    def root(self) -> str:
+        """Its disk, mounted, in the switch's mount namespace."""
+        return f"{self._place}/root"
+
+    def path(self, inside: str) -> Path:
+        """On its disk, as this process reaches it."""
+        return self._stage.path(f"{self.root}/{inside}")
+
     def create(self, access: Access) -> None:
         """Give it a disk, and on it its name, its addresses and the way in."""
         place, layers = self._place, ":".join(reversed(self._layers))
@@ -87,7 +95,7 @@ class Host:
         script = (
             f"mkdir -p {place}/upper {place}/work {place}/root && mount -t overlay overlay -o {options} {place}/root"
         )
-        self._stage.run(SWITCH, ["sh", "-c", script])
+        self._stage.run_on_switch(script)
         self.console.unlink(missing_ok=True)
         self._write("etc/hostname", f"{self.name}\n")
         nodes = "".join(f"{node.address} {node.name}\n" for node in self._stage.plan.nodes)
@@ -113,14 +121,14 @@ class Host:
         )
 
     def _write(self, name: str, text: str, *, mode: int = 0o644) -> None:
-        file = self._stage.path(f"{self._place}/root/{name}")
+        file = self.path(name)
         file.parent.mkdir(mode=0o755 if mode == 0o644 else 0o700, parents=True, exist_ok=True)
         file.write_text(text)
         file.chmod(mode)
 
     def destroy(self) -> None:
         """Its disk, once it is switched off."""
-        self._stage.run(SWITCH, ["sh", "-c", f"umount {self._place}/root && rm -rf {self._place}"])
+        self._stage.run_on_switch(f"! mountpoint -q {self.root} || umount {self.root}; rm -rf {self._place}")
 
     # ---- power ----
 
@@ -141,7 +149,7 @@ class Host:
         """Cable and power, in one moment. The cable first: a kernel of ours answers a little longer than its host."""
         if self._supervisor is None:
             return
-        self._stage.run(SWITCH, ["ip", "link", "set", self._cable, "down"])
+        self._stage.run_on_switch(f"ip link set {self._cable} down")
         self.switch_off()
 
     def switch_off(self) -> None:
@@ -151,7 +159,7 @@ class Host:
         self._supervisor.wait(timeout=20)
         self._supervisor = None
         # The kernel takes its time with a namespace that nobody is in, and its name would be taken at the next boot.
-        self._stage.run(SWITCH, ["sh", "-c", f"ip link delete {self._cable} 2>/dev/null || true"])
+        self._stage.run_on_switch(f"ip link delete {self._cable} 2>/dev/null || true")
 
     def shut_down(self) -> None:
         """As an operator does it: services are stopped, file systems left in order."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from haagent.lab import LabError, namespaces
@@ -18,6 +20,8 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
+    "dpkg-buildpackage": "dpkg-dev",
+    "dh": "debhelper",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
@@ -29,19 +33,29 @@ class CannotRun(Exception):
 
 
 def check() -> None:
-    """Raises `CannotRun` when something is missing."""
+    """Raises `CannotRun` with everything that is missing, and how to get it."""
+    faults = list(_faults())
+    if faults:
+        raise CannotRun("; ".join(faults))
+    mirrors()
+
+
+def _faults() -> Iterator[str]:
     if os.geteuid() != 0:
-        raise CannotRun("they boot containers: run them as root")
-    if missing := sorted({package for tool, package in PACKAGES.items() if not shutil.which(tool, path=_path())}):
-        raise CannotRun(f"missing programs: apt install {' '.join(missing)}")
-    if missing := sorted({"overlay", "cgroup2"} - _file_systems()):
-        raise CannotRun(f"this kernel has no {', '.join(missing)}")
+        yield "they boot containers, which needs root: sudo make test"
+    missing = {tool: package for tool, package in PACKAGES.items() if not shutil.which(tool, path=_path())}
+    if missing:
+        yield f"there is no {', '.join(sorted(missing))}: apt install {' '.join(sorted(set(missing.values())))}"
+    if not (Path(sys.executable).parent / "ansible-playbook").exists():
+        yield "there is no ansible-playbook beside this Python: pip install -e '.[dev]'"
+    if absent := sorted({"overlay", "cgroup2"} - _file_systems()):
+        yield f"this kernel has no {' and no '.join(absent)}: modprobe overlay, or another kernel"
     try:
         namespaces.require_tools()
-        if not namespaces.can_be_root():
-            raise CannotRun("this root may not make namespaces")
+        if os.geteuid() == 0 and not namespaces.can_be_root():
+            yield "this root may not make namespaces: outside of a container it may"
     except LabError as error:
-        raise CannotRun(str(error)) from error
+        yield str(error)
 
 
 def _file_systems() -> set[str]:
@@ -63,5 +77,5 @@ def mirrors() -> dict[str, str]:
         if kind and uri.rstrip("/").endswith(("/debian", "/debian-security")):
             found.setdefault(kind, uri)
     if "main" not in found:
-        raise CannotRun("the apt sources of this machine name no Debian archive")
+        raise CannotRun("the apt sources of this machine name no Debian archive, from which hosts could be made")
     return found

@@ -39,7 +39,8 @@ class Packages:
         return tuple(sorted({re.split(r"[ (|]", part.strip())[0] for part in said.split(",")}))
 
 
-def packages(*, cache: Path = machine.CACHE) -> Packages:
+def packages(target: Path, *, cache: Path = machine.CACHE) -> Packages:
+    """In `target`, which is to be made: the cache is for whoever comes next, with another tree perhaps."""
     cache.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (cache / "packages.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -53,27 +54,32 @@ def packages(*, cache: Path = machine.CACHE) -> Packages:
             _variant(present, fresh / "next.deb", version=NEXT, change=lambda _: None)
             _variant(present, fresh / "broken.deb", version=BROKEN, change=_break)
             fresh.rename(place)
-    return Packages(next(place.glob("haagent_*.deb")), place / "next.deb", place / "broken.deb")
+        shutil.copytree(place, target)
+    return Packages(next(target.glob("haagent_*.deb")), target / "next.deb", target / "broken.deb")
 
 
 def _digest() -> str:
     digest = hashlib.sha256()
-    for file in _files():
+    for file in files(*SOURCES):
         digest.update(str(file.relative_to(PROJECT)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _files() -> Iterator[Path]:
-    for name in SOURCES:
-        top = PROJECT / name
-        found = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
-        yield from (path for path in found if "__pycache__" not in path.parts)
+def files(*names: str) -> Iterator[Path]:
+    """Of the project's tree, in these places: what is tracked or could be, and nothing that was made there."""
+    command = ["git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names]
+    if (PROJECT / ".git").exists() and shutil.which("git"):
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+        found = [PROJECT / name for name in sorted(set(listed)) if name]
+    else:
+        found = [path for name in names for path in (PROJECT / name, *sorted((PROJECT / name).rglob("*")))]
+    yield from (path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _build(place: Path) -> Path:
     """From a copy, so that this neither disturbs nor is disturbed by what is built in the tree."""
     tree = place / "tree"
-    for file in _files():
+    for file in files(*SOURCES):
         copy = tree / file.relative_to(PROJECT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, copy)
@@ -101,7 +107,7 @@ def _variant(original: Path, target: Path, *, version: str, change: Callable[[Pa
     _edit(tree / "DEBIAN/control", r"(?m)^Version: .*$", f"Version: {version}")
     _edit(tree / "usr/lib/haagent/haagent/__init__.py", r"__version__ = .*", f'__version__ = "{version}"')
     change(tree)
-    command = ["dpkg-deb", "--build", "--root-owner-group", "-Znone", tree, target]
+    command = ["dpkg-deb", "--build", "--root-owner-group", "-Znone", str(tree), str(target)]
     subprocess.run(command, check=True, capture_output=True)
     shutil.rmtree(tree)
 

@@ -23,12 +23,12 @@ from pathlib import Path
 
 from tests.system import machine
 
-FORMAT = 5  # of what `_finish` makes: a change of it makes every root anew
+FORMAT = 6  # of what `_finish` makes: a change of it makes every root anew
 # What an installed Debian has: a service manager and its bus, ssh, a network service, Python for Ansible, a pager-less
 # apt with the certificates for it, and the tools with which a person (and a test) looks around.
 INSTALLED = (
     "systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "sudo",
-    "iproute2", "iputils-ping", "procps", "ca-certificates",
+    "iproute2", "iputils-ping", "procps", "ca-certificates", "nftables",
 )  # fmt: skip
 OPERATOR = "admin"  # who administers the hosts: not root, and may become root
 
@@ -124,8 +124,10 @@ def _finish(place: Path) -> None:
     (place / "etc/resolv.conf").unlink(missing_ok=True)  # there is no name service on the hosts' network
     wants = place / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
-    service = "systemd-networkd.service"
-    (wants / service).symlink_to(f"/lib/systemd/system/{service}")
+    for service in ("systemd-networkd.service", "nftables.service"):
+        (wants / service).symlink_to(f"/lib/systemd/system/{service}")
+    # only what was downloaded can be installed, so nothing that is merely recommended
+    (place / "etc/apt/apt.conf.d/90-recommends").write_text('APT::Install-Recommends "false";\n')
     # a console that nobody reads, and timers that would reach for the network in the middle of a test
     for unit in ("console-getty.service", "apt-daily.timer", "apt-daily-upgrade.timer"):
         (place / "etc/systemd/system" / unit).symlink_to("/dev/null")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -98,7 +99,7 @@ class Stage:
             self.kill_group(self.group)
         for keeper in self._keepers.values():
             found = processes.in_namespace(keeper)
-            processes.send_all(found, processes.signal.SIGKILL)
+            processes.send_all(found, signal.SIGKILL)
             processes.wait_gone(found)
         for child in self._children:
             child.wait(timeout=10)
@@ -118,27 +119,29 @@ class Stage:
         """The words before a command that is to keep this machine's files, and use that host's network."""
         return ["nsenter", "-t", str(self._keepers[where].pid), "-n", "--"]
 
-    def run(self, where: str, command: Sequence[str], *, within_s: float = 30.0) -> str:
-        done = subprocess.run(
-            self.command_line(where, command), capture_output=True, text=True, check=False, timeout=within_s
-        )
-        if done.returncode:
-            raise RuntimeError(f"on {where}, `{' '.join(command)}`: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout
+    def run(self, where: str, command: Sequence[str]) -> str:
+        return _run(self.command_line(where, command))
+
+    def run_on_switch(self, script: str) -> str:
+        """As a process of the switch's own, for which its /proc (and so the list of its mounts) is right."""
+        return _run(self._resident(["sh", "-c", script]))
+
+    def _resident(self, command: Sequence[str]) -> list[str]:
+        return ["nsenter", "-t", str(self._keepers[SWITCH].pid), "-n", "-m", "-u", "-p", "--", *command]
 
     def start(self, command: Sequence[str], *, output: int) -> subprocess.Popen[bytes]:
         """On the switch, and in its process namespace: when the switch ends, so does everything that this makes."""
         return subprocess.Popen(
-            ["nsenter", "-t", str(self._keepers[SWITCH].pid), "-n", "-m", "-u", "-p", "--", *command],
+            self._resident(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for pytest, which ends them in its own order
         )
 
-    def probe(self) -> Measurement:
-        """Asks for the floating addresses every millisecond, from the client."""
-        return Measurement(self.plan, self._start_probe)
+    def probe(self, *, interval_s: float = 0.001) -> Measurement:
+        """Asks for the floating addresses, by default every millisecond, from the client."""
+        return Measurement(self.plan, self._start_probe, interval_s=interval_s)
 
     def _start_probe(self, words: list[str]) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
@@ -170,6 +173,13 @@ class Stage:
             owner = re.sub(r"\D", "", left.name)
             if not _is_there(int(owner or 0)):
                 self.kill_group(left.name)
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    if done.returncode:
+        raise RuntimeError(f"`{' '.join(command)}`: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
 
 
 def _members(top: Path) -> list[int]:

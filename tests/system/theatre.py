@@ -1,32 +1,44 @@
-"""Clusters for tests: one rolled out from nothing by the playbook, and copies of it, each booted on a fresh overlay.
+"""Clusters for tests: one rolled out from nothing by the playbook, and a copy of it, booted on a fresh overlay.
 
-The roll-out takes as long as it takes an operator; a copy of its result is up in a few seconds. So each test has hosts
-of its own, as they were when the roll-out was over, and may leave them in any state.
+The roll-out takes as long as it takes an operator; a copy of its result is up in a few seconds. Tests share one copy:
+each leaves it as whole as it was. After a test that has failed, or that has used it up, the next gets a fresh one.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from haagent.lab.plan import CLIENT, SWITCH, draw
+from haagent.lab.plan import CLIENT, draw
 from tests.system.access import Ssh
 from tests.system.cluster import Cluster, Played
 from tests.system.host import Host
-from tests.system.packages import Packages, packages
+from tests.system.packages import PROJECT, Packages, files, packages
 from tests.system.roots import Recipe, root
 from tests.system.stage import AREA, Stage
 
 NODES = ("A", "B", "W")
 # A and B are what most have; the witness is what most will have next.
 SUITES = {"A": "bookworm", "B": "bookworm", "W": "trixie"}
-# What else the playbooks install on a host: what goes with the package, and what a virtual environment needs.
-BESIDE = ("nftables", "python3-venv", "python3-packaging")
+# What a host may have before us: only what is named here comes in, and that is not a heartbeat.
+FIREWALL = """flush ruleset
+table inet filter {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        iif lo accept
+        ct state established,related accept
+        meta l4proto { 1, 58 } accept  # ICMP of IPv4 and IPv6
+        tcp dport 22 accept
+    }
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -38,20 +50,27 @@ class RollOut:
     holder: str
     layers: dict[str, str]  # per host, in the switch's mount namespace
     directory: Path  # the operator's
+    variables: dict[str, Any]  # of the inventory
 
 
 class Theatre:
     def __init__(self, stack: ExitStack) -> None:
         """Everything is taken down when the stack is left."""
-        self.packages: Packages = packages()
-        wanted = self.packages.dependencies + BESIDE
-        suites = sorted(set(SUITES.values()))
-        self._roots = {suite: stack.enter_context(root(Recipe(suite, downloaded=wanted))) for suite in suites}
-        self.stage = stack.enter_context(Stage(draw(nodes=2, has_witness=True)))
-        self._directory = Path(tempfile.mkdtemp(prefix="haagent-"))
+        self._directory = _directory()
         stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
+        self.packages: Packages = packages(self._directory / "packages")
+        wanted = self.packages.dependencies
+        suites = sorted(set(SUITES.values()))
+        with ThreadPoolExecutor() as pool:
+            built = pool.map(lambda suite: stack.enter_context(root(Recipe(suite, downloaded=wanted))), suites)
+            self._roots = dict(zip(suites, built, strict=True))
+        self.stage = stack.enter_context(Stage(draw(nodes=2, has_witness=True)))
+        self._playbooks = _export(self._directory / "tree", self.packages.present)
         self._ssh = Ssh(self._directory, enter_network=self.stage.enter_network(CLIENT))
+        stack.callback(self._ssh.close)
         self._rolled_out: RollOut | None = None
+        self._standing: tuple[Cluster, ExitStack] | None = None
+        stack.callback(self.strike)
         self._operators = 0
 
     @property
@@ -62,42 +81,58 @@ class Theatre:
 
     def _roll_out(self) -> RollOut:
         with self.bare(NODES) as cluster:
+            for host in cluster.hosts.values():
+                host.run(["sh", "-c", f"cat > /etc/nftables.conf <<'END'\n{FIREWALL}END\nsystemctl restart nftables"])
+            cluster.variables |= {"haagent_firewall": "nftables", "haagent_network_manager": "networkd"}
             checked = cluster.play("site.yml", "--check", "--diff")
             played = cluster.play("site.yml")
             holder = cluster.wait_whole()
             cluster.shut_down()
             layers = {name: self._keep(host) for name, host in cluster.hosts.items()}
-            return RollOut(checked, played, holder, layers, cluster.directory)
+            return RollOut(checked, played, holder, layers, cluster.directory, cluster.variables)
 
     def _keep(self, host: Host) -> str:
         """What the host has written becomes a layer for others."""
         layer = f"{AREA}/{host.name}.installed"
-        self.stage.run(SWITCH, ["mv", host.changes, layer])
+        self.stage.run_on_switch(f"umount {host.root} && mv {host.changes} {layer}")
         return layer
 
     @contextmanager
     def bare(self, names: tuple[str, ...], *, suites: dict[str, str] | None = None) -> Iterator[Cluster]:
         """Hosts with nothing of ours on them."""
+        self.strike()
         of = SUITES | (suites or {})
         with self._cluster(names, lambda name: [str(self._roots[of[name]])], self._operator()) as cluster:
             yield cluster
 
-    @contextmanager
-    def copy(self) -> Iterator[Cluster]:
-        """Hosts as the roll-out left them, just switched on; every agent works, and one of them serves."""
+    def cluster(self) -> Cluster:
+        """Hosts as the roll-out and the tests before left them; every agent works, and one of them serves."""
         before = self.rolled_out
-        operator = self._operator()
-        shutil.copytree(before.directory, operator, dirs_exist_ok=True)
-        layers: Callable[[str], list[str]] = lambda name: [str(self._roots[SUITES[name]]), before.layers[name]]  # noqa: E731
-        with self._cluster(NODES, layers, operator) as cluster:
-            cluster.wait_whole()
-            yield cluster
+        if self._standing is None:
+            stack = ExitStack()
+            with stack:
+                operator = self._operator()
+                shutil.copytree(before.directory, operator, dirs_exist_ok=True)
+                cluster = stack.enter_context(self._cluster(NODES, self._installed, operator))
+                cluster.variables |= before.variables
+                self._standing = cluster, stack.pop_all()
+        cluster, _ = self._standing
+        cluster.wait_whole()
+        return cluster
+
+    def _installed(self, name: str) -> list[str]:
+        return [str(self._roots[SUITES[name]]), self.rolled_out.layers[name]]
+
+    def strike(self) -> None:
+        """The next one gets fresh copies of what the roll-out left: these hosts are not as they should be."""
+        if self._standing is not None:
+            (_, stack), self._standing = self._standing, None
+            stack.close()
 
     @contextmanager
     def _cluster(self, names: tuple[str, ...], layers: Callable[[str], list[str]], operator: Path) -> Iterator[Cluster]:
         hosts = [Host(self.stage, name, layers=layers(name)) for name in names]
-        variables: dict[str, Any] = {"haagent_deb": str(self.packages.present)}
-        cluster = Cluster(self.stage, self._ssh, hosts, directory=operator, variables=variables)
+        cluster = Cluster(self.stage, self._ssh, hosts, directory=operator, playbooks=self._playbooks)
         try:
             cluster.boot()
             yield cluster
@@ -111,3 +146,22 @@ class Theatre:
         directory = self._directory / f"operator{self._operators}"
         directory.mkdir(mode=0o700)
         return directory
+
+
+def _directory() -> Path:
+    """Of this run, with a short name, because sockets live in it. What a killed run left goes."""
+    for left in Path(tempfile.gettempdir()).glob("haagent-tests-*"):
+        if not Path(f"/proc/{left.name.split('-')[2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"haagent-tests-{os.getpid()}-"))
+
+
+def _export(tree: Path, package: Path) -> Path:
+    """The project as one who has cloned it and said `make deb` has it: the tracked files, and the package in dist/."""
+    for file in files("ansible", "systemd"):
+        copy = tree / file.relative_to(PROJECT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
+    (tree / "dist").mkdir()
+    shutil.copy2(package, tree / "dist")
+    return tree / "ansible"
