@@ -222,7 +222,8 @@ class Node:
         scene, interval_s = self.scene, self.scene.settings.interval_s
         if now >= scene.last_sent + interval_s / 2:
             followers = [name for name in scene.settings.voters if name != leader]
-            self._next_beat = now + followers.index(scene.settings.me) * interval_s / TURNS
+            turn_s = followers.index(scene.settings.me) * interval_s / TURNS
+            self._next_beat = min(self._next_beat, now + turn_s)  # a holder that speaks often puts nobody off
             self._is_following = True
         elif not scene.own_held or leader < scene.settings.me:
             self._next_beat = now + FOLLOWING * interval_s
