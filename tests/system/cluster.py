@@ -130,7 +130,8 @@ class Cluster:
                 return ""
             facts = [json.loads(view.stdout) for view in views]
             holders = {group["holder"] if group["active"] else "" for one in facts for group in one["groups"]}
-            away = [member for one in facts for member in one["members"] if member["state"] == "offline"]
+            members = [member for one in facts for member in one["members"]]
+            away = [member for member in members if member["state"] == "offline" or member["silent_ms"]]
             return "" if away or len(holders) != 1 else holders.pop()
 
         return str(self.wait_for(is_whole, what="the cluster is whole", within_s=within_s))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,9 +16,26 @@ from tests.system import machine
 from tests.system.cluster import Cluster
 from tests.system.theatre import Theatre
 
+HERE = Path(__file__).parent
 _why = pytest.StashKey[list[str]]()
 _failed = pytest.StashKey[bool]()
 _figures = pytest.StashKey[list[str]]()
+_preparing = pytest.StashKey[subprocess.Popen[bytes]]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What takes minutes the first time is begun beside the tests that come before."""
+    if session.config.option.collectonly or not any(HERE in item.path.parents for item in session.items):
+        return
+    command = ["setpriv", "--pdeathsig", "TERM", "nice", "-n", "15", sys.executable, "-m", "tests.system.prepare"]
+    quiet, place = subprocess.DEVNULL, session.config.rootpath
+    session.config.stash[_preparing] = subprocess.Popen(command, cwd=place, stdin=quiet, stdout=quiet, stderr=quiet)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (preparing := session.config.stash.get(_preparing, None)) is not None:
+        preparing.terminate()
+        preparing.wait()
 
 
 @pytest.fixture(scope="session")
