@@ -44,6 +44,7 @@ class GroupPipeline:
         self.name = name
         self.tenure: Tenure | None = None
         self.is_complete = False
+        self.is_removing = False  # addresses may still be there, behind a shut gate; they are being removed
         self.is_adopting = False  # an earlier life's addresses are left in place until the core has decided
         self.counters: Counter[str] = Counter()
         self.timings: dict[str, dict[str, int]] = {}  # step -> {"take_us", "drop_us"}
@@ -58,7 +59,6 @@ class GroupPipeline:
         self._owed: AnyEvent | None = None
         self._winding_down = 0  # how many are under way
         self._refusal = ""  # of the kernel, as last noted
-        self._is_unclean = False  # something could not be undone yet, behind a shut gate
         self._lapsed: Ballot | None = None
         self._guard: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -73,16 +73,11 @@ class GroupPipeline:
         return self.tenure is not None and any(step.shuts for step in self._steps[: self._reached])
 
     @property
-    def is_removing(self) -> bool:
-        """Addresses may still be there, behind a shut gate; they are being removed."""
-        return self._is_unclean
-
-    @property
     def has_lease(self) -> bool:
         return self.tenure is not None and self._now() < self.tenure.until
 
     def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
-        self.is_adopting = self._is_unclean = False
+        self.is_adopting = self.is_removing = False
         if self.tenure is not None and self.tenure.ballot == ballot:
             self.renew(until)
             if self.is_complete:
@@ -142,7 +137,7 @@ class GroupPipeline:
     async def close(self) -> None:
         if self.tenure is not None:
             self.drop(self.tenure.ballot, "the agent stops")
-        if self._is_unclean:
+        if self.is_removing:
             self._settle()
         if self._retry is not None:
             self._retry.cancel()
@@ -208,18 +203,18 @@ class GroupPipeline:
     def _settle(self) -> None:
         """Say what is owed, as soon as it is true."""
         self._retry = None
-        if self._owed is None and not self._is_unclean:
+        if self._owed is None and not self.is_removing:
             return
-        if not self._is_unclean and self._shuts_the_gate():
-            self._is_unclean = True
+        if not self.is_removing and self._shuts_the_gate():
+            self.is_removing = True
             self._retry = asyncio.get_running_loop().call_later(HIDDEN_S, self._settle)
             self._pay()
             return
         fault = self._shut()
-        self._is_unclean = bool(fault) and self.gate is not None and self.gate.is_proof
+        self.is_removing = bool(fault) and self.gate is not None and self.gate.is_proof
         if fault:
             self._try_again(fault)
-            if not self._is_unclean:
+            if not self.is_removing:
                 return
         else:
             self._retry_s, self._refusal = RETRY_FIRST_S, ""
@@ -233,7 +228,7 @@ class GroupPipeline:
 
     def _try_again(self, fault: str) -> None:
         if fault != self._refusal:
-            quiet = "; the gate is shut, so no traffic arrives" if self._is_unclean else ""
+            quiet = "; the gate is shut, so no traffic arrives" if self.is_removing else ""
             self._note("failed", f"{fault}{quiet}; trying again until it works")
         self._refusal = fault
         self._retry = asyncio.get_running_loop().call_later(self._retry_s, self._settle)

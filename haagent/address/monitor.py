@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from haagent.address import encoding
 
@@ -21,6 +21,19 @@ RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
 SO_RCVBUFFORCE = 33
 QUEUE_BYTES = 1 << 20  # about 1,000 messages: a container engine starting everything at once fits
 BUDGET = 256  # datagrams read per turn, so that a flood of messages cannot starve the loop
+
+
+def arrived(opened: socket.socket, *, most: int) -> Iterator[bytes | None]:
+    """What has come in by now. None: the queue was full, and messages were lost."""
+    for _ in range(most):
+        try:
+            yield opened.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None
 
 
 class Monitor:
@@ -64,17 +77,11 @@ class Monitor:
         if self._socket is None:
             return
         has_changed = False
-        for _ in range(BUDGET):
-            try:
-                datagram = self._socket.recv(1 << 16)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for datagram in arrived(self._socket, most=BUDGET):
+            if datagram is None:
                 self._lost()
-                continue
-            has_changed |= self._read(datagram)
+            else:
+                has_changed |= self._read(datagram)
         if has_changed:
             self._addresses_changed()
 

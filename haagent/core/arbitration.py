@@ -108,8 +108,6 @@ class Arbitration:
         if not is_bound:
             if ballot >= lease.ballot:  # else it has been raised already
                 election.raise_ballot()
-            if election.state is GroupState.CLAIMING:
-                lease.tenure = lease.ballot  # nothing has begun with the old one, and tenures never go back either
             return
         self.refused = True
         if election.state is GroupState.CLAIMING:

@@ -33,11 +33,10 @@ class Handover:
         scene = self.election.scene
         if self.must_leave:
             why = "this node is stopping" if scene.is_stopping else "this node is in standby"
-            patience_s = max(1.0, 3 * scene.settings.interval_s)
             if successor := self.best_other(now):
-                self._begin(now, successor, patience_s=patience_s)
+                self._begin(now, successor, patience_s=self._patience_s)
             elif successor := self.best_other(now, may_wait=True):
-                self._begin(now, successor, patience_s=patience_s + self._silence_s(successor))
+                self._begin(now, successor, patience_s=self._patience_s + self._silence_s(successor))
             else:
                 self.election.drop(now, f"{why}; no other node can take it")
             return
@@ -47,7 +46,12 @@ class Handover:
             order = scene.orders.move(now, self.election.group.name)
             self._begin(now, successor, patience_s=order.ttl_ms / 1000 if order else 0.0)
         elif successor := self._failback(now):
-            self._begin(now, successor, patience_s=max(1.0, 3 * scene.settings.interval_s))
+            self._begin(now, successor, patience_s=self._patience_s)
+
+    @property
+    def _patience_s(self) -> float:
+        """With a successor that nobody has ordered."""
+        return max(1.0, 3 * self.election.scene.settings.interval_s)
 
     def _silence_s(self, name: str) -> float:
         peer = self.election.scene.membership.peers.get(name)

@@ -369,8 +369,9 @@ class Node:
     def _remember(self) -> None:
         scene = self.scene
         # The longest lease that anybody uses: our silence after a restart must cover what we have accepted.
-        served = tuple(name for name, one in self.elections.items() if one.service.by == scene.settings.me)
-        served = served if scene.orders.in_maintenance else ()
+        served: tuple[str, ...] = ()
+        if scene.orders.in_maintenance:
+            served = tuple(name for name, one in self.elections.items() if one.service.by == scene.settings.me)
         memory = Memory(scene.round, scene.longest_lease_s, scene.orders.lasting, served)
         if memory != self._remembered:
             self._remembered = memory

@@ -7,10 +7,10 @@ this listener is not needed. The table with the key is owned everywhere.
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable
 
 from haagent.address.encoding import HEADER, split
+from haagent.address.monitor import arrived
 from haagent.gate import encoding as nft
 from haagent.gate.ruleset import GATE
 
@@ -38,17 +38,9 @@ class Monitor:
 
     def _drain(self) -> None:
         is_touched = False
-        for _ in range(_BUDGET):
-            try:
-                datagram = self._socket.recv(1 << 16)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                is_touched = True  # messages were lost: perhaps about us
-                continue
-            is_touched |= any(self._is_about_us(*parts) for parts in split(datagram))
+        for datagram in arrived(self._socket, most=_BUDGET):
+            # Lost messages were perhaps about us.
+            is_touched |= datagram is None or any(self._is_about_us(*parts) for parts in split(datagram))
         if is_touched:
             self._touched()
 

@@ -1,7 +1,4 @@
-"""Labs for tests: a name of their own, and gone at the end whatever happens (they die with pytest as well).
-
-What a test measures is told at the end of the run, also when it passes: `measured("worst of 20", "312 ms")`.
-"""
+"""Labs for tests: a name of their own, and gone at the end whatever happens (they die with pytest as well)."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from typing import Any
 import pytest
 
 from haagent.lab import Lab, LabError, namespaces
+from tests.netns import gate_sight
 
 _numbers = itertools.count(1)
-_figures = pytest.StashKey[list[str]]()
 _labs = pytest.StashKey[list[Lab]]()
 LOG_LINES = 60  # of each agent, told when a test fails
 
@@ -44,6 +41,12 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
         lab.down()
 
 
+@pytest.fixture(autouse=True)
+def _end_neighbours() -> Iterator[None]:
+    yield
+    gate_sight.end_neighbours()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A test that fails says what its agents said: they are gone when somebody reads it."""
@@ -55,20 +58,3 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
                 lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else ["no log"]
                 report.sections.append((f"agent {host.name} of {lab.state().name}", "\n".join(lines)))
     return report
-
-
-@pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    figures = request.config.stash.setdefault(_figures, [])
-
-    def tell(what: str, figure: str) -> None:
-        figures.append(f"{request.node.name}: {what}: {figure}")
-
-    return tell
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if figures := config.stash.get(_figures, []):
-        terminalreporter.section("measured")
-        for line in figures:
-            terminalreporter.write_line(line)

@@ -24,6 +24,7 @@ from tests.netns.sight import (
     refused,
     said,
     serves,
+    serves_nothing,
     told,
     wait_serves_nothing,
     wait_whole,
@@ -153,7 +154,7 @@ def test_release_removes_what_a_dead_agent_left(make_lab: MakeLab) -> None:
     own = lab.state().plan.host(mine).address
     done = lab.run(mine, ["haagent", "release", "--config", str(lab.directory / "haagent.yaml")])
     assert f"removed {VIP4}/24 from eth0" in done.stdout, said(done)
-    wait_serves_nothing(lab, mine)
+    assert serves_nothing(lab, mine)
     assert "10.20.1.77" not in addresses(lab, mine)
     assert own in addresses(lab, mine)
     again = lab.run(mine, ["haagent", "release", "--config", str(lab.directory / "haagent.yaml")])

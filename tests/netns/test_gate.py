@@ -1,4 +1,4 @@
-"""The gate on a real kernel: first alone, held by one process on a host of a lab, then in a whole cluster.
+"""The gate on a real kernel, alone: held by one process on a host of a lab.
 
 Who answers is what the client's prober sees, a millisecond apart; what a process, `ip` or `nft` says is not believed.
 """
@@ -12,29 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from haagent.lab import Lab, Measurement, Wishes
+from haagent.lab import Lab, Measurement
 from haagent.lab.plan import CLIENT, VIP4, VIP6
+from tests.netns.gate_sight import Owner, asked, bind, tables
 from tests.netns.sight import (
-    LEASE_MS,
     MakeLab,
     Measured,
-    addresses,
-    events,
-    group,
-    holder,
-    noise_ms,
-    other,
-    runs,
     serves,
-    serves_nothing,
-    spread,
-    told,
-    wait_whole,
-    watch_quietly,
 )
 
 pytestmark = pytest.mark.netns
@@ -43,57 +30,7 @@ LATE_MS = 30.0  # by how much a loaded machine may be late with anything that is
 ALL = {"arp", "probe", "unicast", "solicited", "directed"}
 
 
-class Owner:
-    """The process that has the gate of a host."""
-
-    def __init__(self, lab: Lab, name: str, *words: str) -> None:
-        self.lab, self.name = lab, name
-        self.process = lab.start_on(name, [sys.executable, "-m", "tests.netns.gate_owner", *words])
-        self.first = self._heard()
-
-    def do(self, *words: object) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write((" ".join(map(str, words)) + "\n").encode())
-        self.process.stdin.flush()
-        return self._heard()
-
-    def send(self, number: signal.Signals) -> float:
-        """When it was sent, and after it was."""
-        self.process.send_signal(number)
-        at_s = time.monotonic()
-        if number == signal.SIGKILL:
-            self.process.wait(timeout=10)
-        return at_s
-
-    def _heard(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            assert self.process.stderr is not None
-            raise AssertionError(self.process.stderr.read().decode())
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
-        self.process.wait(timeout=10)
-
-
 MakeOwner = Callable[..., Owner]
-_neighbours: dict[Path, subprocess.Popen[bytes]] = {}
-
-
-@pytest.fixture(autouse=True)
-def _end_neighbours() -> Iterator[None]:
-    yield
-    while _neighbours:
-        _, process = _neighbours.popitem()
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -107,25 +44,6 @@ def make_owner() -> Iterator[MakeOwner]:
     yield make
     for owner in made:
         owner.close()
-
-
-def bind(lab: Lab, name: str) -> None:
-    """The addresses are on the host, for ever: nothing but the gate can keep it from answering."""
-    for address in (f"{VIP4}/24", f"{VIP6}/64"):
-        lab.run(name, ["ip", "address", "replace", address, "dev", "eth0", "nodad"])
-
-
-def asked(lab: Lab, name: str) -> set[str]:
-    """Which questions of a neighbour the host answers."""
-    if lab.directory not in _neighbours:
-        _neighbours[lab.directory] = lab.start_on(CLIENT, [sys.executable, "-m", "tests.netns.neighbour", "eth0"])
-    process = _neighbours[lab.directory]
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(f"{lab.state().plan.host(name).ports[0].mac}\n".encode())
-    process.stdin.flush()
-    answers = json.loads(process.stdout.readline())
-    return {question for question, is_answered in answers.items() if is_answered}
 
 
 def pings(lab: Lab, source: str, target: str) -> bool:
@@ -156,13 +74,6 @@ def silence(lab: Lab, probe: Measurement) -> None:
     lab.wait_for(
         lambda: all(time.monotonic() - last.at_s > 0.2 for last in probe.last().values()), what="nobody answers"
     )
-
-
-def tables(lab: Lab, name: str) -> set[str]:
-    return set(lab.run(name, ["nft", "list", "tables"]).stdout.split("\n")) - {""}
-
-
-# The gate alone
 
 
 def test_open_is_open_and_shut_is_shut(make_lab: MakeLab, make_owner: MakeOwner, measured: Measured) -> None:
@@ -419,121 +330,6 @@ def test_a_twin_on_the_same_host_can_serve_nothing(make_lab: MakeLab, make_owner
     assert asked(lab, "A") == set()
     assert twin.do("open", 600)["state"] == "open"
     assert asked(lab, "A") == ALL
-
-
-# In a cluster
-
-
-def test_a_killed_or_frozen_node_never_answers_beside_its_successor(make_lab: MakeLab, measured: Measured) -> None:
-    """All processes of the holder are hit at once, and its addresses are made to stay: only the gate is left."""
-    lab = make_lab(nodes=2, has_witness=True)
-    wait_whole(lab)
-    windows, quiet = [], []
-    with lab.probe() as probe:
-        for number in (signal.SIGKILL, signal.SIGSTOP) * runs(1):
-            probe.wait_answer()
-            mine = holder(lab)
-            quiet.append(watch_quietly())
-            start_s = time.monotonic()
-            lab.agents.signal_all(mine, number)
-            bind(lab, mine)
-            probe.wait_answer(other_than=mine)
-            windows.append((start_s, time.monotonic()))
-            assert serves(lab, mine)
-            if number == signal.SIGKILL:
-                lab.start(mine)  # its next life takes over a host on which the addresses are
-            else:
-                lab.agents.signal_all(mine, signal.SIGCONT)
-            wait_whole(lab, holders={"web": other(lab, mine)})
-            lab.wait_for(lambda mine=mine: serves_nothing(lab, mine), what="what was left is cleaned up")  # type: ignore[misc]
-            probe.wait_answer(other_than=mine)
-    _judge(probe, windows, measured, noise=noise_ms(probe, quiet))
-    _release_what_the_dead_left(lab)
-
-
-def _judge(probe: Measurement, windows: list[tuple[float, float]], measured: Measured, *, noise: float) -> None:
-    for vip in (VIP4, VIP6):
-        seen = [probe.outage(vip, start_s=start_s, end_s=end_s) for start_s, end_s in windows]
-        measured(f"client without {vip}", spread([one.worst_ms for one in seen]))
-        assert all(len(one.answered_by) == 2 for one in seen)
-        assert max(one.worst_ms for one in seen) <= LEASE_MS + 50 + noise + max(one.stall_ms for one in seen)
-        whole = probe.outage(vip)
-        measured(f"two answered at once for {vip}", f"{whole.dual_ms:g} ms")
-        assert whole.dual_ms == 0
-    measured("noise", f"{noise:.1f} ms")
-
-
-def _release_what_the_dead_left(lab: Lab) -> None:
-    mine = holder(lab)
-    for name in ("A", "B", "W"):
-        lab.agents.signal_all(name, signal.SIGKILL)
-    bind(lab, mine)
-    assert asked(lab, mine) == set()
-    done = lab.run(mine, ["haagent", "release", "--config", str(lab.directory / "haagent.yaml")])
-    assert "removed the gate's tables" in done.stdout
-    assert serves_nothing(lab, mine)
-    assert tables(lab, mine) == set()
-
-
-def test_a_flush_on_every_node_is_not_noticed_by_anybody(make_lab: MakeLab, measured: Measured) -> None:
-    lab = make_lab(nodes=2)
-    wait_whole(lab)
-    mine = holder(lab)
-    with lab.probe() as probe:
-        probe.wait_answer(by=mine)
-        quiet = watch_quietly()
-        start_s = time.monotonic()
-        for name in ("A", "B"):
-            lab.run(name, ["nft", "flush ruleset"])
-        bind(lab, other(lab, mine))  # gated where it is not held: it goes, and answers nobody meanwhile
-        lab.wait_for(lambda: serves_nothing(lab, other(lab, mine)), what="the address that does not belong is gone")
-        probe.wait_answer(by=mine)
-    seen = probe.outages(start_s=start_s)
-    measured("worst gap", f"{max(one.worst_ms for one in seen):.1f} ms, noise {noise_ms(probe, [quiet]):.1f} ms")
-    assert all((one.dual_ms, one.answered_by) == (0, [mine]) for one in seen)
-    assert {one["name"]: one["gate"]["state"] for one in told(lab, mine, "status")["groups"]} == {"web": "open"}
-    assert group(lab, other(lab, mine))["gate"]["state"] == "shut"
-    assert f"Gate on {mine}: web open." in lab.run(mine, ["haagent", "status"]).stdout
-
-
-def test_without_a_gate_the_agent_works_and_warns(make_lab: MakeLab, tmp_path: Path) -> None:
-    extra = tmp_path / "extra.yaml"
-    extra.write_text("gate: off")
-    lab = make_lab(nodes=2, wishes=Wishes(extra=str(extra)))
-    wait_whole(lab)
-    mine = holder(lab)
-    assert tables(lab, mine) == set()
-    assert group(lab, mine)["gate"] == {"state": "off", "why": "the configuration says `gate: off`"}
-    assert any("no gate on this node" in text for text in told(lab, mine, "status")["warnings"])
-    checked = lab.run(mine, ["haagent", "check-config", str(lab.directory / "haagent.yaml")])
-    assert "gate: `off`" in checked.stdout
-    theirs = other(lab, mine)
-    told(lab, mine, "failover", "--to", theirs)
-    wait_whole(lab, holders={"web": theirs})
-    assert serves(lab, theirs)
-    assert not {VIP4, VIP6} & addresses(lab, mine)
-
-
-def test_a_host_whose_kernel_cannot_says_so_and_serves(make_lab: MakeLab) -> None:
-    """A process of somebody else that owns tables of our name is the one obstacle that a namespace can be given."""
-    lab = make_lab(nodes=2, has_witness=True)
-    wait_whole(lab)
-    mine, theirs = holder(lab), other(lab, holder(lab))
-    lab.agents.signal_all(theirs, signal.SIGKILL)
-    twin = Owner(lab, theirs)
-    try:
-        lab.start(theirs)
-        lab.wait_for(lambda: group(lab, theirs)["gate"]["state"] == "unavailable", what=f"{theirs} says it has no gate")
-        wait_whole(lab, holders={"web": mine})
-        assert any("nothing can be served" in one["text"] for one in events(lab, mine) if one["node"] == theirs)
-        done = lab.run(mine, ["haagent", "failover", "--to", theirs, "--wait", "3s"], checks=False)
-        assert done.returncode
-        wait_whole(lab, holders={"web": mine})
-    finally:
-        twin.close()
-    told(lab, mine, "clear")
-    told(lab, mine, "failover", "--to", theirs)
-    wait_whole(lab, holders={"web": theirs})
 
 
 def test_what_is_measured(make_lab: MakeLab, make_owner: MakeOwner, measured: Measured) -> None:

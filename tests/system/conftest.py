@@ -19,7 +19,6 @@ from tests.system.theatre import Theatre
 HERE = Path(__file__).parent
 _why = pytest.StashKey[list[str]]()
 _failed = pytest.StashKey[bool]()
-_figures = pytest.StashKey[list[str]]()
 _preparing = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
@@ -106,22 +105,8 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    figures = request.config.stash.setdefault(_figures, [])
-
-    def tell(what: str, figure: str) -> None:
-        figures.append(f"{what}: {figure}")
-
-    return tell
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if reasons := config.stash.get(_why, []):
         terminalreporter.section("THE SYSTEM TESTS WERE SKIPPED", red=True, bold=True)
         for why in dict.fromkeys(reasons):
             terminalreporter.write_line(why)
-    if figures := config.stash.get(_figures, []):
-        terminalreporter.section("measured on booted hosts")
-        for line in figures:
-            terminalreporter.write_line(line)
