@@ -25,6 +25,7 @@ from typing import Any
 from haagent import log, memory, timer
 from haagent.activation import Activation
 from haagent.address.composer import CannotCompose, Composer
+from haagent.chronicle import Chronicle
 from haagent.config import Config, load, load_keys
 from haagent.control.server import ControlServer
 from haagent.coordination.source import arbiter_of
@@ -39,6 +40,7 @@ from haagent.core.events import (
     HeartbeatHeard,
     Note,
     Noticed,
+    Prepare,
     Reconfigured,
     Relinquish,
     Remember,
@@ -61,7 +63,6 @@ from haagent.notify import Notifier
 from haagent.realtime import enter
 from haagent.rehearsal import rehearse
 from haagent.reload import refuse_what_needs_a_restart
-from haagent.trace import Ring
 from haagent.transport import LinkStatus, Transport
 
 MEND_S = 1.0  # how often a broken link is tried again
@@ -104,7 +105,7 @@ class Daemon:
             memory=remembered,
             wall_offset_s=_wall_offset_s(),
         )
-        self._ring = Ring(self._node)
+        self._chronicle = Chronicle(self._node)
         self._envelope = Envelope(config, keys, boot=boot)
         self._will = will
         self._will.seal_with(self._envelope.sealer(keys))
@@ -146,7 +147,7 @@ class Daemon:
         self._desk = Desk(
             config,
             node=self._node,
-            ring=self._ring,
+            chronicle=self._chronicle,
             dropped=self._envelope.dropped,
             transport=self._transport,
             activation=self._activation,
@@ -204,6 +205,7 @@ class Daemon:
 
     async def _close(self) -> None:
         self._alarm.close()
+        self._chronicle.write()
         for task in self._tasks:
             task.cancel()
         self._composer.close()
@@ -233,15 +235,13 @@ class Daemon:
         if self._is_stepping:
             return
         self._is_stepping = True
-        performed: list[AnyAction] = []
         try:
             while self._queue:
                 now, event = timer.now(), self._queue.popleft()
                 actions = self._node.step(now, event)
                 for action in actions:
                     self._perform(action)
-                performed += actions
-                self._ring.keep(now, event, actions)
+                self._chronicle.add(now, event, actions, is_moved=not self._node.is_unmoved)
         except Exception as error:
             self._queue.clear()
             self._fail(error)
@@ -250,8 +250,7 @@ class Daemon:
         self._alarm.set(self._node.deadline)
         if self._guards.looks_outside:
             self._guards.expect(self._node.scene.membership.next_overdue(timer.now()))
-        for action in performed:
-            log.action(action)
+        self._chronicle.rest()
         self._desk.changed()
 
     def _perform(self, action: AnyAction) -> None:
@@ -267,6 +266,8 @@ class Daemon:
                 self._guards.ask_once(group)  # whoever else has it answers all the same; no client has to wait
             case Drop(group, ballot, why):
                 self._activation.drop(group, ballot, why)
+            case Prepare(group):
+                self._activation.prepare(group)
             case Claim():
                 self._arbiter.claim(action)
             case Relinquish():

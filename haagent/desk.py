@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from haagent import timer
 from haagent.activation import Activation
+from haagent.chronicle import Chronicle
 from haagent.config import Config
 from haagent.coordination.source import EtcdArbiter, NoArbiter
 from haagent.core.events import Answer, AnyEvent, Asked, Fenced
@@ -23,7 +23,7 @@ from haagent.guardian.will import Will
 from haagent.guards import Guards
 from haagent.jitter import Jitter
 from haagent.realtime import Scheduling
-from haagent.trace import Ring, Trace, take
+from haagent.trace import Trace
 from haagent.transport import LinkStatus, Transport
 
 
@@ -33,7 +33,7 @@ class Desk:
         config: Config,
         *,
         node: Node,
-        ring: Ring,
+        chronicle: Chronicle,
         dropped: Counter[str],
         transport: Transport,
         activation: Activation,
@@ -47,7 +47,7 @@ class Desk:
         self.config = config
         self.jitter = Jitter()
         self.scheduling = Scheduling()
-        self._node, self._ring, self._dropped = node, ring, dropped
+        self._node, self._chronicle, self._dropped = node, chronicle, dropped
         self._transport, self._activation, self._will = transport, activation, will
         self._guards, self._fences, self._arbiter = guards, fences, arbiter
         self._post, self._reload = post, reload
@@ -81,7 +81,7 @@ class Desk:
         return self._activation.status()
 
     def trace(self) -> Trace:
-        return take(self._ring, saved_at=time.time())
+        return self._chronicle.trace()
 
     def coordination(self) -> Mapping[str, object] | None:
         return self._arbiter.status()

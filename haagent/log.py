@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import logging.handlers
 import os
@@ -22,7 +23,20 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from haagent.core.events import Announce, Answer, AnyAction, Drop, Note, Remember, Renew, Send, Stopped, Take, Watch
+from haagent.core.events import (
+    Announce,
+    Answer,
+    AnyAction,
+    Drop,
+    Note,
+    Prepare,
+    Remember,
+    Renew,
+    Send,
+    Stopped,
+    Take,
+    Watch,
+)
 
 MAX_WAITING = 10_000  # lines; a few MiB at most
 
@@ -32,38 +46,48 @@ LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.IN
 logger = logging.getLogger("haagent")
 
 
-def say(event: str, text: str, *, group: str = "", level: int = logging.INFO) -> None:
-    logger.log(level, "%s", text, extra={"EVENT": event, "GROUP": group})
+def say(event: str, text: str, *, group: str = "", level: int = logging.INFO, at: float | None = None) -> None:
+    """`at`: when it happened (seconds of the epoch), if that was not just now."""
+    if not logger.isEnabledFor(level):
+        return
+    fields = {"EVENT": event, "GROUP": group}
+    record = logger.makeRecord(logger.name, level, "", 0, "%s", (text,), None, extra=fields)
+    record.created = at or record.created
+    logger.handle(record)
 
 
-def action(done: AnyAction) -> None:
-    """A line for what the core told the shell to do. What happens with every heartbeat is for debugging only."""
-    if isinstance(done, Send | Renew | Remember) and not logger.isEnabledFor(logging.DEBUG):
-        return
-    if isinstance(done, Send | Renew) and not logger.isEnabledFor(logging.DEBUG):
-        return
+def is_news(done: AnyAction) -> bool:
+    """What happens with every heartbeat is for debugging only."""
+    return not isinstance(done, Send | Renew | Remember) or logger.isEnabledFor(logging.DEBUG)
+
+
+def action(done: AnyAction, *, at: float | None = None) -> None:
+    """A line for what the core told the shell to do."""
+    tell = functools.partial(say, at=at)
     match done:
         case Note(record=record):
             level = logging.WARNING if record.kind in FAULTS else logging.INFO
-            say(record.kind, record.text, group=record.group, level=level)
+            tell(record.kind, record.text, group=record.group, level=level)
         case Take(group=group, ballot=ballot):
-            say("take", f"take {group}, ballot {ballot}", group=group)
+            tell("take", f"take {group}, ballot {ballot}", group=group)
         case Drop(group=group, ballot=ballot, why=why):
-            say("drop", f"drop {group}, ballot {ballot}: {why}", group=group)
+            tell("drop", f"drop {group}, ballot {ballot}: {why}", group=group)
+        case Prepare(group=group):
+            tell("prepare", f"prepare to move {group}", group=group, level=logging.DEBUG)
         case Watch(group=group, on=on):
-            say("watch", f"{'ask' if on else 'stop asking'} who answers for {group}", group=group, level=logging.DEBUG)
+            tell("watch", f"{'ask' if on else 'stop asking'} who answers for {group}", group=group, level=logging.DEBUG)
         case Announce(group=group, why=why):
-            say("announce", f"announce {group} again: {why}", group=group)
+            tell("announce", f"announce {group} again: {why}", group=group)
         case Answer(status=status, text=text):
-            say("answer", text, level=logging.WARNING if status else logging.INFO)
+            tell("answer", text, level=logging.WARNING if status else logging.INFO)
         case Stopped():
-            say("stopped", "nothing is held any more")
+            tell("stopped", "nothing is held any more")
         case Send(beat=beat):
-            say("send", f"heartbeat {beat.seq}", level=logging.DEBUG)
+            tell("send", f"heartbeat {beat.seq}", level=logging.DEBUG)
         case Renew(group=group, until=until):
-            say("renew", f"renew {group} until {until:.3f}", group=group, level=logging.DEBUG)
+            tell("renew", f"renew {group} until {until:.3f}", group=group, level=logging.DEBUG)
         case Remember(memory):
-            say("remember", f"highest ballot round {memory.round}", level=logging.DEBUG)
+            tell("remember", f"highest ballot round {memory.round}", level=logging.DEBUG)
 
 
 @contextlib.contextmanager

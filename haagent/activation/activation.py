@@ -80,6 +80,10 @@ class Activation:
         else:
             self._post(TakeFailed(group=group, ballot=ballot, error=f"{group} is not configured on this node"))
 
+    def prepare(self, group: str) -> None:
+        if group in self._groups:
+            self._groups[group].pipeline.prepare()
+
     def renew(self, group: str, until: float) -> None:
         if group in self._groups:
             self._groups[group].renew(until)

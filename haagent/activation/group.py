@@ -70,7 +70,7 @@ class Group:
             if self.keeper.restore(seen, tenure):
                 self.pipeline.reassert()
             return self.keeper.wait_s() if self.keeper.missing(seen) else 0.0
-        if not self.pipeline.is_adopting and not self.pipeline.is_removing:
+        if not self.pipeline.is_adopting and not self.pipeline.is_hidden:
             self.keeper.clear(seen, "is not held by this node")
         return 0.0
 

@@ -13,7 +13,8 @@ the take that it undoes.
 
 `Dropped` is said when the kernel has confirmed that no traffic arrives, never before: the gate is shut, or, where there
 is none, the addresses are gone. Behind a shut gate they go a moment later: the kernel may take milliseconds for it, and
-the heartbeat that releases is not to wait. A removal that it refuses is tried again until it works. `TakeFailed` is
+the heartbeat that releases is not to wait. For the same reason a successor may have them, behind its own shut gate, a
+moment before its turn (`prepare`). A removal that the kernel refuses is tried again until it works. `TakeFailed` is
 said on the same terms, and waits until the backend has been rolled back.
 """
 
@@ -27,12 +28,13 @@ from functools import partial
 
 from haagent.activation.hooks import Call, Hooks
 from haagent.activation.ports import Clock, Note, Post
-from haagent.activation.steps import FAULTS, GateStep, Later, SteerStep, Step, Tenure
+from haagent.activation.steps import FAULTS, AddressStep, GateStep, Later, SteerStep, Step, Tenure
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 
 GRACE_S = 0.002  # after `until`: the core's own timer goes first; only a hung core lets ours act
 HIDDEN_S = 0.01  # how long an address may stay behind a shut gate: the successor is at work meanwhile
+AHEAD_S = 1.0  # how long before the take it may be there
 RETRY_FIRST_S, RETRY_MAX_S = 0.01, 1.0  # of a removal that the kernel refused
 VERIFY_S = 10.0  # between two questions to a backend that is not local: their APIs are rate limited
 
@@ -44,12 +46,13 @@ class GroupPipeline:
         self.name = name
         self.tenure: Tenure | None = None
         self.is_complete = False
-        self.is_removing = False  # addresses may still be there, behind a shut gate; they are being removed
+        self.is_hidden = False  # addresses may be there, behind a shut gate; they go again if no take comes
         self.is_adopting = False  # an earlier life's addresses are left in place until the core has decided
         self.counters: Counter[str] = Counter()
         self.timings: dict[str, dict[str, int]] = {}  # step -> {"take_us", "drop_us"}
         self._steps = tuple(steps)
         self.gate = next((step for step in self._steps if isinstance(step, GateStep)), None)
+        self._address = next((step for step in self._steps if isinstance(step, AddressStep)), None)
         self._reached = 0  # how many steps the current tenure has begun
         self._hooks = hooks
         self._post, self._now = post, now
@@ -77,7 +80,7 @@ class GroupPipeline:
         return self.tenure is not None and self._now() < self.tenure.until
 
     def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
-        self.is_adopting = self.is_removing = False
+        self.is_adopting = self.is_hidden = False
         if self.tenure is not None and self.tenure.ballot == ballot:
             self.renew(until)
             if self.is_complete:
@@ -89,6 +92,23 @@ class GroupPipeline:
         self.is_complete, self._reached = False, 0
         self._proceed(tenure, 0)
         self._watch_lease()
+
+    def prepare(self) -> None:
+        """A take or a drop is expected within milliseconds: what makes neither difference nor noise is done now.
+
+        Addresses are added behind the shut gate, and a transaction that changes nothing wakes the kernel's part of it.
+        """
+        if self.gate is None:
+            return
+        is_idle = self.tenure is None and not self.is_adopting and not self.is_hidden
+        try:
+            self.gate.rehearse()
+            if is_idle and self._address is not None and self.gate.is_proof:
+                self.is_hidden = True
+                self._settle_in(AHEAD_S)
+                self._address.add(AHEAD_S)
+        except FAULTS as fault:
+            self._note("failed", f"the move was not prepared: {fault}")
 
     def renew(self, until: float) -> None:
         if self.tenure is not None:
@@ -137,7 +157,7 @@ class GroupPipeline:
     async def close(self) -> None:
         if self.tenure is not None:
             self.drop(self.tenure.ballot, "the agent stops")
-        if self.is_removing:
+        if self.is_hidden:
             self._settle()
         if self._retry is not None:
             self._retry.cancel()
@@ -203,22 +223,27 @@ class GroupPipeline:
     def _settle(self) -> None:
         """Say what is owed, as soon as it is true."""
         self._retry = None
-        if self._owed is None and not self.is_removing:
+        if self._owed is None and not self.is_hidden:
             return
-        if not self.is_removing and self._shuts_the_gate():
-            self.is_removing = True
-            self._retry = asyncio.get_running_loop().call_later(HIDDEN_S, self._settle)
+        if not self.is_hidden and self._shuts_the_gate():
+            self.is_hidden = True
+            self._settle_in(HIDDEN_S)
             self._pay()
             return
         fault = self._shut()
-        self.is_removing = bool(fault) and self.gate is not None and self.gate.is_proof
+        self.is_hidden = bool(fault) and self.gate is not None and self.gate.is_proof
         if fault:
             self._try_again(fault)
-            if not self.is_removing:
+            if not self.is_hidden:
                 return
         else:
             self._retry_s, self._refusal = RETRY_FIRST_S, ""
         self._pay()
+
+    def _settle_in(self, wait_s: float) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = asyncio.get_running_loop().call_later(wait_s, self._settle)
 
     def _pay(self) -> None:
         if self._owed is None or (isinstance(self._owed, TakeFailed) and self._winding_down):
@@ -228,10 +253,10 @@ class GroupPipeline:
 
     def _try_again(self, fault: str) -> None:
         if fault != self._refusal:
-            quiet = "; the gate is shut, so no traffic arrives" if self.is_removing else ""
+            quiet = "; the gate is shut, so no traffic arrives" if self.is_hidden else ""
             self._note("failed", f"{fault}{quiet}; trying again until it works")
         self._refusal = fault
-        self._retry = asyncio.get_running_loop().call_later(self._retry_s, self._settle)
+        self._settle_in(self._retry_s)
         self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s)
 
     def _shuts_the_gate(self) -> bool:

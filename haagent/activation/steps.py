@@ -83,8 +83,11 @@ class AddressStep:
         self._now = now
 
     def take(self, tenure: Tenure) -> Later | None:
-        self._host.add(self._vips, lifetime_s(tenure.until - self._now()))
+        self.add(tenure.until - self._now())
         return None
+
+    def add(self, remaining_s: float) -> None:
+        self._host.add(self._vips, lifetime_s(remaining_s))
 
     def drop(self, ballot: Ballot) -> Later | None:
         self._host.remove(self._vips)
@@ -109,6 +112,9 @@ class GateStep:
     def drop(self, ballot: Ballot) -> Later | None:
         self._gate.shut(self._addresses)
         return None
+
+    def rehearse(self) -> None:
+        self._gate.rehearse()
 
     def renew(self, until: float) -> None:
         """Of a gate that is open. It opens none."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 from haagent.core.arbitration import Arbitration
 from haagent.core.campaign import Campaign
 from haagent.core.caution import Caution
-from haagent.core.events import Drop, Renew, Take
+from haagent.core.events import Drop, Prepare, Renew, Take
 from haagent.core.handover import Handover
 from haagent.core.lease import Lease, acceptances
 from haagent.core.membership import NEVER, Peer
@@ -229,12 +229,15 @@ class Election:
     # --- as a candidate
 
     def _strive(self, now: float) -> None:
-        if self.state is GroupState.IDLE and self.campaign.may_try(now):
+        is_new = self.state is GroupState.IDLE and self.campaign.may_try(now)
+        if is_new:
             self._want(now)
         if self.state is GroupState.WANTING:
             self._collect_promises(now)
         if self.state is GroupState.CLAIMING:
             self._collect_acceptances(now)
+        if is_new and self.state in TRYING and self.campaign.is_successor(now):
+            self.scene.do(Prepare(self.group.name))
 
     def _want(self, now: float) -> None:
         ballot = Ballot(self.scene.next_round(self.voter), self.scene.settings.me)

@@ -191,6 +191,12 @@ class Drop(Action, frozen=True, tag=True):
     why: str
 
 
+class Prepare(Action, frozen=True, tag=True):
+    """`group` is about to move, to this node or away from it: do ahead what changes nothing and will be needed then."""
+
+    group: str
+
+
 class Watch(Action, frozen=True, tag=True):
     """Find out, and go on finding out until told otherwise, whether anybody answers for the addresses of `group`."""
 
@@ -252,10 +258,13 @@ class Stopped(Action, frozen=True, tag=True):
     """Nothing is held any more and the peers have been told: the process may exit."""
 
 
-# In this order within one step. A heartbeat never waits for a line of history to be written.
+# In this order within one step. A heartbeat never waits for a line of history to be written; it does wait for what it
+# sets off: the group is still served while that is prepared.
 URGENCY: tuple[type[Action], ...] = (
-    *(Drop, Take, Send, Relinquish, Claim, Watch, Announce, Renew),
+    *(Drop, Take, Prepare, Send, Relinquish, Claim, Watch, Announce, Renew),
     *(Answer, Note, Remember, Stopped),
 )
 
-AnyAction = Send | Take | Renew | Drop | Watch | Claim | Relinquish | Announce | Remember | Note | Answer | Stopped
+AnyAction = (
+    Send | Take | Renew | Drop | Prepare | Watch | Claim | Relinquish | Announce | Remember | Note | Answer | Stopped
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haagent.core import placement
+from haagent.core.events import Prepare
 from haagent.core.membership import NEVER
 from haagent.core.view import GroupState
 
@@ -91,6 +92,7 @@ class Handover:
         self.election.state, self.to = GroupState.YIELDING, successor
         self.deadline = now + patience_s
         self.election.note(now, "yielding", f"handing over to {successor}")
+        self.election.scene.do(Prepare(self.election.group.name))
         self.election.scene.urge()
 
     def proceed(self, now: float) -> None:

@@ -112,6 +112,13 @@ class Gate:
                 self._until.pop(address, None)
             raise
 
+    def rehearse(self) -> None:
+        """A transaction that changes nothing: the first after a while takes the kernel 0.3 ms, the next 0.05."""
+        if self._elements is None:
+            return
+        with self._hold():
+            self._elements.rehearse()
+
     def renew(self, addresses: Sequence[bytes], until: float) -> None:
         if self._loop is None or not any(address in self._until for address in addresses):
             return

@@ -20,6 +20,7 @@ from haagent.core.events import (
     Claim,
     Drop,
     Note,
+    Prepare,
     Relinquish,
     Remember,
     Renew,
@@ -37,7 +38,9 @@ class Sent(msgspec.Struct, frozen=True, tag=True):
     checksum: int
 
 
-AnyDecision = Sent | Take | Renew | Drop | Watch | Claim | Relinquish | Announce | Remember | Note | Answer | Stopped
+AnyDecision = (
+    Sent | Take | Renew | Drop | Prepare | Watch | Claim | Relinquish | Announce | Remember | Note | Answer | Stopped
+)
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -6,16 +6,13 @@ begins with the snapshot of the next. So a snapshot is taken once in a few minut
 
 An agent must not die of its trace. What cannot be written down, which would be a mistake in here, ends the ring and not
 the agent; who asks for the trace is told.
-
-What the core has not looked at (copies over another link, recordings played back) changes nothing and is not kept: a
-flood of it neither costs time here nor pushes out what matters.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from haagent.core.events import AnyAction, AnyEvent
@@ -32,6 +29,8 @@ LIMIT_BYTES = 1024 * 1024  # compressed: many minutes of three nodes at 100 ms
 SEGMENTS = 8
 LENGTH_BYTES = 4
 LEVEL, WINDOW_BITS, MEMORY_LEVEL = 1, 14, 7  # 16 KiB hold several heartbeats of each peer; 96 KiB of memory
+
+Step = tuple[float, AnyEvent, Sequence[AnyAction]]
 
 
 class Segment:
@@ -73,18 +72,19 @@ class Ring:
         self.segments: deque[Segment] = deque([Segment(capture(node))])
         self.fault = ""  # why nothing is kept any more
 
-    def keep(self, now: float, event: AnyEvent, actions: Sequence[AnyAction]) -> None:
-        """One step of the node has been done."""
-        if self._node.is_unmoved or self.fault:
+    def keep(self, steps: Iterable[Step]) -> None:
+        """All that have moved the node since the last call: the next segment's snapshot is of what it is now."""
+        if self.fault:
             return
         try:
-            self._keep(now, event, actions)
+            self._keep(steps)
         except (TypeError, ValueError, OverflowError) as error:
             self.fault = f"{type(error).__name__}: {error}"
 
-    def _keep(self, now: float, event: AnyEvent, actions: Sequence[AnyAction]) -> None:
+    def _keep(self, steps: Iterable[Step]) -> None:
         newest = self.segments[-1]
-        newest.add(encode(entry(now, event, actions)))
+        for now, event, actions in steps:
+            newest.add(encode(entry(now, event, actions)))
         if newest.size >= self._segment_bytes:
             newest.close()
             self.segments.append(Segment(capture(self._node)))

@@ -34,10 +34,10 @@ class Recorded:
 
     def step(self, now: float, event: AnyEvent) -> list[AnyAction]:
         actions = self.node.step(now, event)
-        if self.step_limit is None or len(self.steps) < self.step_limit:
-            self.ring.keep(now, event, actions)
-            if not self.node.is_unmoved:
-                self.steps.append((now, event, actions))
+        is_recorded = self.step_limit is None or len(self.steps) < self.step_limit
+        if is_recorded and not self.node.is_unmoved:
+            self.ring.keep([(now, event, actions)])
+            self.steps.append((now, event, actions))
         return actions
 
     def trace(self) -> Trace:

@@ -41,14 +41,15 @@ ARROWS: dict[str, set[str]] = {
     "control": {"address", "config", "fencing", "realtime", "report", "trace", "transport"},
     # The control socket answers with reports, and reports describe its host.
     "report": {"config", "control", "jitter", "realtime"},
+    "chronicle": {"log", "trace"},
     "envelope": {"config"},
     "desk": {
-        *("activation", "config", "coordination", "fencing", "guardian", "guards", "jitter", "realtime", "timer"),
-        *("trace", "transport"),
+        *("activation", "chronicle", "config", "coordination", "fencing", "guardian", "guards", "jitter", "realtime"),
+        *("timer", "trace", "transport"),
     },
     "daemon": {
-        *("activation", "address", "config", "control", "coordination", "desk", "envelope", "fencing", "gate"),
-        *("guardian", "guards", "log", "memory", "notify", "realtime", "rehearsal", "reload", "timer", "trace"),
+        *("activation", "address", "chronicle", "config", "control", "coordination", "desk", "envelope", "fencing"),
+        *("gate", "guardian", "guards", "log", "memory", "notify", "realtime", "rehearsal", "reload", "timer"),
         "transport",
     },
     "lab": {"control"},
