@@ -28,13 +28,12 @@ from functools import partial
 
 from haagent.activation.hooks import Call, Hooks
 from haagent.activation.ports import Clock, Note, Post
-from haagent.activation.steps import FAULTS, AddressStep, GateStep, Later, SteerStep, Step, Tenure
+from haagent.activation.steps import AHEAD_S, FAULTS, AddressStep, GateStep, Later, SteerStep, Step, Tenure
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 
 GRACE_S = 0.002  # after `until`: the core's own timer goes first; only a hung core lets ours act
 HIDDEN_S = 0.01  # how long an address may stay behind a shut gate: the successor is at work meanwhile
-AHEAD_S = 1.0  # how long before the take it may be there
 RETRY_FIRST_S, RETRY_MAX_S = 0.01, 1.0  # of a removal that the kernel refused
 VERIFY_S = 10.0  # between two questions to a backend that is not local: their APIs are rate limited
 
@@ -106,7 +105,7 @@ class GroupPipeline:
             if is_idle and self._address is not None and self.gate.is_proof:
                 self.is_hidden = True
                 self._settle_in(AHEAD_S)
-                self._address.add(AHEAD_S)
+                self._address.prepare()
         except FAULTS as fault:
             self._note("failed", f"the move was not prepared: {fault}")
 

@@ -25,6 +25,7 @@ from haagent.gate import GateError, GateState
 Later = Callable[[], Awaitable[None]]
 FAULTS = (AddressError, BackendError, FenceError, GateError)
 
+AHEAD_S = 1.0  # how long before the take addresses may be there, behind a shut gate
 SPARE_S = 1  # the kernel counts whole seconds and looks now and then: it must not be earlier than we are
 SHORTEST_S = 2  # and 1 was measured to end as early as 1.01 s
 
@@ -81,15 +82,21 @@ class AddressStep:
         self._vips = tuple(vips)
         self._host = host
         self._now = now
+        self._ahead_until = 0.0  # the addresses have just been added
+
+    def prepare(self) -> None:
+        """The take is expected soon, and traffic is kept off meanwhile."""
+        self._host.add(self._vips, lifetime_s(2 * AHEAD_S))
+        self._ahead_until = self._now() + AHEAD_S
 
     def take(self, tenure: Tenure) -> Later | None:
-        self.add(tenure.until - self._now())
+        if self._now() >= self._ahead_until:
+            self._host.add(self._vips, lifetime_s(tenure.until - self._now()))
+        self._ahead_until = 0.0
         return None
 
-    def add(self, remaining_s: float) -> None:
-        self._host.add(self._vips, lifetime_s(remaining_s))
-
     def drop(self, ballot: Ballot) -> Later | None:
+        self._ahead_until = 0.0
         self._host.remove(self._vips)
         return None
 

@@ -64,15 +64,17 @@ class Campaign:
 
     def may_try(self, now: float) -> bool:
         self.try_at = float("inf")
-        if self.obstacle(now):
+        is_successor = self.is_successor(now)
+        is_settled = self.election.voter.is_bound(now) and not is_successor
+        if is_settled or self.obstacle(now):
             self.free_since = now
             return False
-        if self.is_successor(now):
+        if is_successor:
             return True
         # A claim that we heard while we had no vote to give (restart silence) counts as well: in `available` its
         # holder may be declared dead, and leave the electorate, before its lease ends.
         spent_at = max([self.election.voter.bound_until, self.election.arbitration.bound_until, *self.claims.values()])
-        is_held = self.election.voter.is_bound(now) or self.holder_elsewhere(now) or self.is_claimed(now)
+        is_held = self.holder_elsewhere(now) or self.is_claimed(now)
         if is_held or self.election.arbitration.holder(now):
             self.free_since = now
             return False

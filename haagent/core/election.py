@@ -215,6 +215,8 @@ class Election:
             self.cleared = version
             self.failures.clear()
             self.campaign.not_before = NEVER
+        if not self.failures:
+            return
         expiry_s = self.scene.settings.failure_expiry_s
         self.failures = [instant for instant in self.failures if now < instant + expiry_s]
 
@@ -311,16 +313,16 @@ class Election:
             return self.lease.count({"": self.arbitration.granted_at}, [""], needed=1)
         votes: list[tuple[str, Accepted | None]] = [(self.scene.settings.me, self.voter.accepted)]
         votes += [(peer.name, beat.accepted) for peer, beat in self.scene.beats(now, self.group.name)]
-        electorate, needed = self.scene.electorate(now, self.group.name, is_held=self.state in HOLDING)
         sent = acceptances(self.lease, self.scene.membership, votes)
+        if max(sent.values(), default=NEVER) <= self.lease.proved_at:
+            return False
+        electorate, needed = self.scene.electorate(now, self.group.name, is_held=self.state in HOLDING)
         if self.arbitration.is_in_force(now):  # no vote is worth more than the arbiter's
             sent = {name: min(at, self.arbitration.granted_at) for name, at in sent.items()}
         return self.lease.count(sent, electorate, needed=needed)
 
     def _keep(self, now: float) -> None:
-        assert self.lease is not None
-        if self._renew(now):
-            self.scene.do(Renew(self.group.name, self.lease.ends_at))
+        self._extend(now)
         self._raise_ballot(now)
         if self.state is GroupState.TAKING and self.handover.must_leave:
             self.drop(now, "this node is leaving")
@@ -331,6 +333,11 @@ class Election:
         why_not = self.why_unfit or self.scene.isolation(now)
         if why_not and self.state in HOLDING and not self.is_forced:
             self.drop(now, why_not, yield_to=self.handover.best_other(now))
+
+    def _extend(self, now: float) -> None:
+        assert self.lease is not None
+        if self._renew(now):
+            self.scene.do(Renew(self.group.name, self.lease.ends_at))
 
     def _raise_ballot(self, now: float) -> None:
         """Rule 5."""
@@ -397,4 +404,7 @@ class Election:
             return
         self.arbitration.claim(now)
         self.voter.accept(now, Accepted(self.lease.ballot, self.scene.boot, seq), lease_s=self.scene.settings.lease_s)
-        self.advance(now)
+        if self.state in HOLDING:
+            self._extend(now)  # nothing else has changed since this step's fixed point
+        else:
+            self.advance(now)

@@ -44,6 +44,7 @@ class Owner:
             "open": lambda: self.gate.open(VIPS, until),
             "renew": lambda: self.gate.renew(VIPS, until),
             "keep": lambda: self._keep(float(seconds)),
+            "rehearse": lambda: [self.gate.rehearse() for _ in range(100)],
             "shut": lambda: self.gate.shut(VIPS),
             "leave": self.gate.leave,
             "close": self.gate.close,

@@ -332,6 +332,25 @@ def test_a_twin_on_the_same_host_can_serve_nothing(make_lab: MakeLab, make_owner
     assert asked(lab, "A") == ALL
 
 
+def test_a_rehearsal_opens_nothing_and_shuts_nothing(make_lab: MakeLab, make_owner: MakeOwner) -> None:
+    lab = make_lab(nodes=1, command=None)
+    bind(lab, "A")
+    owner = make_owner(lab, "A")
+    with lab.probe() as probe:
+        said = owner.do("rehearse")
+        assert (said["state"], said["notes"]) == ("shut", [])
+        assert asked(lab, "A") == set()
+        owner.do("open", "60")
+        probe.wait_answer(by="A")
+        open_s = time.monotonic()
+        assert owner.do("rehearse")["state"] == "open"
+        probe.wait_answer(by="A", since_s=time.monotonic())
+        end_s = time.monotonic()
+    for vip in (VIP4, VIP6):
+        assert probe.outage(vip, start_s=open_s, end_s=end_s).worst_ms <= LATE_MS
+    assert "0.0.0.0" not in lab.run("A", ["nft", "list", "ruleset"]).stdout
+
+
 def test_what_is_measured(make_lab: MakeLab, make_owner: MakeOwner, measured: Measured) -> None:
     """No bounds: figures for whoever reads the run's output."""
     lab = make_lab(nodes=1, command=None)

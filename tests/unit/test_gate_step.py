@@ -45,6 +45,9 @@ class FakeGate:
         self.until.update(dict.fromkeys(addresses, until))
         self.gated.update(addresses)
 
+    def rehearse(self) -> None:
+        self._ask("rehearse")
+
     def renew(self, addresses: Sequence[bytes], until: float) -> None:
         self.until.update((address, until) for address in addresses if address in self.until)
 
@@ -109,6 +112,62 @@ def test_the_address_comes_first_and_goes_last() -> None:
         assert not stage.host.held
         await asyncio.sleep(60)
         assert stage.said.count(Dropped(group="web", ballot=ONE)) == 1
+
+    play(story)
+
+
+def test_a_move_that_is_prepared_only_opens_the_gate() -> None:
+    async def story(stage: Stage) -> None:
+        stage.gate.guard([VIP.packed])
+        stage.group.prepare()
+        assert stage.host.log == ["rehearse", "add"]
+        assert stage.host.held
+        assert not stage.group.is_open
+        assert stage.group.is_hidden, "no comparison may take it for somebody else's"
+        stage.take()
+        assert stage.host.log == ["rehearse", "add", "open"]
+        await asyncio.sleep(60)
+        assert stage.host.held
+        stage.group.prepare()  # to let it go: it stays as it is
+        assert stage.host.log == ["rehearse", "add", "open", "rehearse"]
+
+    play(story)
+
+
+def test_what_was_prepared_in_vain_is_removed_and_a_late_take_adds_it_again() -> None:
+    async def story(stage: Stage) -> None:
+        stage.gate.guard([VIP.packed])
+        stage.group.prepare()
+        stage.group.prepare()
+        await asyncio.sleep(1.1)
+        assert stage.host.log == ["rehearse", "add", "rehearse", "shut", "remove"]
+        assert not stage.host.held
+        assert not stage.said
+        stage.take()
+        assert stage.host.log[-2:] == ["add", "open"]
+
+    play(story)
+
+
+@pytest.mark.parametrize("lacks", ["a gate", "a shut gate"])
+def test_without_a_shut_gate_nothing_is_prepared(lacks: str) -> None:
+    async def story(stage: Stage) -> None:
+        if lacks == "a shut gate":
+            stage.gate.gated.clear()
+            stage.gate.until[VIP.packed] = stage.now() + 60  # left open by an earlier life
+        stage.group.prepare()
+        assert stage.host.log == ["rehearse"]
+
+    play(story, is_in_force=lacks != "a gate")
+
+
+def test_a_preparation_that_fails_is_told_and_the_take_goes_on() -> None:
+    async def story(stage: Stage) -> None:
+        stage.gate.refusing = "rehearse"
+        stage.group.prepare()
+        assert stage.notes == ["the move was not prepared: cannot rehearse the gate"]
+        stage.take()
+        assert stage.said == [Taken(group="web", ballot=ONE)]
 
     play(story)
 

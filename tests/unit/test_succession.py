@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haagent.core.events import HealthChanged, Send
+from haagent.core.events import AnyAction, HealthChanged, Prepare, Send
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.view import GroupState
 from tests.sim.world import Host, World, make_settings, steady_world
@@ -51,6 +51,41 @@ def test_the_heartbeat_that_releases_accepts_the_successor(nodes: str, *, consis
     # The first that B says after that: it has taken.
     since = said[said.index(released) :]
     assert next(of_web(beat).held_ms for beat in since if beat.node == "B") > 0
+
+
+def test_both_prepare_before_the_message_that_the_other_waits_for() -> None:
+    world = cluster("ABW", consistent=True)
+    done: list[tuple[str, AnyAction]] = []
+    perform = world._perform
+
+    def observe(host: Host, action: AnyAction) -> None:
+        done.append((host.name, action))
+        perform(host, action)
+
+    world._perform = observe  # type: ignore[method-assign]
+    world.ask("A", "move", group="web", node="B")
+    world.run(world.t + 0.05)
+    for name, mark in (("A", lambda beat: of_web(beat).yield_to == "B"), ("B", lambda beat: of_web(beat).want)):
+        actions = [action for who, action in done if who == name]
+        sent = next(i for i, one in enumerate(actions) if isinstance(one, Send) and mark(one.beat))
+        assert [i for i, one in enumerate(actions) if one == Prepare("web")] == [sent - 1]
+    assert not any(who == "W" and isinstance(action, Prepare) for who, action in done)
+
+
+def test_who_takes_at_once_prepares_nothing() -> None:
+    world = cluster("AB", consistent=False)
+    done: list[AnyAction] = []
+    perform = world._perform
+
+    def observe(host: Host, action: AnyAction) -> None:
+        done.append(action)
+        perform(host, action)
+
+    world._perform = observe  # type: ignore[method-assign]
+    world.kill("A")
+    world.run(world.t + 1.0)
+    assert world.serving("web") == ["B"]
+    assert not any(isinstance(action, Prepare) for action in done)
 
 
 def test_a_want_that_is_given_up_is_released() -> None:
