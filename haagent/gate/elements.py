@@ -53,7 +53,7 @@ class Elements:
         try:
             self._channel.commit(self._nobody.opening.lasting(SHORTEST_S) + self._nobody.closing.lasting(SHORTEST_S))
         except Overtaken:
-            return  # whoever has changed the rules has woken the kernel just as well
+            return  # so does whoever has changed the rules
 
     def extend(self, until: Mapping[bytes, float]) -> list[bytes]:
         """Give those that are open a new end. Returns those that were not open any more: they stay shut."""

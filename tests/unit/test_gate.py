@@ -271,6 +271,10 @@ def run(stage: Stage, story: Callable[[], Coroutine[Any, Any, None]], *, adoptin
     asyncio.run(main())
 
 
+def _overtake() -> None:
+    raise Overtaken("another program has just changed the rules")
+
+
 class TestGate:
     def test_it_opens_is_renewed_and_shuts(self, stage: Stage) -> None:
         async def story() -> None:
@@ -286,6 +290,24 @@ class TestGate:
             stage.gate.shut([FOUR, SIX])
             assert stage.gate.holds_back([FOUR, SIX])
             assert (stage.kernel.left_ms(FOUR), stage.kernel.left_ms(SIX)) == (0, 0)
+
+        run(stage, story)
+        assert not stage.notes
+
+    def test_a_rehearsal_changes_nothing_and_waits_for_nobody(self, stage: Stage) -> None:
+        async def story() -> None:
+            stage.gate.rehearse()
+            assert stage.kernel.log == ["++--"], "nobody's address, for ARP and for IPv4"
+            assert not stage.kernel.ends
+            stage.gate.open([FOUR], 1000.35)
+            before = dict(stage.kernel.ends)
+            stage.kernel.before_commit.append(_overtake)
+            stage.gate.rehearse()
+            stage.gate.rehearse()
+            assert stage.kernel.ends == before
+            with stage.gate._lock:  # a renewal is under way
+                stage.gate.rehearse()
+            assert stage.kernel.log == ["++--", "++", "++--"]
 
         run(stage, story)
         assert not stage.notes
