@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -165,14 +167,18 @@ def verdict(seed: int, run: Callable[[int], ArbitratedWorld] = run_seed) -> str:
     return ""
 
 
-@pytest.mark.parametrize("first", range(0, len(SEEDS), 100))
-def test_no_schedule_breaks_a_promise(first: int) -> None:
-    assert not "".join(verdict(seed) for seed in SEEDS[first : first + 100])
+def complaints(check: Callable[[int], str], seeds: Sequence[int]) -> str:
+    """On all cores."""
+    with multiprocessing.get_context("forkserver").Pool(os.cpu_count()) as pool:
+        return "".join(pool.imap(check, seeds, chunksize=10))
 
 
-@pytest.mark.parametrize("first", range(0, len(ETCD_SEEDS), 60))
-def test_in_available_troubles_of_etcd_alone_move_nothing(first: int) -> None:
-    assert not "".join(verdict(seed, run_etcd_trouble) for seed in ETCD_SEEDS[first : first + 60])
+def test_no_schedule_breaks_a_promise() -> None:
+    assert not complaints(verdict, SEEDS)
+
+
+def test_in_available_troubles_of_etcd_alone_move_nothing() -> None:
+    assert not complaints(functools.partial(verdict, run=run_etcd_trouble), ETCD_SEEDS)
 
 
 # ---------------------------------------------------------------------- without chance: what must not take longer
