@@ -26,15 +26,18 @@ MOST = 64  # steps that may wait
 
 class Chronicle:
     def __init__(self, node: Node) -> None:
-        self._ring = Ring(node)
+        self._node, self._ring = node, Ring(node)
         self._steps: list[Step] = []
         self._news: list[tuple[float, AnyAction]] = []
         self._later: asyncio.TimerHandle | None = None
 
-    def add(self, now: float, event: AnyEvent, actions: Sequence[AnyAction], *, is_moved: bool) -> None:
-        """What the node has not looked at (copies over another link, recordings played back) is not kept: a flood of it
-        neither costs time here nor pushes out what matters."""
-        if is_moved:
+    def add(self, now: float, event: AnyEvent, actions: Sequence[AnyAction]) -> None:
+        """The node has just done this step.
+
+        What it has not looked at (copies over another link, recordings played back) is not kept: a flood of it neither
+        costs time here nor pushes out what matters.
+        """
+        if not self._node.is_unmoved:
             self._steps.append((now, event, actions))
         self._news += [(time.time(), action) for action in actions if log.is_news(action)]
 

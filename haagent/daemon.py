@@ -205,7 +205,6 @@ class Daemon:
 
     async def _close(self) -> None:
         self._alarm.close()
-        self._chronicle.write()
         for task in self._tasks:
             task.cancel()
         self._composer.close()
@@ -217,6 +216,7 @@ class Daemon:
         await self._activation.close()
         await self._memory.close()
         self._transport.close()
+        self._chronicle.write()  # what letting go has added
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -241,7 +241,7 @@ class Daemon:
                 actions = self._node.step(now, event)
                 for action in actions:
                     self._perform(action)
-                self._chronicle.add(now, event, actions, is_moved=not self._node.is_unmoved)
+                self._chronicle.add(now, event, actions)
         except Exception as error:
             self._queue.clear()
             self._fail(error)

@@ -158,8 +158,7 @@ class GroupPipeline:
             self.drop(self.tenure.ballot, "the agent stops")
         if self.is_hidden:
             self._settle()
-        if self._retry is not None:
-            self._retry.cancel()
+        self._call_off_retry()
         if self._live:
             await asyncio.wait(self._live)
         if self._hooks is not None:
@@ -169,9 +168,9 @@ class GroupPipeline:
         """The configuration replaces this group: it lets go of timers and tasks without a word, and of no address."""
         self.tenure, self._owed = None, None
         self._cancel_take()
-        for timer in (self._guard, self._retry):
-            if timer is not None:
-                timer.cancel()
+        self._call_off_retry()
+        if self._guard is not None:
+            self._guard.cancel()
 
     # taking
 
@@ -221,7 +220,7 @@ class GroupPipeline:
 
     def _settle(self) -> None:
         """Say what is owed, as soon as it is true."""
-        self._retry = None
+        self._call_off_retry()
         if self._owed is None and not self.is_hidden:
             return
         if not self.is_hidden and self._shuts_the_gate():
@@ -240,9 +239,13 @@ class GroupPipeline:
         self._pay()
 
     def _settle_in(self, wait_s: float) -> None:
+        self._call_off_retry()
+        self._retry = asyncio.get_running_loop().call_later(wait_s, self._settle)
+
+    def _call_off_retry(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
-        self._retry = asyncio.get_running_loop().call_later(wait_s, self._settle)
+            self._retry = None
 
     def _pay(self) -> None:
         if self._owed is None or (isinstance(self._owed, TakeFailed) and self._winding_down):

@@ -16,7 +16,7 @@ from haagent.gate.prepared import Prepared, Sentence
 LATE_S = 0.001
 ATTEMPTS = 8  # against other programs that change rules at the same moment
 SHORTEST_S = 0.001
-NOBODY = bytes(4)
+NOBODY = bytes(4)  # 0.0.0.0, to which no traffic goes
 
 
 class Elements:
@@ -53,7 +53,7 @@ class Elements:
         try:
             self._channel.commit(self._nobody.opening.lasting(SHORTEST_S) + self._nobody.closing.lasting(SHORTEST_S))
         except Overtaken:
-            return  # so does whoever has changed the rules
+            return  # by a change of somebody else: that wakes the kernel just as well
 
     def extend(self, until: Mapping[bytes, float]) -> list[bytes]:
         """Give those that are open a new end. Returns those that were not open any more: they stay shut."""

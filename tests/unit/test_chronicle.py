@@ -34,7 +34,8 @@ class Stage:
         self.chronicle = Chronicle(self.node)
 
     def do(self, *actions: AnyAction, is_moved: bool = True) -> None:
-        self.chronicle.add(1.0, Woke(), actions, is_moved=is_moved)
+        self.node.is_unmoved = not is_moved
+        self.chronicle.add(1.0, Woke(), actions)
 
     def steps(self) -> int:
         """Without writing what waits."""

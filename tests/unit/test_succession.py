@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from haagent.core.events import AnyAction, HealthChanged, Prepare, Send
+from haagent.core.events import HealthChanged, Prepare, Send
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.view import GroupState
-from tests.sim.world import Host, World, make_settings, steady_world
+from tests.sim.world import World, make_settings, steady_world
+from tests.unit.overhearing import overheard, performed
 
 
 def cluster(nodes: str, *, consistent: bool) -> World:
@@ -17,19 +18,6 @@ def cluster(nodes: str, *, consistent: bool) -> World:
     world.run(2.0)
     assert world.serving("web") == ["A"]
     return world
-
-
-def overheard(world: World) -> list[Heartbeat]:
-    """What everybody says from now on."""
-    said: list[Heartbeat] = []
-    broadcast = world._broadcast
-
-    def overhear(host: Host, beat: Heartbeat) -> None:
-        said.append(beat)
-        broadcast(host, beat)
-
-    world._broadcast = overhear  # type: ignore[method-assign]
-    return said
 
 
 def of_web(beat: Heartbeat) -> GroupBeat:
@@ -55,14 +43,7 @@ def test_the_heartbeat_that_releases_accepts_the_successor(nodes: str, *, consis
 
 def test_both_prepare_before_the_message_that_the_other_waits_for() -> None:
     world = cluster("ABW", consistent=True)
-    done: list[tuple[str, AnyAction]] = []
-    perform = world._perform
-
-    def observe(host: Host, action: AnyAction) -> None:
-        done.append((host.name, action))
-        perform(host, action)
-
-    world._perform = observe  # type: ignore[method-assign]
+    done = performed(world)
     world.ask("A", "move", group="web", node="B")
     world.run(world.t + 0.05)
     for name, mark in (("A", lambda beat: of_web(beat).yield_to == "B"), ("B", lambda beat: of_web(beat).want)):
@@ -74,18 +55,11 @@ def test_both_prepare_before_the_message_that_the_other_waits_for() -> None:
 
 def test_who_takes_at_once_prepares_nothing() -> None:
     world = cluster("AB", consistent=False)
-    done: list[AnyAction] = []
-    perform = world._perform
-
-    def observe(host: Host, action: AnyAction) -> None:
-        done.append(action)
-        perform(host, action)
-
-    world._perform = observe  # type: ignore[method-assign]
+    done = performed(world)
     world.kill("A")
     world.run(world.t + 1.0)
     assert world.serving("web") == ["B"]
-    assert not any(isinstance(action, Prepare) for action in done)
+    assert not any(isinstance(action, Prepare) for _, action in done)
 
 
 def test_a_want_that_is_given_up_is_released() -> None:

@@ -6,7 +6,8 @@ from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat, is_wel
 from haagent.core.testament import last_words
 from haagent.core.voter import Voter
 from haagent.core.wire import Opener, Sealer
-from tests.sim.world import Host, make_settings, steady_world
+from tests.sim.world import make_settings, steady_world
+from tests.unit.overhearing import overheard
 
 KEY = b"k" * 32
 
@@ -60,19 +61,12 @@ def test_the_peers_take_over_at_once_and_say_why() -> None:
         world.start(name)
     world.run(2.0)
     holder = world.serving("web")[0]
-    said: list[Heartbeat] = []
-    broadcast = world._broadcast
-
-    def overhear(host: Host, beat: Heartbeat) -> None:
-        said.append(beat)
-        broadcast(host, beat)
-
-    world._broadcast = overhear  # type: ignore[method-assign]
+    said = overheard(world)
     world.run(world.t + 0.25)
     last = [beat for beat in said if beat.node == holder][-1]
     world.crash(holder)
     world.hosts[holder].served.clear()  # the guardian has removed its addresses
-    broadcast(world.hosts[holder], last_words(last))
+    world._broadcast(world.hosts[holder], last_words(last))
     world.run(world.t + 0.02)
     assert world.serving("web") == [name for name in world.hosts if name != holder]
     assert any("lost its agent; its guardian let go" in line for line in world.transcript)
