@@ -37,6 +37,8 @@ from haagent.core.events import (
     Claim,
     ClockSet,
     Drop,
+    Dropped,
+    Farewell,
     HeartbeatHeard,
     Note,
     Noticed,
@@ -52,7 +54,9 @@ from haagent.core.events import (
     Watch,
     Woke,
 )
+from haagent.core.messages import Heartbeat
 from haagent.core.node import Node
+from haagent.core.speech import let_go_for
 from haagent.desk import Desk
 from haagent.envelope import Envelope
 from haagent.fencing import Fences
@@ -240,7 +244,7 @@ class Daemon:
                 now, event = timer.now(), self._queue.popleft()
                 actions = self._node.step(now, event)
                 for action in actions:
-                    self._perform(action)
+                    self._perform(now, action)
                 self._chronicle.add(now, event, actions)
         except Exception as error:
             self._queue.clear()
@@ -253,12 +257,10 @@ class Daemon:
         self._chronicle.rest()
         self._desk.changed()
 
-    def _perform(self, action: AnyAction) -> None:
+    def _perform(self, decided_at: float, action: AnyAction) -> None:
         match action:
             case Send(beat):
-                self._will.before(beat)
-                self._transport.send(self._envelope.seal(beat))
-                self._will.after(beat)
+                self._say(beat)
             case Renew(group, until):
                 self._activation.renew(group, until)
             case Take(group, ballot, until, vanished):
@@ -266,6 +268,9 @@ class Daemon:
                 self._guards.ask_once(group)  # whoever else has it answers all the same; no client has to wait
             case Drop(group, ballot, why):
                 self._activation.drop(group, ballot, why)
+            case Farewell(group, ballot, beat):
+                if Dropped(group, ballot) in self._queue:
+                    self._say(let_go_for(beat, group, timer.now() - decided_at))
             case Prepare(group):
                 self._activation.prepare(group)
             case Claim():
@@ -287,6 +292,11 @@ class Daemon:
                     self._activation.leave()
                 self._will.void()
                 self._end(1 if self._will.is_abandoned else 0)
+
+    def _say(self, beat: Heartbeat) -> None:
+        self._will.before(beat)
+        self._transport.send(self._envelope.seal(beat))
+        self._will.after(beat)
 
     def _woke(self) -> None:
         self._desk.jitter.observe(timer.now(), self._node.deadline)

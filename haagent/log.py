@@ -28,6 +28,7 @@ from haagent.core.events import (
     Answer,
     AnyAction,
     Drop,
+    Farewell,
     Note,
     Prepare,
     Remember,
@@ -72,6 +73,8 @@ def action(done: AnyAction, *, at: float | None = None) -> None:
             tell("take", f"take {group}, ballot {ballot}", group=group)
         case Drop(group=group, ballot=ballot, why=why):
             tell("drop", f"drop {group}, ballot {ballot}: {why}", group=group)
+        case Farewell(group=group):
+            tell("farewell", f"words that hand {group} over are ready", group=group, level=logging.DEBUG)
         case Prepare(group=group):
             tell("prepare", f"prepare to move {group}", group=group, level=logging.DEBUG)
         case Watch(group=group, on=on):

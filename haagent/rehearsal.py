@@ -13,7 +13,7 @@ from collections import deque
 
 import msgspec
 
-from haagent.core.events import AnyEvent, Asked, Drop, Dropped, HeartbeatHeard, Send, Take, Taken, Woke
+from haagent.core.events import AnyEvent, Asked, Drop, Dropped, Farewell, HeartbeatHeard, Send, Take, Taken, Woke
 from haagent.core.messages import Heartbeat
 from haagent.core.node import Node
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
@@ -86,7 +86,7 @@ class _Play:
             name, event = self._waiting.popleft()
             for action in self._nodes[name].step(self._now, event):
                 match action:
-                    case Send(beat):
+                    case Send(beat) | Farewell(_, _, beat):
                         self._said[name] = beat
                         self._waiting.append((_other(name), HeartbeatHeard(beat, "link")))
                     case Take(group, ballot):

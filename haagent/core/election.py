@@ -13,7 +13,7 @@ Rules, each of which some test would miss:
 3.  The first candidate in the order of `placement` tries at once, the others wait a slot for each that is before them.
 4.  A planned move names its successor (`yield_to`). The successor announces its want while the group is still served;
     that is how the holder knows that it is alive and ready. Only then does the holder let go, and the same heartbeat
-    that releases carries the holder's promise for the waiting want.
+    that releases carries the holder's vote for the waiting want (`Handover.farewell`).
 5.  A holder that sees a living voter bound by a promise above its own ballot raises its ballot in place. It may: a
     voter bound to this holder accepts any higher ballot of the same holder, and nobody else can have a majority.
 6.  Two holders after a healed partition (`available` only): see `rivalry`.
@@ -154,6 +154,7 @@ class Election:
         self.released, self.lease, self.state = self.lease.ballot, None, GroupState.IDLE
         self.arbitration.relinquish(self.released)
         self.voter.hear_release(self.beat(now), self.scene.settings.me)
+        self.handover.redeem(now)
         self.held_since = NEVER
         self.campaign.free_since = now
         # Whoever let go gives the others one lease's time to take it.

@@ -191,6 +191,17 @@ class Drop(Action, frozen=True, tag=True):
     why: str
 
 
+class Farewell(Action, frozen=True, tag=True):
+    """Send `beat` if `Drop` is done by now (`Dropped` is on its way, and nothing was decided since); else forget it.
+
+    It says what the core will say when it hears of that, so that the successor need not wait for the core.
+    """
+
+    group: str
+    ballot: Ballot
+    beat: Heartbeat
+
+
 class Prepare(Action, frozen=True, tag=True):
     """`group` is about to move, to this node or away from it: do ahead what changes nothing and will be needed then."""
 
@@ -261,10 +272,9 @@ class Stopped(Action, frozen=True, tag=True):
 # In this order within one step. A heartbeat never waits for a line of history to be written; it does wait for what it
 # sets off: the group is still served while that is prepared.
 URGENCY: tuple[type[Action], ...] = (
-    *(Drop, Take, Prepare, Send, Relinquish, Claim, Watch, Announce, Renew),
+    *(Drop, Farewell, Take, Prepare, Send, Relinquish, Claim, Watch, Announce, Renew),
     *(Answer, Note, Remember, Stopped),
 )
 
-AnyAction = (
-    Send | Take | Renew | Drop | Prepare | Watch | Claim | Relinquish | Announce | Remember | Note | Answer | Stopped
-)
+_Urgent = Send | Take | Renew | Drop | Farewell | Prepare | Watch | Claim | Relinquish | Announce
+AnyAction = _Urgent | Remember | Note | Answer | Stopped

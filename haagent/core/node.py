@@ -11,11 +11,10 @@ Whoever calls must call again at `deadline` with `Woke`, if nothing else happens
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping
 
-from haagent.core import commands, picture
+from haagent.core import commands, picture, speech
 from haagent.core.election import Election
 from haagent.core.events import (
     URGENCY,
@@ -27,7 +26,9 @@ from haagent.core.events import (
     Asked,
     ClockSet,
     Denied,
+    Drop,
     Dropped,
+    Farewell,
     Fenced,
     GatewayChanged,
     Granted,
@@ -109,6 +110,8 @@ class Node:
         scene.raise_voice(now)
         if scene.must_send or now >= self._next_beat:
             self._send(now)
+        else:
+            self._part(now)
         self._remember()
         self.deadline = self._deadline(now)
         scene.actions.sort(key=lambda action: URGENCY.index(type(action)))
@@ -328,8 +331,7 @@ class Node:
 
     def _send(self, now: float, *, stopping: bool = False) -> None:
         scene = self.scene
-        seq = scene.next_seq
-        scene.next_seq += 1
+        seq = self._next_seq(now)
         scene.must_send, scene.last_sent = False, now
         # Drift-free: the next beat is due one interval after this one was due, unless we are far behind.
         interval_s = scene.settings.interval_s
@@ -337,34 +339,30 @@ class Node:
             patience_s = FOLLOWING * interval_s if self._is_following else interval_s
             self._next_beat = max(self._next_beat + patience_s, now + interval_s / 2)
             self._is_following = False
-        scene.membership.sent(seq, now)
         if scene.may_vote(now):
             for election in list(self.elections.values()):
                 election.vote_for_self(now, seq)
-        scene.do(Send(self._beat(now, seq, stopping=stopping)))
+        scene.do(Send(speech.heartbeat(scene, self.elections, now, seq, stopping=stopping)))
 
-    def _beat(self, now: float, seq: int, *, stopping: bool) -> Heartbeat:
-        scene, settings = self.scene, self.scene.settings
-        return Heartbeat(
-            cluster=settings.cluster,
-            node=settings.me,
-            boot=scene.boot,
-            seq=seq,
-            interval_ms=max(1, round(1000 * settings.interval_s)),
-            # Rounded up: a voter must be bound for at least as long as the holder counts on.
-            lease_ms=max(1, math.ceil(1000 * settings.lease_s - 1e-6)),
-            standby=scene.orders.is_standby(settings.me),
-            heard=scene.membership.next_echoes(),
-            groups=tuple(election.beat(now) for election in self.elections.values()),
-            orders=scene.orders.to_send(now),
-            version=settings.version,
-            gateway=scene.gateway,
-            stopping=stopping,
-            records=scene.history.to_send(scene.membership.alive(now)),
-            recorded=scene.history.stored(),
-            config_hash=settings.config_hash,
-            silent_ms=max(0, round(1000 * (scene.silent_until - now))),
-        )
+    def _part(self, now: float) -> None:
+        """Leave words with the shell for the moment at which a group is let go in favour of its successor.
+
+        Of one group only: the heartbeats about the others would say again that these are still held.
+        """
+        scene = self.scene
+        drops = [action for action in scene.actions if isinstance(action, Drop)]
+        election = self.elections.get(drops[0].group) if len(drops) == 1 else None
+        word = election.handover.farewell(now) if election is not None else None
+        if word is not None:
+            beat = speech.heartbeat(scene, self.elections, now, self._next_seq(now))
+            scene.do(Farewell(drops[0].group, drops[0].ballot, speech.with_word(beat, word)))
+
+    def _next_seq(self, now: float) -> int:
+        scene = self.scene
+        seq = scene.next_seq
+        scene.next_seq += 1
+        scene.membership.sent(seq, now)
+        return seq
 
     def _remember(self) -> None:
         scene = self.scene

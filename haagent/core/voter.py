@@ -74,6 +74,11 @@ class Voter:
         self.promised = want
         return True
 
+    def may_be_handed(self, want: Ballot) -> bool:
+        """Whether it could accept this want as soon as the holder that it is bound to has let go."""
+        freed = self.released.get(want.node)
+        return (self.promised is None or want > self.promised) and (freed is None or want > freed)
+
     def _may_accept(self, now: float, claim: Ballot) -> bool:
         if self.promised is not None and claim < self.promised:
             return False

@@ -7,6 +7,7 @@ by `lab exec`, are spared by freeze and kill; a crash of the host takes them too
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -64,6 +65,7 @@ class Agents:
             command[:1] = executable()
         if self._lab.dies_with_us:
             command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        command = [*_own_processor(now, name), *command]
         words = namespaces.inside(now.hosts[name].keeper, command, user=now.root)
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 - the agent
@@ -208,6 +210,15 @@ class Agents:
 
 class EarlyEnd(LabError):
     """An agent ended while we waited for it: no use in waiting on."""
+
+
+def _own_processor(now: LabState, name: str) -> list[str]:
+    """Hosts are machines of their own: as far as there are enough, no agent waits for the processor of another."""
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) == 1:
+        return []
+    number = [node.name for node in now.plan.nodes].index(name)
+    return ["taskset", "--cpu-list", str(usable[number % len(usable)])]
 
 
 def _all_on(now: LabState, name: str) -> list[Process]:

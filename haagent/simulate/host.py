@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from haagent.core.events import AnyEvent
+from haagent.core.events import AnyEvent, Farewell
 from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.node import Node
 from haagent.core.settings import Memory
@@ -32,6 +32,7 @@ class Served:
         self.is_up = False  # the address is in place
         self.until = 0.0  # gate, on the host's own clock
         self.is_kept = False  # by a running agent that has not been frozen since it renewed last: needs no gate
+        self.farewell: Farewell | None = None  # to be said when the drop under way is done
         self.job = 0  # number of the newest take or drop: an older one's end is not reported
 
 

@@ -21,6 +21,7 @@ from haagent.core.events import (
     Claim,
     Drop,
     Dropped,
+    Farewell,
     Fenced,
     Guarded,
     HeartbeatHeard,
@@ -39,6 +40,7 @@ from haagent.core.events import (
 from haagent.core.messages import Heartbeat, Record
 from haagent.core.node import Node
 from haagent.core.settings import LEADER, Settings
+from haagent.core.speech import let_go_for
 from haagent.core.testament import last_words
 from haagent.simulate.host import Host, Inquiry, Served
 from haagent.simulate.network import Network, Range
@@ -107,6 +109,8 @@ class Shell(Network):
         if node is None or host.is_paused:
             return
         self.steps += 1
+        for served in host.served.values():
+            served.farewell = None  # something else is decided now
         for action in node.step(host.local(self.t), event):
             if host.doom is not None:
                 if host.doom.after == 0:
@@ -133,10 +137,7 @@ class Shell(Network):
     def _perform(self, host: Host, action: AnyAction) -> None:
         match action:
             case Send(beat):
-                host.bequeath_claims(beat)
-                self._broadcast(host, beat)
-                if host.doom is None or host.doom.after:  # else it dies before it can write the rest down
-                    host.bequeath(beat)
+                self._say(host, beat)
             case Take():
                 self._take(host, action)
             case Renew(group, until):
@@ -146,6 +147,8 @@ class Shell(Network):
                 self._tell(host, group, action)
             case Drop():
                 self._drop(host, action)
+            case Farewell(group):
+                host.served[group].farewell = action
             case Remember(memory):
                 host.memory = memory
             case Note(record):
@@ -170,6 +173,12 @@ class Shell(Network):
             case Answer(_, status, text):
                 self.answers.append((self.t, host.name, status, text))
                 self._log(host, f"answers: {text}" if status == 0 else f"refuses: {text}")
+
+    def _say(self, host: Host, beat: Heartbeat) -> None:
+        host.bequeath_claims(beat)
+        self._broadcast(host, beat)
+        if host.doom is None or host.doom.after:  # else it dies before it can write the rest down
+            host.bequeath(beat)
 
     def _broadcast(self, host: Host, beat: Heartbeat) -> None:
         event = HeartbeatHeard(beat, "eth0")
@@ -223,9 +232,14 @@ class Shell(Network):
                 self._log(host, f"no longer serves {drop.group}" if drop.group != LEADER else "is no longer leader")
             served.is_up = served.is_kept = False
             self._tell(host, drop.group, drop)
+            words, served.farewell = served.farewell, None
+            if words is not None and not host.is_paused:
+                self._say(host, let_go_for(words.beat, drop.group, took_s))
+                self._tell(host, drop.group, words)
             self._feed(host, Dropped(drop.group, drop.ballot))
 
-        self.at(self.t + self.rng.uniform(*self.drop_s), done)
+        took_s = self.rng.uniform(*self.drop_s)
+        self.at(self.t + took_s, done)
 
     # ------------------------------------------------------------------ neighbours
 
@@ -310,7 +324,7 @@ class Shell(Network):
                 released = [group.name for group in beat.groups if group.claim is None and group.down_ms >= 0]
                 says = [f"claims {name}" for name in claims] + [f"has let go of {name}" for name in released]
                 self._log(host, f"> send: {', '.join(says) or 'claims nothing'}")
-            case Take() | Drop() | Renew():
+            case Take() | Drop() | Farewell() | Renew():
                 self._log(host, f"> {type(action).__name__.lower()} {action.group}")
 
     def _log(self, host: Host, text: str) -> None:

@@ -19,6 +19,7 @@ from haagent.core.events import (
     AnyEvent,
     Claim,
     Drop,
+    Farewell,
     Note,
     Prepare,
     Relinquish,
@@ -32,7 +33,7 @@ from haagent.core.events import (
 
 
 class Sent(msgspec.Struct, frozen=True, tag=True):
-    """A heartbeat of which the checksum is known."""
+    """A heartbeat, sent or left ready, of which the checksum is known."""
 
     seq: int
     checksum: int
@@ -54,10 +55,12 @@ _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 def entry(now: float, event: AnyEvent, actions: Sequence[AnyAction]) -> Entry:
-    return Entry(now, event, tuple(_sent(action) if isinstance(action, Send) else action for action in actions))
+    return Entry(now, event, tuple(_decision(action) for action in actions))
 
 
-def _sent(action: Send) -> Sent:
+def _decision(action: AnyAction) -> AnyDecision:
+    if not isinstance(action, Send | Farewell):
+        return action
     beat = action.beat
     if beat.records:
         beat = msgspec.structs.replace(beat, records=())

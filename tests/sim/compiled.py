@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
     *("campaign", "caution", "election", "handover", "history", "lease", "membership", "node", "orders"),
-    *("placement", "rivalry", "scene", "service", "voter"),
+    *("placement", "rivalry", "scene", "service", "speech", "voter"),
 )
 BUILD = """
 from setuptools import setup

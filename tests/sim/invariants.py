@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from haagent.core.events import AnyAction, Drop, Renew, Take
-from haagent.core.messages import Ballot
+from haagent.core.events import AnyAction, Drop, Farewell, Renew, Take
+from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.settings import LEADER
 from tests.sim.world import Host, World
 
@@ -42,6 +42,9 @@ class Watch:
                 self.drops.append((self.world.t, host.name, group, why))
                 if self.world.settings.consistent and "holds it too" in why:
                     raise Violation(f"at {self.world.t:.6f} {host.name} gave {group} up to a rival that cannot hold it")
+            case Farewell(_, _, beat):
+                self._hold_to_its_word(host, beat)
+                return
         self._check_promises(host)
 
     def _check_alone(self, group: str) -> None:
@@ -54,6 +57,12 @@ class Watch:
         if self.ordered and before is not None and ballot <= before:
             raise Violation(f"at {self.world.t:.6f} {host.name} takes {group} with {ballot} after {before}")
         self.last[group] = ballot
+
+    def _hold_to_its_word(self, host: Host, beat: Heartbeat) -> None:
+        """What a farewell says of the node's vote has to be true from the next decision on."""
+        for group in beat.groups:
+            if group.promised is not None:
+                self.promised[host.name, beat.boot, group.name] = group.promised
 
     def _check_promises(self, host: Host) -> None:
         """A voter never takes a promise back within one life."""

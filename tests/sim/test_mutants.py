@@ -9,13 +9,14 @@ from __future__ import annotations
 import pytest
 
 from haagent.core import election
+from haagent.core.events import AnyAction, Farewell
 from haagent.core.lease import Lease
 from haagent.core.messages import Ballot, GroupBeat
 from haagent.core.scene import Scene
 from haagent.core.voter import Voter
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
-from tests.sim.world import World
+from tests.sim.world import Host, World
 
 
 def _caught(first: int = 0, *, has_guardians: bool = False) -> int | None:
@@ -64,6 +65,20 @@ def test_a_lease_counted_from_receipt_is_caught(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(election, "acceptances", from_receipt)
     assert _caught() is not None
+
+
+def test_a_farewell_before_the_address_is_gone_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell says it at once, and not when what it speaks of is done."""
+    perform = World._perform
+
+    def hasty(self: World, host: Host, action: AnyAction) -> None:
+        if isinstance(action, Farewell):
+            self._say(host, action.beat)
+        else:
+            perform(self, host, action)
+
+    monkeypatch.setattr(World, "_perform", hasty)
+    assert _caught(first=200) is not None
 
 
 def test_last_words_before_the_address_is_gone_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:

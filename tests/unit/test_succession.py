@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from haagent.core.events import HealthChanged, Prepare, Send
+from haagent.core.events import Dropped, Farewell, HealthChanged, Prepare, Send
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
+from haagent.core.node import Node
 from haagent.core.view import GroupState
 from tests.sim.world import World, make_settings, steady_world
 from tests.unit.overhearing import overheard, performed
@@ -39,6 +41,66 @@ def test_the_heartbeat_that_releases_accepts_the_successor(nodes: str, *, consis
     # The first that B says after that: it has taken.
     since = said[said.index(released) :]
     assert next(of_web(beat).held_ms for beat in since if beat.node == "B") > 0
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+def test_the_farewell_says_what_the_core_says_when_it_hears_of_the_drop(*, consistent: bool) -> None:
+    world = cluster("AB", consistent=consistent)
+    world.drop_s = (0.0001, 0.0001)
+    said, done = overheard(world), performed(world)
+    world.ask("A", "move", group="web", node="B")
+    world.run(world.t + 0.05)
+    (left,) = [action.beat for _, action in done if isinstance(action, Farewell)]
+    farewell, after = [beat for beat in said if beat.node == "A" and of_web(beat).claim is None][:2]
+    assert (farewell.seq, after.seq) == (left.seq, left.seq + 1)
+    assert of_web(farewell).down_ms > 0, "it was sent some time after the group was let go"
+    assert timeless(farewell) == timeless(after)
+
+
+def timeless(beat: Heartbeat) -> GroupBeat:
+    return msgspec.structs.replace(of_web(beat), down_ms=0.0)
+
+
+def yielding(world: World) -> tuple[Node, Farewell]:
+    """A has decided to let go in B's favour, and its shell has not done it yet."""
+    done = performed(world)
+    world.ask("A", "move", group="web", node="B")
+    world.run_to(lambda: any(isinstance(action, Farewell) for _, action in done), within_s=1.0)
+    node = world.hosts["A"].node
+    assert node is not None
+    return node, next(action for _, action in done if isinstance(action, Farewell))
+
+
+def test_a_vote_that_a_farewell_gives_is_given_though_the_successor_is_gone_by_then() -> None:
+    world = cluster("ABW", consistent=True)
+    node, words = yielding(world)
+    late = world.hosts["A"].local(world.t) + 10.0
+    actions = node.step(late, Dropped("web", words.ballot))
+    (beat,) = [action.beat for action in actions if isinstance(action, Send)]
+    assert of_web(beat).accepted == of_web(words.beat).accepted is not None
+
+
+def test_a_want_that_was_given_up_is_not_voted_for() -> None:
+    world = cluster("ABW", consistent=True)
+    node, words = yielding(world)
+    vote = of_web(words.beat).accepted
+    assert vote is not None
+    node.elections["web"].voter.hear_release(GroupBeat("web", released=vote.ballot), "B")
+    node.step(world.hosts["A"].local(world.t), Dropped("web", words.ballot))
+    assert node.elections["web"].voter.accepted is None
+
+
+def test_of_several_groups_at_once_no_farewell_is_said() -> None:
+    """Each heartbeat about one of them would claim the others again."""
+    world = steady_world(make_settings(nodes="AB", groups={"web": ("A", "B"), "db": ("A", "B")}))
+    for name in "AB":
+        world.start(name)
+    world.run(2.0)
+    done = performed(world)
+    world.ask("A", "standby", node="A")
+    world.run(world.t + 0.5)
+    assert (world.serving("web"), world.serving("db")) == (["B"], ["B"])
+    assert not any(isinstance(action, Farewell) for _, action in done)
 
 
 def test_both_prepare_before_the_message_that_the_other_waits_for() -> None:
