@@ -269,7 +269,7 @@ class Daemon:
             case Drop(group, ballot, why):
                 self._activation.drop(group, ballot, why)
             case Farewell(group, ballot, beat):
-                if Dropped(group, ballot) in self._queue:
+                if self._queue and self._queue[0] == Dropped(group, ballot):
                     self._say(let_go_for(beat, group, timer.now() - decided_at))
             case Prepare(group):
                 self._activation.prepare(group)

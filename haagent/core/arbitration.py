@@ -1,7 +1,7 @@
 """The lease of one group where an arbiter outside (etcd) has a word in it.
 
-While we claim or hold, every heartbeat of ours comes with a `Claim`; the answer is `Granted`, worth L from when the
-request was *sent*, or `Denied`.
+While we claim or hold, every heartbeat of ours but a farewell comes with a `Claim`; the answer is `Granted`, worth L
+from when the request was *sent*, or `Denied`.
 
 * `consistent`: the arbiter decides alone. It is one voter that never forgets, so its word is a majority, two nodes are
   enough, and a restarted one need not keep silent. Without it nobody takes, and what is held runs out.

@@ -289,7 +289,7 @@ class Election:
         if self.campaign.obstacle(now) or self._is_forestalled(now) or now >= self.claim_deadline:
             self.step_back(now)
             return
-        if self._renew(now):
+        if self._renew(now) and now < self.lease.let_go_at:
             self.state, self.held_since, self.service.gap_s = GroupState.TAKING, now, None
             self.held_seq = self.scene.next_seq
             self.handover.to, self.drop_began = "", NEVER

@@ -192,7 +192,7 @@ class Drop(Action, frozen=True, tag=True):
 
 
 class Farewell(Action, frozen=True, tag=True):
-    """Send `beat` if `Drop` is done by now (`Dropped` is on its way, and nothing was decided since); else forget it.
+    """Send `beat` when `Drop` is done, if its `Dropped` is then the very next event; else forget it.
 
     It says what the core will say when it hears of that, so that the successor need not wait for the core.
     """

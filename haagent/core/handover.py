@@ -5,7 +5,7 @@ it is alive and ready. Only then does the holder let go.
 
 What it will say when it has let go is known before: that the group is released, and that its vote is now the
 successor's. These words are left with the shell (`farewell`), which says them the moment the addresses are shut. What
-they promise is kept whatever happens in between: the vote is given when `Dropped` comes (`redeem`).
+they state is true from the next decision on: the vote is given when `Dropped` comes (`redeem`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Handover:
         self.to = ""  # stays named after the release, so that the others let it go first
         self.deadline = NEVER
         self.better_since: dict[str, float] = {}  # failback: since when each preferred node has been fit
-        self._pledge: tuple[Accepted, float] | None = None  # our vote from the release on, and for how long
+        self._pledge: tuple[Accepted, float, float] | None = None  # our vote after the release, since when, how long
 
     def best_other(self, now: float, *, may_wait: bool = False) -> str:
         """`may_wait`: also one that has just started and has no vote yet."""
@@ -108,7 +108,7 @@ class Handover:
         assert self.election.lease is not None
         for peer, beat in self.election.scene.beats(now, self.election.group.name):
             if peer.name == self.to and beat.want is not None and beat.want > self.election.lease.ballot:
-                self._promise(now, peer, beat.want)
+                self._pledge_vote(now, peer, beat.want)
                 self.election.drop(now, f"{self.to} is ready")
                 return
         if now < self.deadline and self.election.scene.is_fit(self.to, now):
@@ -123,18 +123,18 @@ class Handover:
         self.election.state, self.to = GroupState.ACTIVE, ""
         self.election.scene.urge()
 
-    def _promise(self, now: float, peer: Peer, want: Ballot) -> None:
+    def _pledge_vote(self, now: float, peer: Peer, want: Ballot) -> None:
         election = self.election
         if peer.beat is None or peer.boot is None or not election.may_vote(now):
             return
         if election.voter.may_be_handed(want):
-            self._pledge = Accepted(want, peer.boot, peer.seq), peer.beat.lease_ms / 1000
+            self._pledge = Accepted(want, peer.boot, peer.seq), now, peer.beat.lease_ms / 1000
 
     def farewell(self, now: float) -> GroupBeat | None:
         """What `Election.beat` will say of the group as soon as it is let go; None: that is not known."""
         if self._pledge is None or self.election.lease is None:
             return None
-        vote, _ = self._pledge
+        vote, _, _ = self._pledge
         return msgspec.structs.replace(
             self.election.beat(now),
             promised=vote.ballot,
@@ -148,8 +148,15 @@ class Handover:
         )
 
     def redeem(self, now: float) -> None:
-        """The group is released: what was promised for that moment."""
-        if self._pledge is not None:
-            vote, lease_s = self._pledge
-            self.election.voter.accept(now, vote, lease_s=lease_s)
-            self._pledge = None
+        """The group is released: the vote that was pledged for that moment.
+
+        It took some time. So it goes to what the successor has said last, if that one still wants the group; else it
+        binds us for no longer than the successor can count on it: from when it was pledged.
+        """
+        if self._pledge is None:
+            return
+        (vote, since, lease_s), self._pledge = self._pledge, None
+        for peer, beat in self.election.scene.beats(now, self.election.group.name):
+            if (peer.name, peer.boot, beat.want) == (vote.ballot.node, vote.boot, vote.ballot):
+                vote, since = Accepted(vote.ballot, vote.boot, peer.seq), now
+        self.election.voter.accept(since, vote, lease_s=lease_s)

@@ -110,7 +110,7 @@ class Node:
         scene.raise_voice(now)
         if scene.must_send or now >= self._next_beat:
             self._send(now)
-        else:
+        elif not self._has_stopped:
             self._part(now)
         self._remember()
         self.deadline = self._deadline(now)
@@ -347,15 +347,15 @@ class Node:
     def _part(self, now: float) -> None:
         """Leave words with the shell for the moment at which a group is let go in favour of its successor.
 
-        Of one group only: the heartbeats about the others would say again that these are still held.
+        Of several the first: it is let go first, and the heartbeats about it claim the others still.
         """
         scene = self.scene
-        drops = [action for action in scene.actions if isinstance(action, Drop)]
-        election = self.elections.get(drops[0].group) if len(drops) == 1 else None
+        drop = next((action for action in scene.actions if isinstance(action, Drop)), None)
+        election = self.elections.get(drop.group) if drop is not None else None
         word = election.handover.farewell(now) if election is not None else None
-        if word is not None:
+        if drop is not None and word is not None:
             beat = speech.heartbeat(scene, self.elections, now, self._next_seq(now))
-            scene.do(Farewell(drops[0].group, drops[0].ballot, speech.with_word(beat, word)))
+            scene.do(Farewell(drop.group, drop.ballot, speech.with_word(beat, word)))
 
     def _next_seq(self, now: float) -> int:
         scene = self.scene

@@ -213,12 +213,10 @@ class EarlyEnd(LabError):
 
 
 def _own_processor(now: LabState, name: str) -> list[str]:
-    """Hosts are machines of their own: as far as there are enough, no agent waits for the processor of another."""
+    """Hosts are machines of their own: the agents of the first, as many as there are processors, share none."""
     usable = sorted(os.sched_getaffinity(0))
-    if len(usable) == 1:
-        return []
     number = [node.name for node in now.plan.nodes].index(name)
-    return ["taskset", "--cpu-list", str(usable[number % len(usable)])]
+    return [] if number >= len(usable) else ["taskset", "--cpu-list", str(usable[number])]
 
 
 def _all_on(now: LabState, name: str) -> list[Process]:

@@ -235,8 +235,9 @@ class Shell(Network):
             words, served.farewell = served.farewell, None
             if words is not None and not host.is_paused:
                 self._say(host, let_go_for(words.beat, drop.group, took_s))
-                self._tell(host, drop.group, words)
             self._feed(host, Dropped(drop.group, drop.ballot))
+            if words is not None:
+                self._tell(host, drop.group, words)
 
         took_s = self.rng.uniform(*self.drop_s)
         self.at(self.t + took_s, done)

@@ -33,7 +33,7 @@ from haagent.core.events import (
 
 
 class Sent(msgspec.Struct, frozen=True, tag=True):
-    """A heartbeat, sent or left ready, of which the checksum is known."""
+    """A heartbeat of which the checksum is known: sent, or left ready as a `Farewell` (the one next to a `Drop`)."""
 
     seq: int
     checksum: int

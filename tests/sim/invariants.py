@@ -43,8 +43,7 @@ class Watch:
                 if self.world.settings.consistent and "holds it too" in why:
                     raise Violation(f"at {self.world.t:.6f} {host.name} gave {group} up to a rival that cannot hold it")
             case Farewell(_, _, beat):
-                self._hold_to_its_word(host, beat)
-                return
+                self._check_word(host, group, beat)
         self._check_promises(host)
 
     def _check_alone(self, group: str) -> None:
@@ -58,11 +57,14 @@ class Watch:
             raise Violation(f"at {self.world.t:.6f} {host.name} takes {group} with {ballot} after {before}")
         self.last[group] = ballot
 
-    def _hold_to_its_word(self, host: Host, beat: Heartbeat) -> None:
-        """What a farewell says of the node's vote has to be true from the next decision on."""
-        for group in beat.groups:
-            if group.promised is not None:
-                self.promised[host.name, beat.boot, group.name] = group.promised
+    def _check_word(self, host: Host, name: str, beat: Heartbeat) -> None:
+        """What a farewell says of the node's vote is true from the next decision on."""
+        if host.node is None or host.is_paused:
+            return
+        said = next(group for group in beat.groups if group.name == name).accepted
+        given = host.node.elections[name].voter.accepted
+        if said is None or given is None or given.ballot != said.ballot or given.seq < said.seq:
+            raise Violation(f"at {self.world.t:.6f} {host.name} said that it accepts {said} and has accepted {given}")
 
     def _check_promises(self, host: Host) -> None:
         """A voter never takes a promise back within one life."""

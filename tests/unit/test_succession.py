@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haagent.core.events import Dropped, Farewell, HealthChanged, Prepare, Send
-from haagent.core.messages import Ballot, GroupBeat, Heartbeat
+from haagent.core.events import Drop, Dropped, Farewell, HealthChanged, Prepare, Send, Take
+from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
 from haagent.core.node import Node
+from haagent.core.settings import LEADER
 from haagent.core.view import GroupState
 from tests.sim.world import World, make_settings, steady_world
 from tests.unit.overhearing import overheard, performed
@@ -74,10 +75,42 @@ def yielding(world: World) -> tuple[Node, Farewell]:
 def test_a_vote_that_a_farewell_gives_is_given_though_the_successor_is_gone_by_then() -> None:
     world = cluster("ABW", consistent=True)
     node, words = yielding(world)
-    late = world.hosts["A"].local(world.t) + 10.0
-    actions = node.step(late, Dropped("web", words.ballot))
+    pledged_at = world.hosts["A"].local(world.t)
+    lose(node, "B")
+    actions = node.step(pledged_at + 0.1, Dropped("web", words.ballot))
     (beat,) = [action.beat for action in actions if isinstance(action, Send)]
     assert of_web(beat).accepted == of_web(words.beat).accepted is not None
+    # B counts from when it sent its want: that was earlier.
+    assert node.elections["web"].voter.bound_until == pytest.approx(pledged_at + node.scene.settings.lease_s)
+
+
+def lose(node: Node, name: str) -> None:
+    node.scene.membership.peers[name].alive_until = float("-inf")
+
+
+def test_a_vote_that_a_farewell_gives_is_for_what_the_successor_has_said_last() -> None:
+    """However long it took to let go, what the successor counts from is not old."""
+    world = cluster("ABW", consistent=True)
+    node, words = yielding(world)
+    node.scene.membership.peers["B"].seq += 4
+    late = world.hosts["A"].local(world.t) + 0.1
+    node.step(late, Dropped("web", words.ballot))
+    voter, vote = node.elections["web"].voter, of_web(words.beat).accepted
+    assert vote is not None
+    assert voter.accepted == Accepted(vote.ballot, vote.boot, vote.seq + 4)
+    assert voter.bound_until == pytest.approx(late + node.scene.settings.lease_s)
+
+
+@pytest.mark.parametrize("drop_s", [0.1, 0.3, 0.4, 0.9])
+@pytest.mark.parametrize(("nodes", "consistent"), [("AB", False), ("ABC", True)])
+def test_a_move_succeeds_however_long_it_takes_to_let_go(nodes: str, drop_s: float, *, consistent: bool) -> None:
+    world = cluster(nodes, consistent=consistent)
+    world.drop_s = (drop_s, drop_s)
+    done = performed(world)
+    world.ask("A", "move", group="web", node="B")
+    world.run(world.t + 2.5)
+    assert world.serving("web") == ["B"]
+    assert [who for who, action in done if isinstance(action, Take)] == ["B"]
 
 
 def test_a_want_that_was_given_up_is_not_voted_for() -> None:
@@ -90,17 +123,22 @@ def test_a_want_that_was_given_up_is_not_voted_for() -> None:
     assert node.elections["web"].voter.accepted is None
 
 
-def test_of_several_groups_at_once_no_farewell_is_said() -> None:
-    """Each heartbeat about one of them would claim the others again."""
+def test_of_several_groups_at_once_the_first_has_a_farewell_and_none_is_claimed_again() -> None:
     world = steady_world(make_settings(nodes="AB", groups={"web": ("A", "B"), "db": ("A", "B")}))
     for name in "AB":
         world.start(name)
     world.run(2.0)
-    done = performed(world)
+    said, done = overheard(world), performed(world)
     world.ask("A", "standby", node="A")
     world.run(world.t + 0.5)
     assert (world.serving("web"), world.serving("db")) == (["B"], ["B"])
-    assert not any(isinstance(action, Farewell) for _, action in done)
+    drops = [action.group for _, action in done if isinstance(action, Drop)]
+    assert [action.group for _, action in done if isinstance(action, Farewell)] == drops[:1]
+    released: set[str] = set()
+    for beat in [beat for beat in said if beat.node == "A"]:
+        assert not released & {group.name for group in beat.groups if group.claim is not None}
+        released |= {group.name for group in beat.groups if group.claim is None}
+    assert released == {"web", "db", LEADER}
 
 
 def test_both_prepare_before_the_message_that_the_other_waits_for() -> None:
