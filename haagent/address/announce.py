@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from haagent.address.composer import Compose, Wanted
 from haagent.address.facts import IpAddress, Link
+from haagent.address.packet import close_aside
 from haagent.address.rewriting import (
     ARP_SENDER_MAC_AT,
     ARP_TARGET_MAC_AT,
@@ -133,7 +134,7 @@ class Announcer:
         try:
             opened.bind((self._link.name, 0))
         except OSError as error:
-            opened.close()
+            close_aside(opened)
             self._note(f"cannot announce on {self._link.name}: {error.strerror}")
             return False
         opened.setblocking(False)
@@ -142,5 +143,5 @@ class Announcer:
 
     def _shut(self) -> None:
         if self._socket is not None:
-            self._socket.close()
+            close_aside(self._socket)
             self._socket = None

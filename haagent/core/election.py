@@ -141,10 +141,12 @@ class Election:
         if self.lease is None or self.lease.tenure != ballot:
             return
         if self.state in HOLDING:
-            # Activation let go by itself: the lease had run out before anybody renewed it.
+            # Activation let go by itself.
             self.service.ends(now, self.scene.settings.me)
             self.drop_began = now
-            self.note(now, "dropped", "its time was up before the lease was renewed")
+            self.note(
+                now, "dropped", "unasked: a reload removed the group, or its time was up before the lease was renewed"
+            )
         elif self.state is not GroupState.DROPPING:
             return
         self._release(now)

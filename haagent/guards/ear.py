@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 from haagent.address.facts import IpAddress, Link
+from haagent.address.packet import close_aside
 from haagent.guards import filter as packet_filter
 from haagent.guards.frames import Heard, read_arp, read_discovery
 
@@ -87,7 +88,7 @@ class Ear:
     def close(self) -> None:
         for opened in self._sockets.values():
             asyncio.get_running_loop().remove_reader(opened)
-            opened.close()
+            close_aside(opened)
         self._sockets.clear()
 
     # how
@@ -119,7 +120,7 @@ class Ear:
             packet_filter.attach(opened, program)
             opened.bind((self.interface, kind))
         except OSError:
-            opened.close()
+            close_aside(opened)
             raise
         asyncio.get_running_loop().add_reader(opened, self._read, kind)
         return opened
