@@ -55,8 +55,8 @@ def markdown(report: Report) -> str:
 
 
 _OPENING = """\
-haagent and keepalived side by side: the same hosts (network namespaces on one bridge; the daemons of the two that may
-hold the address run on different processors), the same prober, the same faults, in turns, in one run. To repeat it:"""
+haagent and keepalived side by side: the same hosts (network namespaces on one bridge), the same prober, the same
+faults, in turns, in one run. To repeat it:"""
 
 _EXPLANATION = """\
 An *outage* is the longest time between two answered requests of a client that asks for the address every

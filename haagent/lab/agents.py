@@ -65,7 +65,8 @@ class Agents:
             command[:1] = executable()
         if self._lab.dies_with_us:
             command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
-        command = [*_own_processor(now, name), *command]
+        if now.own_processors:
+            command = [*_own_processor(now, name), *command]
         words = namespaces.inside(now.hosts[name].keeper, command, user=now.root)
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 - the agent

@@ -36,6 +36,7 @@ class LabState(msgspec.Struct):
     root: Process | None = None  # without root: who keeps the user namespace
     hosts: dict[str, HostState] = {}
     faults: Faults = msgspec.field(default_factory=Faults)
+    own_processors: bool = False  # the agents of the first nodes share no processor
 
 
 def home() -> Path:

@@ -42,15 +42,15 @@ KILL_MS = 100  # from before the lab's `kill` until the process has got the sign
 Window = tuple[float, float]
 
 
-@pytest.mark.parametrize("asks_directly", [True, False], ids=["and nobody else answers", "and quickly"])
+@pytest.mark.parametrize("apart", [False, True], ids=["on shared processors", "on processors of their own"])
 def test_a_planned_move_takes_both_families_and_the_clients_tables_along(
-    make_lab: MakeLab, measured: Measured, *, asks_directly: bool
+    make_lab: MakeLab, measured: Measured, *, apart: bool
 ) -> None:
-    """Asking each node directly who answers costs this machine time that the move itself then does not have."""
-    lab = make_lab(nodes=2)
+    """On one processor the successor waits until the holder has nothing more to do; two machines share none."""
+    lab = make_lab(nodes=2, own_processors=apart)
     wait_whole(lab)
     agents_word, windows, calm = [], [], []
-    with lab.probe(asks_directly=asks_directly) as probe:
+    with lab.probe() as probe:
         probe.wait_answer()
         for _ in range(runs(10)):
             origin = holder(lab)
