@@ -351,9 +351,10 @@ class Node:
         """
         scene = self.scene
         drop = next((action for action in scene.actions if isinstance(action, Drop)), None)
-        election = self.elections.get(drop.group) if drop is not None else None
-        word = election.handover.farewell(now) if election is not None else None
-        if drop is not None and word is not None:
+        if drop is None or drop.group not in self.elections:
+            return
+        word = self.elections[drop.group].handover.farewell(now)
+        if word is not None:
             beat = speech.heartbeat(scene, self.elections, now, self._next_seq(now))
             scene.do(Farewell(drop.group, drop.ballot, speech.with_word(beat, word)))
 

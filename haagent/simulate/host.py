@@ -32,7 +32,6 @@ class Served:
         self.is_up = False  # the address is in place
         self.until = 0.0  # gate, on the host's own clock
         self.is_kept = False  # by a running agent that has not been frozen since it renewed last: needs no gate
-        self.farewell: Farewell | None = None  # to be said when the drop under way is done
         self.job = 0  # number of the newest take or drop: an older one's end is not reported
 
 
@@ -68,6 +67,7 @@ class Host:
         self.watched: dict[str, Inquiry] = {}  # groups that neighbours are asked about
         self.clerk: Clerk | None = None  # who speaks with etcd, where there is one
         self.doom: Doom | None = None
+        self.farewell: Farewell | None = None  # left by the last step, to be said when its group is dropped
         self.testament: Heartbeat | None = None  # of which the guardian has the last words
         self.released: dict[str, Ballot | None] = {}  # by them
 
@@ -89,6 +89,11 @@ class Host:
         if served is None or not served.is_up:
             return False
         return self.local(t) < served.until + (0.0 if self.has_gate else LINGER_S)
+
+    def farewell_to(self, group: str) -> Farewell | None:
+        """What is said now that the group is dropped, if nothing else was decided since and the agent runs."""
+        left = self.farewell
+        return left if left is not None and left.group == group and not self.is_paused else None
 
     def bequeath_claims(self, beat: Heartbeat) -> None:
         """Before a heartbeat goes out that claims what the guardian could not release."""

@@ -109,8 +109,7 @@ class Shell(Network):
         if node is None or host.is_paused:
             return
         self.steps += 1
-        for served in host.served.values():
-            served.farewell = None  # something else is decided now
+        host.farewell = None  # something else is decided now
         for action in node.step(host.local(self.t), event):
             if host.doom is not None:
                 if host.doom.after == 0:
@@ -147,8 +146,8 @@ class Shell(Network):
                 self._tell(host, group, action)
             case Drop():
                 self._drop(host, action)
-            case Farewell(group):
-                host.served[group].farewell = action
+            case Farewell():
+                host.farewell = action
             case Remember(memory):
                 host.memory = memory
             case Note(record):
@@ -232,8 +231,8 @@ class Shell(Network):
                 self._log(host, f"no longer serves {drop.group}" if drop.group != LEADER else "is no longer leader")
             served.is_up = served.is_kept = False
             self._tell(host, drop.group, drop)
-            words, served.farewell = served.farewell, None
-            if words is not None and not host.is_paused:
+            words = host.farewell_to(drop.group)
+            if words is not None:
                 self._say(host, let_go_for(words.beat, drop.group, took_s))
             self._feed(host, Dropped(drop.group, drop.ballot))
             if words is not None:

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from haagent.lab import Lab, Measurement
+from haagent.lab.outage import Outage
 from haagent.lab.plan import CLIENT, VIP4, VIP6
 
 MakeLab = Callable[..., Lab]
@@ -127,6 +128,11 @@ def events(lab: Lab, node: str) -> list[dict[str, Any]]:
 
 def heartbeats_sent(lab: Lab, node: str) -> int:
     return sum(link["sent"] for link in lab.agents.status(node)["links"])
+
+
+def assert_handed_over_once(seen: Sequence[Outage]) -> None:
+    """Each time one answered, and then another."""
+    assert {len(one.answered_by) for one in seen} == {2}, [one.answered_by for one in seen]
 
 
 def noise_ms(probe: Measurement, windows: Sequence[tuple[float, float]], vip: str = VIP4) -> float:

@@ -240,7 +240,7 @@ def _counters(lab: Lab, name: str) -> dict[str, int]:
 
 
 def test_a_reload_changes_what_is_asked(make_lab: MakeLab) -> None:
-    lab = make_lab(nodes=2, wishes=Wishes(lease="2s"))  # a machine that pauses changes no holder
+    lab = make_lab(nodes=2)
     wait_whole(lab)
     mine, theirs = holder(lab), other(lab, holder(lab))
     path = lab.directory / "haagent.yaml"

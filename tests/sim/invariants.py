@@ -59,7 +59,7 @@ class Watch:
 
     def _check_word(self, host: Host, name: str, beat: Heartbeat) -> None:
         """What a farewell says of the node's vote is true from the next decision on."""
-        if host.node is None or host.is_paused:
+        if host.node is None:
             return
         said = next(group for group in beat.groups if group.name == name).accepted
         given = host.node.elections[name].voter.accepted
