@@ -38,7 +38,7 @@ from tests.netns.sight import (
 )
 
 pytestmark = pytest.mark.netns
-RUNS = runs(20)
+RUNS = runs(10)
 KILL_MS = 100  # from before the lab's `kill` until the process has got the signal
 Window = tuple[float, float]
 

@@ -25,6 +25,7 @@ from tests.netns.sight import (
     noise_ms,
     other,
     running,
+    runs,
     serves_nothing,
     spread,
     told,
@@ -97,13 +98,13 @@ def test_groups_move_by_leases_from_etcd(make_lab: MakeLab, measured: Measured, 
     with lab.probe() as probe:
         probe.wait_answer()
         quiet = [watch_quietly()]
-        for _ in range(10):
+        for _ in range(runs(5)):
             origin = holder(lab)
             start_s = time.monotonic()
             told(lab, origin, "failover", "--to", other(lab, origin))
             probe.wait_answer(by=other(lab, origin))
             moves.append((start_s, time.monotonic()))
-        for _ in range(5):
+        for _ in range(runs(3)):
             lost = holder(lab)
             start_s = time.monotonic()
             lab.agents.kill(lost)
@@ -111,7 +112,7 @@ def test_groups_move_by_leases_from_etcd(make_lab: MakeLab, measured: Measured, 
             kills.append((start_s, time.monotonic()))
             lab.start(lost)
             wait_whole(lab)
-        for _ in range(4):
+        for _ in range(runs(3)):
             lost = holder(lab)
             start_s = time.monotonic()
             lab.cut(lost)
