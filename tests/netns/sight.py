@@ -76,7 +76,8 @@ def wait_whole(lab: Lab, *, holders: dict[str, str] | None = None) -> None:
             return False  # who has just started could not take anything yet
         placed = [{one["name"]: one["holder"] for one in view["groups"] if one["active"]} for view in views]
         return (
-            all(one == placed[0] for one in placed)
+            bool(placed)
+            and all(one == placed[0] for one in placed)
             and len(placed[0]) == len(views[0]["groups"])
             and all(lab.agents.holder(name) for name in placed[0])
             and (holders or {}).items() <= placed[0].items()
