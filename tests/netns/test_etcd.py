@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from haagent.config.coordination import USUAL_LEASE_S
 from haagent.lab import Lab, Measurement, Wishes
 from haagent.lab.plan import VIP4, VIP6
 from tests.netns.etcd_member import PROXY, Member, SlowWay, configured, cut_from_etcd, heal_etcd
@@ -35,7 +36,6 @@ from tests.netns.sight import (
 
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd on this host")]
 LEASE_S = 1.0
-USUAL_LEASE_S = 3.0
 
 
 def coordination(lab: Lab, node: str) -> dict[str, Any]:

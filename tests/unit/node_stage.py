@@ -7,21 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from haagent.core.events import (
-    AnyAction,
-    AnyEvent,
-    Dropped,
-    HeartbeatHeard,
-    Send,
-    TakeFailed,
-    Taken,
-    Woke,
-)
-from haagent.core.messages import (
-    Ballot,
-    Heard,
-    Heartbeat,
-)
+from haagent.core.events import AnyAction, AnyEvent, Dropped, HeartbeatHeard, Send, TakeFailed, Taken, Woke
+from haagent.core.messages import Ballot, Heard, Heartbeat
 from haagent.core.node import Node
 from haagent.core.view import GroupState, GroupView
 from tests.sim.world import World, make_settings, steady_world

@@ -27,13 +27,7 @@ from haagent.core.events import (
     Taken,
     Woke,
 )
-from haagent.core.messages import (
-    Ballot,
-    GroupBeat,
-    Heartbeat,
-    Order,
-    is_well_formed,
-)
+from haagent.core.messages import Ballot, GroupBeat, Heartbeat, Order, is_well_formed
 from haagent.core.node import Node
 from haagent.core.settings import Settings
 from haagent.core.view import GroupState

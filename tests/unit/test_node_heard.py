@@ -9,29 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from haagent.core.events import (
-    Announce,
-    AnyEvent,
-    Drop,
-    Dropped,
-    HeartbeatHeard,
-    Note,
-    Send,
-    Take,
-    Taken,
-    Woke,
-)
+from haagent.core.events import Announce, AnyEvent, Drop, Dropped, HeartbeatHeard, Note, Send, Take, Taken, Woke
 from haagent.core.limits import MAX_ROUND, MAX_WAIT_MS
-from haagent.core.messages import (
-    Accepted,
-    Ballot,
-    GroupBeat,
-    Heard,
-    Heartbeat,
-    Order,
-    Record,
-    is_well_formed,
-)
+from haagent.core.messages import Accepted, Ballot, GroupBeat, Heard, Heartbeat, Order, Record, is_well_formed
 from haagent.core.node import Node
 from haagent.core.settings import Memory
 from tests.sim.world import make_settings

@@ -26,13 +26,7 @@ from haagent.core.events import (
     TakeFailed,
     Woke,
 )
-from haagent.core.messages import (
-    Ballot,
-    GroupBeat,
-    Heartbeat,
-    Order,
-    is_well_formed,
-)
+from haagent.core.messages import Ballot, GroupBeat, Heartbeat, Order, is_well_formed
 from haagent.core.node import Node
 from tests.sim.world import make_settings
 from tests.unit.node_stage import ANOTHER, S, beat_of_b, build, group_of, node_of, of, sent, settled, started, web
