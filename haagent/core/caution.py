@@ -8,7 +8,9 @@ does not hear may well be alive. Three witnesses outside the heartbeats are aske
 * the fence: a member that vanished without releasing what it held is named in `Take.vanished`, so that the activation
   fences it first. `Fenced`, or the operator's word that it is down, ends that until the member is heard again.
 
-A release, or a living peer that claims nothing, needs no caution: who can say so has let go.
+A release, or a living peer that claims nothing, needs no caution: who can say so has let go, and whoever is first takes
+it at once. But a node that nobody hears may be that first one. While there is such a node the neighbours are asked
+beside; their answer is not waited for, and counts when it is there.
 """
 
 from __future__ import annotations
@@ -53,6 +55,17 @@ class Caution:
         peer = election.scene.membership.peers.get(last.node)
         return last.node if peer is not None and not self._disclaims(peer, now) else ""
 
+    def _is_somebody_lost(self, now: float) -> bool:
+        """One that could take what is free, and that we would not hear doing so."""
+        scene = self.election.scene
+        return any(
+            not peer.is_alive(now)
+            and not (peer.beat is not None and peer.beat.stopping)
+            and not scene.orders.is_down(peer.name)
+            and peer.name not in scene.witnesses
+            for peer in scene.membership.peers.values()
+        )
+
     def _disclaims(self, peer: Peer, now: float) -> bool:
         beat = peer.groups.get(self.election.group.name)
         return peer.is_alive(now) and (beat is None or beat.claim is None)
@@ -96,7 +109,9 @@ class Caution:
             return ""
         if self.word is None:
             is_late = now >= self.watched_since + self.election.scene.settings.lease_s
-            return "" if is_late else "it asks whether anybody still answers for the addresses"
+            if is_late or (self.last_held is not None and not self.lost_holder(now)):
+                return ""
+            return "it asks whether anybody still answers for the addresses"
         return self.word
 
     def advance(self, now: float) -> None:
@@ -117,7 +132,9 @@ class Caution:
             return False
         if self.last_held is None:
             return not election.was_found
-        return bool(self.lost_holder(now)) and now >= self._suspect_at()
+        if self.lost_holder(now):
+            return now >= self._suspect_at()
+        return self._is_somebody_lost(now)
 
     def _suspect_at(self) -> float:
         scene = self.election.scene

@@ -185,3 +185,8 @@ class Membership:
     def next_death(self, now: float) -> float:
         """When the first of the living will have died if nothing more is heard."""
         return min((peer.alive_until for peer in self.alive(now)), default=float("inf"))
+
+    def next_silence(self, now: float) -> float:
+        """When the first of those that we hear, and that do not hear us, will count as unheard as well."""
+        deaf = (peer for peer in self.peers.values() if not peer.is_alive(now) and self.is_heard(peer, now))
+        return min((peer.heard_at + self.settings.heard_for_s for peer in deaf), default=float("inf"))

@@ -380,7 +380,7 @@ class Node:
         scene = self.scene
         if scene.must_send:
             return now  # sending has moved something on: say that too
-        due = [self._next_beat, scene.membership.next_death(now)]
+        due = [self._next_beat, scene.membership.next_death(now), scene.membership.next_silence(now)]
         ends = [scene.silent_until, scene.silent_until + scene.settings.lease_s]
         if scene.settings.gateway_guard:
             ends.append(scene.gateway_lost_at + PATIENCE_S)

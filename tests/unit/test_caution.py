@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from haagent.core.events import AnyAction, Fenced, Guarded, Take, Watch
 from haagent.core.scene import PATIENCE_S
 from haagent.core.settings import Settings
+from haagent.simulate.network import Trouble
 from tests.sim.world import Host, World, make_settings, steady_world
 
 
@@ -193,3 +195,63 @@ def test_a_node_that_is_down_for_certain_is_not_fenced_again_until_it_is_heard()
     seen.world.start("A")
     seen.world.run(seen.world.t + 1.0)
     assert not any(host.node.scene.orders.is_down("A") for host in seen.world.hosts.values() if host.node)
+
+
+def neighbourly(settings: Settings) -> World:
+    """A holds, and whoever asks the neighbours is answered by who really has the address."""
+    world = steady_world(settings, has_neighbours=True)
+    for name in world.hosts:
+        world.start(name)
+    world.run(2.0)
+    assert world.serving("web") == ["A"]
+    return world
+
+
+def hush(world: World, source: str, target: str) -> None:
+    """No heartbeat gets there, and everything else does, as when a firewall was changed."""
+    world.cut(source, target)
+    world.quiet.add((source, target))
+
+
+@pytest.mark.parametrize("later_ms", [0, 30, 80])
+@pytest.mark.parametrize("delay_ms", [1, 130])
+def test_heartbeats_that_cease_at_any_moment_take_nothing_from_the_holder(later_ms: int, delay_ms: int) -> None:
+    """Whichever comes first: that the peer no longer counts as alive, or that it is no longer heard."""
+    for begins_ms in range(0, 100, 4):
+        world = neighbourly(guarded())
+        world.troubles["A", "B"] = Trouble(delay_s=(delay_ms / 1000, delay_ms / 1000))
+        world.run(world.t + 1.0 + begins_ms / 1000)
+        hush(world, "B", "A")
+        world.run(world.t + later_ms / 1000)
+        hush(world, "A", "B")
+        world.looks.append(lambda world=world: served_by_a(world))  # type: ignore[misc]
+        world.run(world.t + 3.0)
+
+
+def served_by_a(world: World) -> None:
+    assert world.serving("web") == ["A"], f"at {world.t:.3f}: {world.serving('web')}"
+
+
+def test_who_let_go_does_not_take_back_what_an_unheard_peer_has_taken() -> None:
+    world = neighbourly(guarded())
+    hush(world, "A", "B")
+    hush(world, "B", "A")
+    world.run(world.t + 2.0)
+    world.set_health("A", "web", ok=False)
+    world.run(world.t + 1.0)
+    assert world.serving("web") == ["B"]
+    world.set_health("A", "web", ok=True)
+    world.run(world.t + 3.0)
+    assert world.serving("web") == ["B"]
+    world.crash("B")
+    world.run(world.t + 0.5)
+    assert world.serving("web") == ["A"], "nobody answers any more"
+
+
+def test_a_release_is_taken_up_at_once_although_somebody_is_lost() -> None:
+    world = neighbourly(msgspec.structs.replace(make_settings(consistent=False), arp_guard=True))
+    world.crash("C")
+    world.run(world.t + 2.0)
+    world.set_health("A", "web", ok=False)
+    world.run(world.t + 0.025)
+    assert world.serving("web") == ["B"]
