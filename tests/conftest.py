@@ -11,11 +11,18 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
+from tests.standstill import Standstill
+
 settings.register_profile("untimed", deadline=None)  # no example is wrong because the machine was busy
 settings.load_profile("untimed")
 
 # A shell starts what runs in the background with SIGINT ignored, and every program that a test starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Standstill())
+
 
 _figures = pytest.StashKey[list[str]]()
 

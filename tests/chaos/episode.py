@@ -50,7 +50,7 @@ def play(cluster: Cluster, strikes: Sequence[Strike], told: Told) -> History:
         except LabError as error:
             unsettled = str(error)
         ended_s = time.monotonic()
-        record, late = probe.stop(), beat.stop()
+        record, late = probe.stop(), beat.since()
     history = History(
         seed=told.seed,
         number=told.number,

@@ -1,6 +1,6 @@
 """How long this machine let an ordinary process wait: the campaign's excuse for outages, and its only one.
 
-    python -m tests.chaos.metronome           (until the end of its input; then it prints what it has)
+    python -m tests.chaos.metronome           (for each line of its input it prints what it has found since the last)
 
 The prober runs in real time and does not notice when everybody else is starved; the agents run at an ordinary priority
 and do. So a few threads of ordinary priority wake every `TICK_S` and note when they were woken late. One that was late
@@ -13,13 +13,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-TICK_S = 0.005
+TICK_S = 0.01
 NOTABLE_S = 0.01
 THREADS = 3  # as many as there are agents: one that was lucky says little
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,9 +35,13 @@ class Metronome:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def stop(self) -> list[Late]:
-        said, _ = self._process.communicate(timeout=30)
-        return msgspec.json.decode(said, type=list[Late])
+    def since(self) -> list[Late]:
+        """What was found since it was asked last."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        return msgspec.json.decode(self._process.stdout.readline(), type=list[Late])
 
     def kill(self) -> None:
         self._process.kill()
@@ -57,9 +62,9 @@ def metronome() -> Iterator[Metronome]:
                 pipe.close()
 
 
-def _tick(found: list[Late], ended: threading.Event) -> None:
+def _tick(found: deque[Late]) -> None:
     due_s = time.monotonic()
-    while not ended.is_set():
+    while True:
         due_s += TICK_S
         time.sleep(max(0.0, due_s - time.monotonic()))
         now_s = time.monotonic()
@@ -69,16 +74,13 @@ def _tick(found: list[Late], ended: threading.Event) -> None:
 
 
 def main() -> None:
-    found: list[Late] = []
-    ended = threading.Event()
-    threads = [threading.Thread(target=_tick, args=(found, ended)) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    sys.stdin.buffer.read()
-    ended.set()
-    for thread in threads:
-        thread.join()
-    sys.stdout.buffer.write(msgspec.json.encode(found))
+    found: deque[Late] = deque()
+    for _ in range(THREADS):
+        threading.Thread(target=_tick, args=(found,), daemon=True).start()
+    for _ in sys.stdin.buffer:
+        latest = [found.popleft() for _ in range(len(found))]
+        sys.stdout.buffer.write(msgspec.json.encode(latest) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -141,6 +141,11 @@ def noise_ms(probe: Measurement, windows: Sequence[tuple[float, float]], vip: st
     return max(probe.outage(vip, start_s=start_s, end_s=end_s).worst_ms for start_s, end_s in windows)
 
 
+def gap_ms(seen: Outage) -> float:
+    """The longest gap without what the prober itself was late: for so long nobody asked."""
+    return max(0.0, seen.worst_ms - seen.stall_ms)
+
+
 def watch_quietly() -> tuple[float, float]:
     """A window for `noise_ms`."""
     start_s = time.monotonic()
