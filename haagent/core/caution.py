@@ -10,7 +10,7 @@ does not hear may well be alive. Three witnesses outside the heartbeats are aske
 
 A release, or a living peer that claims nothing, needs no caution: who can say so has let go, and whoever is first takes
 it at once. But a node that nobody hears may be that first one. While there is such a node the neighbours are asked
-beside; their answer is not waited for, and counts when it is there.
+after a release as well, and their answer is waited for unless the release is of this very moment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from haagent.core.events import Watch
 from haagent.core.membership import NEVER, SUSPECT_INTERVALS, Peer
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.settings import LEADER
-from haagent.core.view import GroupState
+from haagent.core.view import TRYING, GroupState
 
 if TYPE_CHECKING:
     from haagent.core.election import Election
@@ -34,6 +34,7 @@ class Caution:
         self.watched_since = NEVER
         self.word: str | None = None  # the neighbours': empty: nobody answers; None: not asked, or not answered yet
         self.is_watching = False
+        self.free_since = NEVER  # nobody holds it any more, by the word of who did
 
     def hear(self, sender: Heartbeat, beat: GroupBeat) -> None:
         if beat.claim is not None and beat.held_ms > 0 and beat.claim.node == sender.node:
@@ -109,12 +110,16 @@ class Caution:
             return ""
         if self.word is None:
             is_late = now >= self.watched_since + self.election.scene.settings.lease_s
-            if is_late or (self.last_held is not None and not self.lost_holder(now)):
-                return ""
-            return "it asks whether anybody still answers for the addresses"
+            is_fresh = now < self.free_since + self.election.scene.slot_s and self.last_held is not None
+            return "" if is_late or is_fresh else "it asks whether anybody still answers for the addresses"
         return self.word
 
     def advance(self, now: float) -> None:
+        is_free = self.election.state in (GroupState.IDLE, *TRYING) and not self.lost_holder(now)
+        if not is_free:
+            self.free_since = NEVER
+        elif self.free_since == NEVER:
+            self.free_since = now
         wanted = self._is_doubtful(now)
         if wanted == self.is_watching:
             return
@@ -126,7 +131,7 @@ class Caution:
         settings = scene.settings
         if not settings.arp_guard or settings.consistent or election.group.name == LEADER:
             return False
-        if election.state not in (GroupState.IDLE, GroupState.WANTING, GroupState.CLAIMING):
+        if election.state not in (GroupState.IDLE, *TRYING):
             return False
         if not scene.is_fit(settings.me, now):
             return False
@@ -134,7 +139,7 @@ class Caution:
             return not election.was_found
         if self.lost_holder(now):
             return now >= self._suspect_at()
-        return self._is_somebody_lost(now)
+        return not election.why_unfit and self._is_somebody_lost(now)
 
     def _suspect_at(self) -> float:
         scene = self.election.scene

@@ -29,7 +29,8 @@ def _machine_allows_namespaces() -> None:
 @pytest.fixture
 def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
     """`make_lab(nodes=3, has_witness=True, wishes=Wishes(interval="50ms"))`: see Lab.create."""
-    made: list[Lab] = request.node.stash.setdefault(_labs, [])
+    made: list[Lab] = []
+    request.node.stash[_labs] = made
 
     def make(**options: Any) -> Lab:
         name = f"t{os.getpid()}-{next(_numbers)}"
