@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from haagent.lab import Lab, LabError, namespaces
 from tests.netns import gate_sight
+from tests.netns.etcd_member import in_memory
 
 _numbers = itertools.count(1)
 _labs = pytest.StashKey[list[Lab]]()
@@ -40,6 +42,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
     yield make
     for lab in made:
         lab.down()
+        shutil.rmtree(in_memory(lab), ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
