@@ -37,9 +37,9 @@ def play(cluster: Cluster, strikes: Sequence[Strike], told: Told) -> History:
     lab = cluster.lab
     blows: list[Blow] = []
     unsettled = SETTLED
-    holder = wait_settled(lab)
+    wait_settled(lab)
     with metronome() as beat, lab.probe() as probe:
-        probe.wait_answer(by=holder)
+        holder = wait_settled(lab, probe)  # not always the one before: the machine may have stood still
         quiet_s = time.monotonic()
         time.sleep(QUIET_S)
         try:

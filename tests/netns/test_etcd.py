@@ -15,7 +15,7 @@ import pytest
 
 from haagent.config.coordination import USUAL_LEASE_S
 from haagent.lab import Lab, Measurement, Wishes
-from haagent.lab.plan import VIP4, VIP6
+from haagent.lab.plan import VIP4
 from tests.netns.etcd_member import PROXY, Member, SlowWay, configured, cut_from_etcd, heal_etcd
 from tests.netns.sight import (
     MakeLab,
@@ -33,6 +33,7 @@ from tests.netns.sight import (
     wait_whole,
     watch_quietly,
 )
+from tests.standstill import never_two
 
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd on this host")]
 LEASE_S = 1.0
@@ -77,7 +78,7 @@ def wait_renewed(lab: Lab) -> None:
 
 
 def assert_never_two(probe: Measurement) -> None:
-    assert [probe.outage(vip).dual_ms for vip in (VIP4, VIP6)] == [0, 0]
+    never_two(*(one.dual_ms for one in probe.outages()))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tests.standstill import never_two
 from tests.system.cluster import Cluster
 from tests.system.packages import BROKEN, NEXT
 from tests.system.theatre import NODES, Theatre
@@ -67,8 +68,8 @@ def test_an_upgrade_moves_the_address_once(
     assert not any(cluster.host(name).file("/var/cache/haagent.updating").exists for name in NODES)
     assert played.changed
     seen = probe.outage(VIP, start_s=start_s, threshold_ms=20.0)
+    never_two(seen.dual_ms)
     assert seen.answered_by == [holder, other]
-    assert seen.dual_ms == 0
     outages = ", ".join(f"{gap.ms:.1f} ms ({gap.before} to {gap.after})" for gap in seen.gaps) or "none above 20 ms"
     tell = f"{outages}; worst {seen.worst_ms:.1f} ms, asked every 10 ms (noise {seen.gap_p99_ms:.1f} ms)"
     measured("rolling-update.yml over three hosts", tell)

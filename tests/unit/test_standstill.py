@@ -48,3 +48,8 @@ def test_what_failed_while_the_machine_stood_still_is_run_again_and_that_is_told
 def test_what_fails_each_time_has_failed(tmp_path: Path) -> None:
     status, told = play(tmp_path, itertools.repeat(0.2), "def test_it():\n    assert False\n")
     assert (status, len(told)) == (1, 2)
+
+
+def test_there_is_no_excuse_for_two_that_answer_at_once(tmp_path: Path) -> None:
+    text = "from tests.standstill import never_two\n\ndef test_it():\n    never_two(0.0, 5.0)\n"
+    assert play(tmp_path, itertools.repeat(0.2), text) == (1, [])
