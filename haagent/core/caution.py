@@ -15,6 +15,7 @@ after a release as well, and their answer is waited for unless the release is of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from haagent.core.events import Watch
@@ -58,14 +59,18 @@ class Caution:
 
     def _is_somebody_lost(self, now: float) -> bool:
         """One that could take what is free, and that we would not hear doing so."""
-        scene = self.election.scene
+        witnesses = self.election.scene.witnesses
         return any(
-            not peer.is_alive(now)
-            and not (peer.beat is not None and peer.beat.stopping)
-            and not scene.orders.is_down(peer.name)
-            and peer.name not in scene.witnesses
-            for peer in scene.membership.peers.values()
+            peer.name not in witnesses and not (peer.beat is not None and peer.beat.stopping)
+            for peer in self._missing(now)
         )
+
+    def _missing(self, now: float) -> Iterator[Peer]:
+        """Who is not heard, and not known to be down."""
+        scene = self.election.scene
+        for peer in scene.membership.peers.values():
+            if not peer.is_alive(now) and not scene.orders.is_down(peer.name):
+                yield peer
 
     def _disclaims(self, peer: Peer, now: float) -> bool:
         beat = peer.groups.get(self.election.group.name)
@@ -79,11 +84,8 @@ class Caution:
         lost = self.lost_holder(now)
         return tuple(
             peer.name
-            for peer in scene.membership.peers.values()
-            if peer.name in scene.settings.fenced
-            and not peer.is_alive(now)
-            and not scene.orders.is_down(peer.name)
-            and (peer.name == lost or peer.heard_at == NEVER)
+            for peer in self._missing(now)
+            if peer.name in scene.settings.fenced and (peer.name == lost or peer.heard_at == NEVER)
         )
 
     def _unheard(self, now: float) -> str:
@@ -115,29 +117,27 @@ class Caution:
         return self.word
 
     def advance(self, now: float) -> None:
-        is_free = self.election.state in (GroupState.IDLE, *TRYING) and not self.lost_holder(now)
-        if not is_free:
+        may_take, lost = self.election.state in (GroupState.IDLE, *TRYING), self.lost_holder(now)
+        if lost or not may_take:
             self.free_since = NEVER
         elif self.free_since == NEVER:
             self.free_since = now
-        wanted = self._is_doubtful(now)
+        wanted = may_take and self._is_doubtful(now, lost)
         if wanted == self.is_watching:
             return
         self.is_watching, self.word, self.watched_since = wanted, None, now
         self.election.scene.do(Watch(self.election.group.name, wanted))
 
-    def _is_doubtful(self, now: float) -> bool:
+    def _is_doubtful(self, now: float, lost: str) -> bool:
         election, scene = self.election, self.election.scene
         settings = scene.settings
         if not settings.arp_guard or settings.consistent or election.group.name == LEADER:
-            return False
-        if election.state not in (GroupState.IDLE, *TRYING):
             return False
         if not scene.is_fit(settings.me, now):
             return False
         if self.last_held is None:
             return not election.was_found
-        if self.lost_holder(now):
+        if lost:
             return now >= self._suspect_at()
         return not election.why_unfit and self._is_somebody_lost(now)
 

@@ -18,6 +18,7 @@ then, but its claims bind us as a voter, which is always safe (a voter that wait
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
 from enum import Enum
 
 from haagent.core.messages import GroupBeat, Heard, Heartbeat
@@ -160,6 +161,10 @@ class Membership:
         """Its heartbeats arrive, whether or not they echo ours."""
         return now < peer.heard_at + self.settings.heard_for_s and not (peer.beat is not None and peer.beat.stopping)
 
+    def deaf(self, now: float) -> Iterator[Peer]:
+        """Those that we hear, and that do not hear us."""
+        return (peer for peer in self.peers.values() if not peer.is_alive(now) and self.is_heard(peer, now))
+
     def alive(self, now: float) -> list[Peer]:
         if self._alive is None or self._alive[0] != now:
             self._alive = (now, [peer for peer in self.peers.values() if peer.is_alive(now)])
@@ -187,6 +192,5 @@ class Membership:
         return min((peer.alive_until for peer in self.alive(now)), default=float("inf"))
 
     def next_silence(self, now: float) -> float:
-        """When the first of those that we hear, and that do not hear us, will count as unheard as well."""
-        deaf = (peer for peer in self.peers.values() if not peer.is_alive(now) and self.is_heard(peer, now))
-        return min((peer.heard_at + self.settings.heard_for_s for peer in deaf), default=float("inf"))
+        """When the first of the deaf will count as unheard as well."""
+        return min((peer.heard_at + self.settings.heard_for_s for peer in self.deaf(now)), default=float("inf"))

@@ -200,8 +200,7 @@ class Scene:
             and peer.groups[group].eligible
             and not self.orders.is_standby(peer.name)
             and peer.name not in self.witnesses
-            for peer in self.membership.peers.values()
-            if not peer.is_alive(now) and self.membership.is_heard(peer, now)
+            for peer in self.membership.deaf(now)
         )
 
     def beats(self, now: float, group: str) -> Iterator[tuple[Peer, GroupBeat]]:

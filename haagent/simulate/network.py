@@ -61,11 +61,16 @@ class Network(VirtualTime):
         self.duplication = 0.0
         self.troubles: dict[tuple[str, str], Trouble] = {}
         self.cuts: set[tuple[str, str]] = set()
-        self.quiet: set[tuple[str, str]] = set()  # cut for heartbeats alone: ARP gets through
+        self.quiet: set[tuple[str, str]] = set()  # of the cuts those through which everything else gets
         self.isolated: set[str] = set()  # from clients as well
 
     def cut(self, source: str, target: str) -> None:
         self.cuts.add((source, target))
+
+    def hush(self, source: str, target: str) -> None:
+        """Cut for heartbeats alone, as when a firewall was changed."""
+        self.cut(source, target)
+        self.quiet.add((source, target))
 
     def split(self, *sides: Collection[str]) -> None:
         """`split("A", "BC")`, `split(["A"], ["B", "C"])`: nothing passes between the sides."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 
-import msgspec
 import pytest
 
 from tests.sim.world import World, make_settings, steady_world
@@ -30,14 +29,12 @@ def test_two_that_do_not_hear_each_other_never_both_serve(first: int) -> None:
 
 
 def make_world(rng: random.Random) -> World:
-    settings = msgspec.structs.replace(make_settings(nodes="AB", consistent=False), arp_guard=True)
-    world = steady_world(settings, has_neighbours=True)
+    world = steady_world(make_settings(nodes="AB", consistent=False, arp_guard=True), has_neighbours=True)
     for name in world.hosts:
         world.start(name)
     world.run(2.0 + rng.random())
     for way in rng.sample([("A", "B"), ("B", "A")], 2):
-        world.cut(*way)
-        world.quiet.add(way)
+        world.hush(*way)
         world.run(world.t + 0.1 * rng.random())
     world.run(world.t + 1.0)
     return world

@@ -17,6 +17,7 @@ def make_settings(
     interval_s: float = 0.1,
     failback_after_s: float | None = None,
     alone_after_s: float = 5.0,
+    arp_guard: bool = False,
 ) -> Settings:
     chosen = {"web": ("A", "B")} if groups is None else groups
     return Settings(
@@ -32,4 +33,5 @@ def make_settings(
         consistent=consistent,
         alone_after_s=alone_after_s,
         version="sim",
+        arp_guard=arp_guard,
     )

@@ -44,7 +44,7 @@ class Observed:
 
 
 def guarded() -> Settings:
-    return msgspec.structs.replace(make_settings(nodes="AB", consistent=False), arp_guard=True)
+    return make_settings(nodes="AB", consistent=False, arp_guard=True)
 
 
 def watched() -> Settings:
@@ -207,12 +207,6 @@ def neighbourly(settings: Settings) -> World:
     return world
 
 
-def hush(world: World, source: str, target: str) -> None:
-    """No heartbeat gets there, and everything else does, as when a firewall was changed."""
-    world.cut(source, target)
-    world.quiet.add((source, target))
-
-
 @pytest.mark.parametrize("later_ms", [0, 30, 80])
 @pytest.mark.parametrize("delay_ms", [1, 130])
 def test_heartbeats_that_cease_at_any_moment_take_nothing_from_the_holder(later_ms: int, delay_ms: int) -> None:
@@ -221,9 +215,9 @@ def test_heartbeats_that_cease_at_any_moment_take_nothing_from_the_holder(later_
         world = neighbourly(guarded())
         world.troubles["A", "B"] = Trouble(delay_s=(delay_ms / 1000, delay_ms / 1000))
         world.run(world.t + 1.0 + begins_ms / 1000)
-        hush(world, "B", "A")
+        world.hush("B", "A")
         world.run(world.t + later_ms / 1000)
-        hush(world, "A", "B")
+        world.hush("A", "B")
         world.looks.append(lambda world=world: served_by_a(world))  # type: ignore[misc]
         world.run(world.t + 3.0)
 
@@ -234,8 +228,8 @@ def served_by_a(world: World) -> None:
 
 def test_who_let_go_does_not_take_back_what_an_unheard_peer_has_taken() -> None:
     world = neighbourly(guarded())
-    hush(world, "A", "B")
-    hush(world, "B", "A")
+    world.hush("A", "B")
+    world.hush("B", "A")
     world.run(world.t + 2.0)
     world.set_health("A", "web", ok=False)
     world.run(world.t + 1.0)
@@ -249,7 +243,7 @@ def test_who_let_go_does_not_take_back_what_an_unheard_peer_has_taken() -> None:
 
 
 def test_a_release_is_taken_up_at_once_although_somebody_is_lost() -> None:
-    world = neighbourly(msgspec.structs.replace(make_settings(consistent=False), arp_guard=True))
+    world = neighbourly(make_settings(consistent=False, arp_guard=True))
     world.crash("C")
     world.run(world.t + 2.0)
     world.set_health("A", "web", ok=False)
