@@ -11,9 +11,11 @@ and then the lease's end decides: slower, never wrong.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
-from haagent.core.messages import GroupBeat, Heartbeat
+from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 
 LAST_WORDS_SEQ = 2**40  # above all that a life can have sent before: at a thousand a second that is 34 years
 
@@ -30,12 +32,30 @@ def last_words(beat: Heartbeat) -> Heartbeat:
     )
 
 
+def releases(beat: Heartbeat) -> dict[str, Ballot | None]:
+    """What its last words release, per group: a want is there too, because it becomes a claim with the same ballot."""
+    return {group.name: _ballot_released(group) for group in beat.groups}
+
+
+def covers_claims(released: Mapping[str, Ballot | None], beat: Heartbeat) -> bool:
+    """`beat` claims nothing but what is released there: it may be sent before its own last words are written."""
+    for group in beat.groups:
+        claim = group.claim
+        if claim is not None and claim is not (known := released.get(group.name)) and claim != known:
+            return False
+    return True
+
+
+def _ballot_released(group: GroupBeat) -> Ballot | None:
+    return group.claim or group.want or group.released
+
+
 def _released(group: GroupBeat) -> GroupBeat:
     return msgspec.structs.replace(
         group,
         want=None,
         claim=None,
-        released=group.claim or group.want or group.released,
+        released=_ballot_released(group),
         accepted=None,
         tenure=None,
         active=False,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from socket import SCM_RIGHTS, SO_SNDBUF, SOL_SOCKET, socket
 
 from haagent.core.messages import Ballot, Heartbeat
-from haagent.core.testament import last_words
+from haagent.core.testament import covers_claims, last_words, releases
 from haagent.core.wire import Sealer
 from haagent.guardian import messages
 
@@ -78,18 +78,14 @@ class Will:
         """It is about to be sent: it must claim nothing that the guardian could not release."""
         if self._channel is None:
             return
-        released = self._released
-        for group in beat.groups:
-            claim = group.claim
-            if claim is not None and claim is not released.get(group.name) and claim != released.get(group.name):
-                self._write(beat)
-                return
+        if not covers_claims(self._released, beat):
+            self._write(beat)
 
     def after(self, beat: Heartbeat) -> None:
         """It was sent: what it says besides claims is written down for later."""
         if self._channel is None:
             return
-        if self._is_stale or _released_by(beat) != self._released:
+        if self._is_stale or releases(beat) != self._released:
             self._write(beat)
         elif self._owed:
             self._send_owed()
@@ -101,7 +97,7 @@ class Will:
     def _write(self, beat: Heartbeat) -> None:
         assert self._sealer is not None
         self._leave(messages.WORDS, self._sealer.seal(last_words(beat)))
-        self._released, self._is_stale = _released_by(beat), False
+        self._released, self._is_stale = releases(beat), False
 
     def _leave(self, kind: bytes, parts: Iterable[bytes]) -> None:
         if self._channel is None:
@@ -139,11 +135,6 @@ class Will:
         loop.remove_reader(self._channel)
         self.is_abandoned = True
         abandoned()
-
-
-def _released_by(beat: Heartbeat) -> dict[str, Ballot | None]:
-    """As `last_words` has it."""
-    return {group.name: group.claim or group.want or group.released for group in beat.groups}
 
 
 def _widen(channel: socket) -> None:

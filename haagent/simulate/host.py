@@ -15,6 +15,7 @@ from haagent.core.events import AnyEvent, Farewell
 from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.node import Node
 from haagent.core.settings import Memory
+from haagent.core.testament import covers_claims, releases
 
 if TYPE_CHECKING:
     from haagent.simulate.etcd import Clerk
@@ -97,19 +98,13 @@ class Host:
 
     def bequeath_claims(self, beat: Heartbeat) -> None:
         """Before a heartbeat goes out that claims what the guardian could not release."""
-        claims = {group.name: group.claim for group in beat.groups if group.claim is not None}
-        if any(claim != self.released.get(name) for name, claim in claims.items()):
+        if not covers_claims(self.released, beat):
             self._bequeath(beat)
 
     def bequeath(self, beat: Heartbeat) -> None:
         """After it: what it says besides claims."""
-        if self.testament is None or _released_by(beat) != self.released:
+        if self.testament is None or releases(beat) != self.released:
             self._bequeath(beat)
 
     def _bequeath(self, beat: Heartbeat) -> None:
-        self.testament, self.released = beat, _released_by(beat)
-
-
-def _released_by(beat: Heartbeat) -> dict[str, Ballot | None]:
-    """As `last_words` has it."""
-    return {group.name: group.claim or group.want or group.released for group in beat.groups}
+        self.testament, self.released = beat, releases(beat)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat, is_well_formed
-from haagent.core.testament import last_words
+from haagent.core.testament import covers_claims, last_words, releases
 from haagent.core.voter import Voter
 from haagent.core.wire import Opener, Sealer
 from tests.sim.world import make_settings, steady_world
@@ -44,6 +46,20 @@ def test_an_earlier_release_is_kept_where_nothing_is_claimed() -> None:
     group = GroupBeat("web", released=Ballot(2, "A"))
     beat = Heartbeat(cluster="c", node="A", boot=7, seq=40, interval_ms=100, lease_ms=350, groups=(group,))
     assert last_words(beat).groups[0].released == Ballot(2, "A")
+
+
+def test_a_want_is_released_with_the_ballot_that_it_will_claim() -> None:
+    wanted = GroupBeat("web", want=Ballot(3, "A"), released=Ballot(2, "A"))
+    beat = msgspec.structs.replace(beat_of(Ballot(3, "A")), groups=(wanted,))
+    assert releases(beat) == {"web": Ballot(3, "A")} == {"web": last_words(beat).groups[0].released}
+    assert covers_claims(releases(beat), beat_of(Ballot(3, "A")))
+
+
+def test_only_a_claim_that_is_not_released_yet_has_to_wait_for_the_words() -> None:
+    assert not covers_claims({}, beat_of(Ballot(3, "A")))
+    assert not covers_claims(releases(beat_of(Ballot(2, "A"))), beat_of(Ballot(3, "A")))
+    nothing = msgspec.structs.replace(beat_of(Ballot(3, "A")), groups=(GroupBeat("web"), GroupBeat("db")))
+    assert covers_claims({}, nothing)
 
 
 def test_they_are_sealed_ahead_of_need_and_opened_as_the_newest_of_that_life() -> None:
