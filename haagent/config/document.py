@@ -8,6 +8,7 @@ of values, aliases expanded, before anything looks at its meaning; so a hostile 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -113,6 +114,18 @@ def _compose(text: str) -> Any:
 
 def _check_extent(text: str) -> None:
     """Before composing, which recurses: a deep text would exhaust the C stack."""
+    try:
+        _count_events(text)
+    except yaml.MarkedYAMLError as error:
+        # The parser reads a line ahead, for what may be a key, and may refuse a deep one before we saw any event of
+        # it. What it read until then is looked at by itself, so that our bound speaks first with any parser.
+        if error.problem_mark:
+            with suppress(yaml.MarkedYAMLError):
+                _count_events(text[: error.problem_mark.index])
+        raise
+
+
+def _count_events(text: str) -> None:
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=LOADER)):
         if isinstance(event, yaml.CollectionStartEvent):

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from haagent.config import ConfigError, Fault, check, parse
+from haagent.config import ConfigError, Fault, check, document, parse
 from haagent.config.document import MAX_BYTES
 from haagent.config.faults import quoted, suggestion
 from tests.unit.test_config import FULL, SMALL
@@ -240,6 +240,31 @@ def test_what_is_not_a_configuration_at_all(data: bytes, line: int, said: str) -
     fault = the_fault(data)
     assert said in fault.message
     assert fault.line == line
+
+
+class ShallowParser(yaml.SafeLoader):
+    """Refuses a deep text by itself, in its own words, as some releases of libyaml do: they stop at 1,000 levels."""
+
+    def fetch_flow_collection_start(self, token_class: type[yaml.Token]) -> None:
+        if self.flow_level == 40:
+            raise yaml.scanner.ScannerError(None, None, "exceeded maximum nesting depth", self.get_mark())
+        super().fetch_flow_collection_start(token_class)
+
+
+@pytest.mark.parametrize("loader", [document.LOADER, yaml.SafeLoader, ShallowParser])
+@pytest.mark.parametrize("nested", ["[" * 5_000, "[{a: " * 5_000, "[" + "[], " * 40 + "[" * 5_000, "\n" + "- " * 5_000])
+def test_our_bound_of_depth_speaks_before_the_parsers(
+    monkeypatch: pytest.MonkeyPatch, loader: type, nested: str
+) -> None:
+    monkeypatch.setattr(document, "LOADER", loader)
+    fault = the_fault(f"cluster: shop\nx: {nested}".encode())
+    assert (fault.line, fault.message) == (2 + nested.count("\n"), "nested deeper than 32 levels")
+
+
+def test_what_the_parser_refuses_after_a_shallow_line_keeps_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "LOADER", ShallowParser)
+    fault = the_fault(b"cluster: shop\nx: " + b"[" * 20 + b"\ny: *")
+    assert fault.message.startswith("not valid YAML: ")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
