@@ -38,10 +38,10 @@ from haagent.core.events import (
     Take,
     Watch,
 )
+from haagent.core.kinds import severity_of
 
 MAX_WAITING = 10_000  # lines; a few MiB at most
 
-FAULTS = {"failed", "conflict", "stalled", "offline", "unfit"}  # kinds of a record that somebody should look at
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
 logger = logging.getLogger("haagent")
@@ -67,8 +67,7 @@ def action(done: AnyAction, *, at: float | None = None) -> None:
     tell = functools.partial(say, at=at)
     match done:
         case Note(record=record):
-            level = logging.WARNING if record.kind in FAULTS else logging.INFO
-            tell(record.kind, record.text, group=record.group, level=level)
+            tell(record.kind, record.text, group=record.group, level=LEVELS[severity_of(record.kind)])
         case Take(group=group, ballot=ballot):
             tell("take", f"take {group}, ballot {ballot}", group=group)
         case Drop(group=group, ballot=ballot, why=why):

@@ -10,6 +10,7 @@ import click
 
 from haagent.cli.invocation import Invocation, failure
 from haagent.cli.style import Style
+from haagent.core.kinds import Severity
 
 
 @click.command()
@@ -17,16 +18,22 @@ from haagent.cli.style import Style
 @click.option("-n", "last", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest.")
 @click.option("--all", "everything", is_flag=True, help="All that the nodes remember.")
 @click.option("--group", default="", help="Of this group only.")
+@click.option(
+    "--severity",
+    type=click.Choice([severity.value for severity in Severity]),
+    default=Severity.INFO.value,
+    help="At least as grave as this.",
+)
 @click.pass_obj
-def events(invocation: Invocation, last: int, group: str, *, follow: bool, everything: bool) -> None:
+def events(invocation: Invocation, last: int, group: str, severity: str, *, follow: bool, everything: bool) -> None:
     """Show what happened and why, from all nodes.
 
-    With --json: {"events": [...]}; with --follow one event a line.
+    With --json: {"events": [...]}; with --follow one event a line. docs/events.md lists the kinds.
     """
     from haagent.control.client import ControlError
 
     invocation.ends_by_interrupt = follow
-    arguments: dict[str, Any] = {"group": group, "last": 0 if everything else last}
+    arguments: dict[str, Any] = {"group": group, "severity": severity, "last": 0 if everything else last}
     style = Style.of_stdout()
     if not follow:
         result = invocation.ask("events", **arguments)
@@ -46,5 +53,4 @@ def line(event: dict[str, Any], style: Style) -> str:
     """`2026-03-01 12:03:07.123  A  web  taken  active here: ...`, in local time."""
     seconds = float(event["time"])
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}"
-    kind = style.kind(str(event["kind"]).ljust(9))
-    return f"{at}  {event['node']:<4} {event['group'] or '-':<8} {kind} {event['text']}"
+    return f"{at}  {event['node']:<4} {event['group'] or '-':<8} {style.kind(event['kind'])} {event['text']}"

@@ -112,7 +112,7 @@ def _text(simulation: Simulation, config: Config, style: Style) -> str:
 def _line(line: Line, node_width: int, group_width: int, style: Style) -> str:
     if line.kind == "fault":
         return style.paint(f"{line.time_s:9.3f}  >> {line.text}", BOLD)
-    kind = style.kind(line.kind.ljust(9))
+    kind = style.kind(line.kind)
     return f"{line.time_s:9.3f}  {line.node:<{node_width}}  {line.group or '-':<{group_width}}  {kind} {line.text}"
 
 

@@ -6,6 +6,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+from haagent.core.kinds import Kind, Severity, severity_of
+
 GREEN, YELLOW, RED, BOLD, DIM = "32", "33", "31", "1", "2"
 
 STATES = {
@@ -21,19 +23,9 @@ STATES = {
     "offline": RED,
     "unheld": RED,
 }
-KINDS = {
-    "taken": GREEN,
-    "online": GREEN,
-    "fit": GREEN,
-    "dropped": YELLOW,
-    "yielding": YELLOW,
-    "asked": BOLD,
-    "failed": RED,
-    "conflict": RED,
-    "offline": RED,
-    "unfit": RED,
-    "stalled": RED,
-}
+SEVERITIES = {Severity.INFO: "", Severity.WARNING: YELLOW, Severity.ERROR: RED}
+KINDS: dict[str, str] = {Kind.TAKEN: GREEN, Kind.ONLINE: GREEN, Kind.FIT: GREEN, Kind.ASKED: BOLD}  # good news, and why
+KIND_WIDTH = max(len(kind) for kind in Kind)
 
 
 @dataclass(frozen=True)
@@ -52,4 +44,5 @@ class Style:
         return self.paint(text, STATES.get(text.strip(), ""))
 
     def kind(self, text: str) -> str:
-        return self.paint(text, KINDS.get(text.strip(), ""))
+        """As wide as the longest, so that the texts after it stand below one another."""
+        return self.paint(text.ljust(KIND_WIDTH), KINDS.get(text, SEVERITIES[severity_of(text)]))

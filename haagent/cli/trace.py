@@ -154,7 +154,7 @@ def _text(recorded: Trace, again: Replay, style: Style) -> str:
     if not recorded.is_of_this_core:
         lines.append(style.paint(_other_core(recorded), RED))
     for told in again.timeline:
-        lines.append(f"{_clock(told.wall)}  {told.group or '-':<8} {style.kind(told.kind.ljust(9))} {told.text}")
+        lines.append(f"{_clock(told.wall)}  {told.group or '-':<8} {style.kind(told.kind)} {told.text}")
     if again.view is not None:
         lines += ["", *_known(again.view)]
     lines += ["", *_verdict(again, style)]

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from haagent.control.requests import Events, Listener, Refusal
+from haagent.core.kinds import severity_of
 
 if TYPE_CHECKING:
     from haagent.control.host import Host
@@ -28,17 +29,17 @@ async def tell(host: Host, request: Events, listener: Listener) -> Event:
     if request.group and all(group.name != request.group for group in view.groups):
         known = ", ".join(group.name for group in view.groups)
         raise Refusal(f"This cluster has no group `{request.group}`. There are {known}.", status=2)
-    told = [_event(node, record) for node, record in view.history if _is_of(record, request.group)]
+    told = [_event(node, record) for node, record in view.history if _is_wanted(record, request)]
     told = told[-request.last :] if request.last else told
     if not request.follow:
         return {"events": told}
     for event in told:
         await listener.tell(event)
-    await _follow(host, request.group, listener, seen={_key(node, record) for node, record in view.history})
+    await _follow(host, request, listener, seen={_key(node, record) for node, record in view.history})
     return {"events": []}
 
 
-async def _follow(host: Host, group: str, listener: Listener, *, seen: set[Known]) -> None:
+async def _follow(host: Host, request: Events, listener: Listener, *, seen: set[Known]) -> None:
     while not listener.is_leaving():
         present = host.view().history
         fresh = [(node, record) for node, record in present if _key(node, record) not in seen]
@@ -48,7 +49,7 @@ async def _follow(host: Host, group: str, listener: Listener, *, seen: set[Known
         # What the nodes have forgotten is forgotten here too: the set stays as small as the history.
         seen = {_key(node, record) for node, record in present}
         for node, record in fresh:
-            if _is_of(record, group):
+            if _is_wanted(record, request):
                 await listener.tell(_event(node, record))
 
 
@@ -61,8 +62,8 @@ async def _change(host: Host) -> None:
         pass  # nothing happened; the caller looks whether anyone still listens
 
 
-def _is_of(record: Record, group: str) -> bool:
-    return not group or record.group == group
+def _is_wanted(record: Record, request: Events) -> bool:
+    return request.group in ("", record.group) and severity_of(record.kind).reaches(request.severity)
 
 
 def _key(node: str, record: Record) -> Known:
@@ -75,6 +76,7 @@ def _event(node: str, record: Record) -> Event:
         "node": node,
         "index": record.index,
         "kind": record.kind,
+        "severity": severity_of(record.kind).value,
         "group": record.group,
         "text": record.text,
     }

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from haagent.core.kinds import Severity
 from haagent.core.limits import MAX_NAME, MAX_RECORDS
 
 MAX_WAIT_S = 3600.0
@@ -71,6 +72,7 @@ class ConfirmDown(Request, frozen=True, tag="confirm-down"):
 class Events(Request, frozen=True, tag="events"):
     follow: bool = False
     group: Word = ""
+    severity: Severity = Severity.INFO  # and what is graver
     last: Annotated[int, msgspec.Meta(ge=0, le=100 * MAX_RECORDS)] = 50  # 0: all
 
 

@@ -171,6 +171,23 @@ class TestEvents:
         assert [event["node"] for event in ask(run_dir, "events", group="web")["events"]] == ["A"]
         assert refused(run_dir, "events", group="nix").status == 2
 
+    def test_by_severity(self, agent: SmallAgent, tmp_path: Path) -> None:
+        with running(agent, str(tmp_path)) as loop, Client(str(tmp_path)) as client:
+            assert ask(str(tmp_path), "events", severity="warning")["events"] == []
+            assert refused(str(tmp_path), "events", severity="fatal").status == 2
+            stream = client.follow("events", follow=True, severity="warning")
+            for index, kind in enumerate(
+                ("online", "teleported", "failed", "lapsed"), start=7
+            ):  # the second: of a newer release
+                loop.call_soon_threadsafe(agent.happen, "B", Record(index, SINCE + index, kind, "web", "it is so"))
+            told = [next(stream) for _ in range(2)]
+            assert [(event["kind"], event["severity"]) for event in told] == [
+                ("failed", "warning"),
+                ("lapsed", "error"),
+            ]
+            told = ask(str(tmp_path), "events", last=3)["events"]
+            assert [event["severity"] for event in told] == ["info", "warning", "error"]
+
     def test_follow_tells_each_once_also_after_a_restart(self, agent: SmallAgent, tmp_path: Path) -> None:
         with running(agent, str(tmp_path)) as loop, Client(str(tmp_path)) as client:
             stream = client.follow("events", follow=True)

@@ -11,6 +11,7 @@ import pytest
 
 from haagent import log
 from haagent.core.events import Drop, Note, Renew, Take
+from haagent.core.kinds import Kind, Severity
 from haagent.core.messages import Ballot, Record
 
 
@@ -28,6 +29,27 @@ def test_key_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert took.split(" ", 1)[1] == 'level=info node=A event=take group=web text="take web, ballot 12.A"'
     assert r'text="drop web, ballot 12.A: said \"no\"\nand more"' in dropped
     assert "level=warning node=A event=failed group=web" in failed
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"), [("taken", "info"), ("gate", "warning"), ("lapsed", "error"), ("new", "info")]
+)
+def test_a_line_is_as_grave_as_its_kind(kind: str, level: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with log.logging_to(node="A"):
+        log.action(Note(Record(1, 0.0, kind, "web", "it is so")))
+    assert f"level={level} node=A event={kind} group=web" in lines(capsys)[0]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_journal_has_the_priority_of_the_kind(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = pytest.importorskip("systemd.journal")
+    sent: list[tuple[str, ...]] = []
+    monkeypatch.setattr(journal, "sendv", lambda *fields: sent.append(fields))
+    monkeypatch.setattr(log, "is_journal", lambda: True)
+    with log.logging_to(node="A"):
+        log.action(Note(Record(1, 0.0, kind.value, "web", "it is so")))
+    priority = {Severity.INFO: 6, Severity.WARNING: 4, Severity.ERROR: 3}[kind.severity]
+    assert {"MESSAGE=it is so", f"PRIORITY={priority}", f"EVENT={kind}", "GROUP=web", "NODE=A"} <= set(sent[0])
 
 
 def test_json_has_tracebacks_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,100 @@
+"""The kinds of events in the history: each is declared here once, with how grave it is and what it means.
+
+The log takes its level from it, `haagent events` its colour and its filter, `status` what it warns of, `docs/events.md`
+its table. On the wire a kind is a word. A peer of a newer release may send one that is unknown here: it is shown as it
+is, and counts as `info`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """From the least to the gravest."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Severity:
+        severity = str.__new__(cls, value)
+        severity._value_ = value
+        severity.meaning = meaning
+        return severity
+
+    INFO = "info", "the ordinary course of things; there is nothing to do"
+    WARNING = "warning", "something failed or was lost, and the agents cope with it; find out why"
+    ERROR = "error", "a group was not served as it should be, or two may serve it; look at once"
+
+    def reaches(self, least: Severity) -> bool:
+        return _GRAVITY[self] >= _GRAVITY[least]
+
+
+_GRAVITY = {severity: gravity for gravity, severity in enumerate(Severity)}
+
+
+class Kind(StrEnum):
+    """What an event is about. The value is the word in the history."""
+
+    severity: Severity
+    meaning: str
+
+    def __new__(cls, value: str, severity: Severity, meaning: str) -> Kind:
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.severity, kind.meaning = severity, meaning
+        return kind
+
+    # groups
+    TAKEN = "taken", Severity.INFO, "this node serves the group from now on"
+    DROPPED = "dropped", Severity.INFO, "this node serves the group no longer, for the reason that is told"
+    YIELDING = "yielding", Severity.INFO, "this node hands the group over to another"
+    STAYS = "stays", Severity.WARNING, "a planned move did not come about: the group stays where it is"
+    ANNOUNCED = "announced", Severity.INFO, "the neighbours were told once more who has the group's addresses"
+    FIT = "fit", Severity.INFO, "this node may hold the group again"
+    UNFIT = "unfit", Severity.WARNING, "a check says that this node must not hold the group"
+    FAILED = "failed", Severity.WARNING, "a step did not work; it is tried again, here or by the next node"
+    STUCK = "stuck", Severity.ERROR, "an address of a group that this node does not hold cannot be removed"
+    LAPSED = "lapsed", Severity.ERROR, "the agent hung: the lease ended unnoticed, and a timer let go of the group"
+    CONFLICT = "conflict", Severity.ERROR, "another node claims the group too, or a stranger uses one of its addresses"
+    IN_USE = "in_use", Severity.WARNING, "somebody still answers for the group's addresses, so it is not taken yet"
+    FREE = "free", Severity.INFO, "nobody answers for the group's addresses any more"
+    RESTORED = "restored", Severity.WARNING, "somebody removed an address of the group; it was put back"
+    REMOVED = "removed", Severity.WARNING, "something that should not be on this host was found and removed"
+    DRIFT = "drift", Severity.WARNING, "the backend steered clients elsewhere, or does not say where"
+    UNSENT = "unsent", Severity.WARNING, "the neighbours could not be told who has the group's addresses"
+    HOOK = "hook", Severity.INFO, "a hook has ended well"
+    HOOK_FAIL = "hook_fail", Severity.WARNING, "a hook failed, was killed at its time limit, or was skipped"
+
+    # the gate
+    GATE = "gate", Severity.WARNING, "the kernel's gate was missing, late or changed by another program"
+    BLOCKED = "blocked", Severity.ERROR, "the gate is shut and cannot be opened: nothing can be served by this node"
+
+    # nodes
+    ONLINE = "online", Severity.INFO, "a node is heard"
+    OFFLINE = "offline", Severity.WARNING, "a node has stopped, or is silent"
+    STALLED = "stalled", Severity.WARNING, "this node stood still for a while; it listens before it acts"
+    STOPPING = "stopping", Severity.INFO, "this agent was asked to stop"
+    RELOADED = "reloaded", Severity.INFO, "another configuration is in force on this node"
+    FENCING = "fencing", Severity.INFO, "a fence agent was asked to switch a node off"
+    FENCED = "fenced", Severity.INFO, "a node is down for certain: its fence or an operator says so"
+    UNFENCED = "unfenced", Severity.ERROR, "a fence agent failed: what that node held is not taken"
+
+    # operators
+    ASKED = "asked", Severity.INFO, "an operator gave a command"
+    ORDER = "order", Severity.INFO, "a command that was given on another node has arrived at this one"
+
+    # what the nodes stand on
+    LINK_UP = "link_up", Severity.INFO, "heartbeats go over an interface"
+    LINK_DOWN = "link_down", Severity.WARNING, "no heartbeats go over an interface"
+    REACHED = "reached", Severity.INFO, "the gateway or the witness outside answers again"
+    UNREACHED = "unreached", Severity.WARNING, "neither the gateway nor the witness outside answers"
+    UNWATCHED = "unwatched", Severity.WARNING, "a guard cannot listen or ask: what it would notice goes unnoticed"
+    LEASES = "leases", Severity.INFO, "the arbiter (etcd) answers and gives the leases"
+    NO_LEASES = "no_leases", Severity.ERROR, "the arbiter (etcd) gives no leases"
+
+
+_SEVERITIES = {kind.value: kind.severity for kind in Kind}
+
+
+def severity_of(word: str) -> Severity:
+    return _SEVERITIES.get(word, Severity.INFO)
