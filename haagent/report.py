@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from haagent import __version__
+from haagent.core.group.transitions import GroupState
 from haagent.core.settings import LEADER
-from haagent.core.view import GroupState, MemberState
+from haagent.core.view import MemberState
 from haagent.jitter import affordable_s, is_risky
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haagent.core.events import Claim, Freed, Relinquish
+from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
-from haagent.core.view import HOLDING, GroupState
 
 if TYPE_CHECKING:
     from haagent.core.election import Election

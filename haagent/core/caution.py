@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from haagent.core.events import Watch
+from haagent.core.group.transitions import TRYING, GroupState
 from haagent.core.membership import NEVER, SUSPECT_INTERVALS, Peer
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.settings import LEADER
-from haagent.core.view import TRYING, GroupState
 
 if TYPE_CHECKING:
     from haagent.core.election import Election

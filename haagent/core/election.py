@@ -1,11 +1,6 @@
 """One group on one node: when to try, when to take, when to let go.
 
-    IDLE --want--> WANTING --majority promises--> CLAIMING --majority accepts--> TAKING --Taken--> ACTIVE
-      ^                                                                            |                 |
-      |                                                                            v                 v
-      +----------------------------- released <-- Dropped -- DROPPING <--(lease, health)-- YIELDING (successor wants)
-
-Rules, each of which some test would miss:
+`haagent.core.group.transitions` has the states and the arcs between them. Rules, each of which some test would miss:
 
 1.  Before anything else in every step, a holder whose proof is spent begins to let go (`expire`).
 2.  A ballot is released only after the shell has said that no traffic can arrive any more (`Dropped`). Until then the
@@ -30,6 +25,7 @@ from haagent.core.arbitration import Arbitration
 from haagent.core.campaign import Campaign
 from haagent.core.caution import Caution
 from haagent.core.events import Drop, Prepare, Renew, Take
+from haagent.core.group.transitions import HOLDING, TRYING, GroupState, become
 from haagent.core.handover import Handover
 from haagent.core.lease import Lease, acceptances
 from haagent.core.membership import NEVER, Peer
@@ -38,7 +34,6 @@ from haagent.core.rivalry import Rivalry
 from haagent.core.scene import Scene
 from haagent.core.service import Service
 from haagent.core.settings import GroupSettings
-from haagent.core.view import HOLDING, TRYING, GroupState
 from haagent.core.voter import Voter
 
 RETRY_S = (1.0, 60.0)  # after failed activations: doubled from the first to the second
@@ -121,7 +116,7 @@ class Election:
     def taken(self, now: float, ballot: Ballot) -> None:
         if self.state is not GroupState.TAKING or self.lease is None or self.lease.tenure != ballot:
             return  # the answer to a take that was dropped meanwhile
-        self.state = GroupState.ACTIVE
+        become(self, GroupState.ACTIVE)
         self.was_found = False
         self.caution.held(ballot)
         gap = self.service.begins(now, self.scene.settings.me)
@@ -153,7 +148,8 @@ class Election:
 
     def _release(self, now: float) -> None:
         assert self.lease is not None
-        self.released, self.lease, self.state = self.lease.ballot, None, GroupState.IDLE
+        become(self, GroupState.IDLE)
+        self.released, self.lease = self.lease.ballot, None
         self.arbitration.relinquish(self.released)
         self.voter.hear_release(self.beat(now), self.scene.settings.me)
         self.handover.redeem(now)
@@ -178,7 +174,8 @@ class Election:
             return
         if self.state is not GroupState.TAKING:
             self.service.ends(now, self.scene.settings.me)
-        self.state, self.drop_began = GroupState.DROPPING, now
+        become(self, GroupState.DROPPING)
+        self.drop_began = now
         self.handover.to = yield_to or self.handover.to
         self.scene.do(Drop(self.group.name, self.lease.tenure, why))
         self.note(now, "dropped", why)
@@ -191,7 +188,8 @@ class Election:
         if self.state is GroupState.CLAIMING:
             self.arbitration.relinquish(self.released)
         self.voter.hear_release(self.beat(now), self.scene.settings.me)
-        self.lease, self.state = None, GroupState.IDLE
+        become(self, GroupState.IDLE)
+        self.lease = None
         self.scene.urge()
 
     # ------------------------------------------------------------------ the fixed point of every step
@@ -246,7 +244,8 @@ class Election:
 
     def _want(self, now: float) -> None:
         ballot = Ballot(self.scene.next_round(self.voter), self.scene.settings.me)
-        self.lease, self.state = Lease(self.scene.settings, ballot), GroupState.WANTING
+        become(self, GroupState.WANTING)
+        self.lease = Lease(self.scene.settings, ballot)
         self.arbitration.begin()
         self.cause = self.campaign.explain(now)
         self.is_forced = self.campaign.is_forced(now)
@@ -275,7 +274,7 @@ class Election:
             self._claim(now)
 
     def _claim(self, now: float) -> None:
-        self.state = GroupState.CLAIMING
+        become(self, GroupState.CLAIMING)
         self.claim_deadline = now + self.scene.settings.lease_s
         self.scene.urge()
 
@@ -292,7 +291,8 @@ class Election:
             self.step_back(now)
             return
         if self._renew(now) and now < self.lease.let_go_at:
-            self.state, self.held_since, self.service.gap_s = GroupState.TAKING, now, None
+            become(self, GroupState.TAKING)
+            self.held_since, self.service.gap_s = now, None
             self.held_seq = self.scene.next_seq
             self.handover.to, self.drop_began = "", NEVER
             self.scene.do(Take(self.group.name, self.lease.tenure, self.lease.ends_at, self.caution.vanished(now)))

@@ -16,9 +16,9 @@ import msgspec
 
 from haagent.core import placement
 from haagent.core.events import Prepare
+from haagent.core.group.transitions import GroupState, become
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat
-from haagent.core.view import GroupState
 
 if TYPE_CHECKING:
     from haagent.core.election import Election
@@ -97,7 +97,8 @@ class Handover:
         return better
 
     def _begin(self, now: float, successor: str, *, patience_s: float) -> None:
-        self.election.state, self.to = GroupState.YIELDING, successor
+        become(self.election, GroupState.YIELDING)
+        self.to = successor
         self.deadline = now + patience_s
         self.election.note(now, "yielding", f"handing over to {successor}")
         self.election.scene.do(Prepare(self.election.group.name))
@@ -120,7 +121,8 @@ class Handover:
         order = self.election.scene.orders.move(now, self.election.group.name)
         if order is not None and order.target == self.to:  # not a newer one, to somebody else
             self.election.scene.order(now, f"move/{self.election.group.name}", on=False)
-        self.election.state, self.to = GroupState.ACTIVE, ""
+        become(self.election, GroupState.ACTIVE)
+        self.to = ""
         self.election.scene.urge()
 
     def _pledge_vote(self, now: float, peer: Peer, want: Ballot) -> None:

@@ -45,12 +45,13 @@ from haagent.core.events import (
     Taken,
     Woke,
 )
+from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import Peer, Verdict
 from haagent.core.messages import Heartbeat
 from haagent.core.scene import PATIENCE_S, Scene
 from haagent.core.settings import LEADER, Memory, Settings
-from haagent.core.view import HOLDING, GroupState, View
+from haagent.core.view import View
 
 FOLLOWING = 1.1  # intervals
 TURNS = 50  # in an interval: two nodes that answer the same heartbeat do so one turn apart

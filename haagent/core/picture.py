@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from haagent.core.election import Election
+from haagent.core.group.transitions import GroupState
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import GroupBeat
 from haagent.core.scene import Scene
 from haagent.core.settings import LEADER
-from haagent.core.view import GroupState, GroupView, MemberState, MemberView, View
+from haagent.core.view import GroupView, MemberState, MemberView, View
 
 
 def view(scene: Scene, elections: dict[str, Election], now: float) -> View:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from haagent.core import placement
 from haagent.core.events import Announce
+from haagent.core.group.transitions import HOLDING
 from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.placement import Contender
-from haagent.core.view import HOLDING
 
 if TYPE_CHECKING:
     from haagent.core.election import Election

@@ -6,6 +6,7 @@ import enum
 
 import msgspec
 
+from haagent.core.group.transitions import GroupState
 from haagent.core.messages import Ballot, Record
 
 
@@ -14,22 +15,6 @@ class MemberState(enum.StrEnum):
     OFFLINE = "offline"
     STANDBY = "standby"
     WITNESS = "witness"
-
-
-class GroupState(enum.StrEnum):
-    """Of a group on one node."""
-
-    IDLE = "idle"  # not ours
-    WANTING = "wanting"  # collecting promises
-    CLAIMING = "claiming"  # collecting acceptances
-    TAKING = "taking"  # lease held, activation under way
-    ACTIVE = "active"  # clients are served here
-    YIELDING = "yielding"  # still served here; the successor is getting ready
-    DROPPING = "dropping"  # lease still held or just lost; letting go
-
-
-HOLDING = (GroupState.TAKING, GroupState.ACTIVE, GroupState.YIELDING)
-TRYING = (GroupState.WANTING, GroupState.CLAIMING)
 
 
 class MemberView(msgspec.Struct, frozen=True):

@@ -14,6 +14,6 @@ def core_digest() -> str:
     """An agent asks when it starts: the files may be replaced while it runs."""
     digest = hashlib.sha256()
     for place in haagent.core.__path__:
-        for file in sorted(Path(place).glob("*.py")):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+        for file in sorted(Path(place).rglob("*.py")):
+            digest.update(str(file.relative_to(place)).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -27,7 +27,7 @@ from haagent.core.limits import MAX_RECORDS
 from haagent.core.node import Node
 from haagent.trace.errors import TraceError
 
-ELSEWHERE = ("wire", "fragments")  # the seal and the sealed: not part of a node
+ELSEWHERE = ("haagent.core.wire", "haagent.core.fragments")  # the seal and the sealed: not part of a node
 # Attributes that are left out, and what they are afterwards.
 LEFT_OUT: dict[tuple[str, str], Callable[[], object]] = {
     ("History", "_own"): lambda: deque(maxlen=MAX_RECORDS),
@@ -158,10 +158,10 @@ SEQUENCES: dict[str, Callable[[Any], Any]] = {"list": list, "tuple": tuple, "set
 @functools.cache
 def _core_classes() -> dict[str, type]:
     found: dict[str, type] = {}
-    for module in pkgutil.iter_modules(haagent.core.__path__):
+    for module in pkgutil.walk_packages(haagent.core.__path__, "haagent.core."):
         if module.name in ELSEWHERE:
             continue
-        inside = importlib.import_module(f"haagent.core.{module.name}")
+        inside = importlib.import_module(module.name)
         found |= {
             name: value
             for name, value in vars(inside).items()

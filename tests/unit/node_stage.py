@@ -8,9 +8,10 @@ from typing import TypeVar
 import msgspec
 
 from haagent.core.events import AnyAction, AnyEvent, Dropped, HeartbeatHeard, Send, TakeFailed, Taken, Woke
+from haagent.core.group.transitions import GroupState
 from haagent.core.messages import Ballot, Heard, Heartbeat
 from haagent.core.node import Node
-from haagent.core.view import GroupState, GroupView
+from haagent.core.view import GroupView
 from tests.sim.world import World, make_settings, steady_world
 
 T = TypeVar("T")

@@ -18,8 +18,9 @@ import msgspec
 from haagent import config
 from haagent.control.server import ControlServer
 from haagent.core.events import Answer
+from haagent.core.group.transitions import GroupState
 from haagent.core.messages import Ballot, Record
-from haagent.core.view import GroupState, GroupView, MemberState, MemberView, View
+from haagent.core.view import GroupView, MemberState, MemberView, View
 from haagent.realtime import Scheduling
 from haagent.transport import LinkStatus
 

@@ -10,7 +10,8 @@ import pytest
 from haagent.cli.events import line
 from haagent.cli.layout import duration, status_text
 from haagent.cli.style import Style
-from haagent.core.view import GroupState, MemberState
+from haagent.core.group.transitions import GroupState
+from haagent.core.view import MemberState
 from haagent.realtime import Scheduling
 from haagent.report import status
 from tests.unit.small_agent import ON_B, SINCE, SmallAgent, group, member

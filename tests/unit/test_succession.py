@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from haagent.core.events import Drop, Dropped, Farewell, HealthChanged, Prepare, Send, Take
+from haagent.core.group.transitions import GroupState
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
 from haagent.core.node import Node
 from haagent.core.settings import LEADER
-from haagent.core.view import GroupState
 from tests.sim.world import World, make_settings, steady_world
 from tests.unit.overhearing import overheard, performed
 

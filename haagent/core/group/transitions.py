@@ -1,0 +1,89 @@
+"""The life of one group on one node: its states, and the only ways that lead from one to another.
+
+What a node does with a group is a walk along these arcs. Each is legal for one reason, which its sentence gives;
+whatever is not in the table is a bug of ours, and `become` refuses it before it can do harm. The diagram in
+`docs/how-it-decides.md` is `diagram()`, and a test compares the two.
+
+What the table says of safety: nothing leads to `TAKING` but a majority's acceptances, and out of what is held nothing
+leads back to `IDLE` but the shell's word that no traffic arrives any more (`Dropped`, or a take that was rolled back).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol, Self
+
+import msgspec
+
+
+class GroupState(enum.StrEnum):
+    """Of a group on one node."""
+
+    meaning: str
+
+    def __new__(cls, word: str, meaning: str) -> Self:
+        self = str.__new__(cls, word)
+        self._value_ = word
+        self.meaning = meaning
+        return self
+
+    IDLE = "idle", "not ours"
+    WANTING = "wanting", "collecting promises"
+    CLAIMING = "claiming", "collecting acceptances"
+    TAKING = "taking", "the lease is held, activation is under way"
+    ACTIVE = "active", "clients are served here"
+    YIELDING = "yielding", "still served here; the successor is getting ready"
+    DROPPING = "dropping", "the lease is still held, or just lost; letting go"
+
+
+TRYING = (GroupState.WANTING, GroupState.CLAIMING)
+HOLDING = (GroupState.TAKING, GroupState.ACTIVE, GroupState.YIELDING)
+
+
+class Arc(msgspec.Struct, frozen=True):
+    source: GroupState
+    target: GroupState
+    meaning: str
+
+
+ARCS = (
+    Arc(GroupState.IDLE, GroupState.WANTING, "the group is free and it is our turn"),
+    Arc(GroupState.WANTING, GroupState.CLAIMING, "a majority has promised"),
+    Arc(GroupState.WANTING, GroupState.IDLE, "somebody else is ahead, or we may not take it any more"),
+    Arc(GroupState.CLAIMING, GroupState.TAKING, "a majority has accepted"),
+    Arc(GroupState.CLAIMING, GroupState.IDLE, "not in time, or somebody else is ahead"),
+    Arc(GroupState.TAKING, GroupState.ACTIVE, "clients are served"),
+    Arc(GroupState.TAKING, GroupState.DROPPING, "the lease was not renewed, or not fit any more"),
+    Arc(GroupState.TAKING, GroupState.IDLE, "activation failed and was rolled back"),
+    Arc(GroupState.ACTIVE, GroupState.YIELDING, "a successor was named"),
+    Arc(GroupState.ACTIVE, GroupState.DROPPING, "the lease was not renewed, or not fit any more"),
+    Arc(GroupState.ACTIVE, GroupState.IDLE, "activation let go by itself"),
+    Arc(GroupState.YIELDING, GroupState.ACTIVE, "the successor did not get ready"),
+    Arc(GroupState.YIELDING, GroupState.DROPPING, "the successor is ready, or the lease was not renewed"),
+    Arc(GroupState.YIELDING, GroupState.IDLE, "activation let go by itself"),
+    Arc(GroupState.DROPPING, GroupState.IDLE, "no traffic can arrive any more"),
+)
+_LEGAL = frozenset((arc.source, arc.target) for arc in ARCS)
+
+
+class IllegalTransition(RuntimeError):
+    """The core wanted what no arc allows: a bug in it."""
+
+
+class Stateful(Protocol):
+    state: GroupState
+
+
+def become(group: Stateful, target: GroupState) -> None:
+    """The one place that sets the state."""
+    if (group.state, target) not in _LEGAL:
+        raise IllegalTransition(f"a group cannot become {target} while it is {group.state}")
+    group.state = target
+
+
+def diagram() -> str:
+    """States and arcs as the documents show them."""
+    arcs = (f"    {arc.source} --> {arc.target}: {arc.meaning}" for arc in ARCS)
+    rows = (f"| {state} | {state.meaning} |" for state in GroupState)
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {ARCS[0].source}", *arcs, "```", ""]
+    return "\n".join([*lines, "| state | meaning |", "|---|---|", *rows])
