@@ -11,7 +11,6 @@ import msgspec
 from bench.products import Product, start_again, start_if_ended
 from haagent.lab import LabError, processes
 from haagent.lab.processes import Process
-from tests.chaos.processes import tree
 
 Deed = Callable[[Product, str], None]
 Shot = Callable[[Product, str], float]  # the instant at which it was dealt, when the aiming was done
@@ -49,7 +48,7 @@ def _kill_parent(product: Product, node: str) -> float:
 def _kill_all(product: Product, node: str) -> float:
     """At one stroke, as the kernel kills a control group: frozen first, so that none lives on for the moment that it
     takes to clean up."""
-    found = tree(product.lab, node).everybody
+    found = product.lab.agents.tree(node).everybody
     at_s = time.monotonic()
     processes.freeze_all(found)
     processes.send_all(found, signal.SIGKILL)
@@ -57,14 +56,14 @@ def _kill_all(product: Product, node: str) -> float:
 
 
 def _freeze(product: Product, node: str) -> float:
-    found = tree(product.lab, node).everybody
+    found = product.lab.agents.tree(node).everybody
     at_s = time.monotonic()
     processes.freeze_all(found)
     return at_s
 
 
 def _thaw(product: Product, node: str) -> None:
-    processes.send_all(tree(product.lab, node).everybody, signal.SIGCONT)
+    processes.send_all(product.lab.agents.tree(node).everybody, signal.SIGCONT)
 
 
 def _terminate(product: Product, node: str) -> float:
@@ -73,17 +72,17 @@ def _terminate(product: Product, node: str) -> float:
 
 def _pull(product: Product, node: str) -> float:
     at_s = time.monotonic()
-    product.lab.link(node, "down")
+    product.lab.faults.link(node, "down")
     return at_s
 
 
 def _plug(product: Product, node: str) -> None:
-    product.lab.link(node, "up")
+    product.lab.faults.link(node, "up")
 
 
 def _isolate(product: Product, node: str) -> float:
     at_s = time.monotonic()
-    product.lab.cut(node)
+    product.lab.faults.cut(node)
     return at_s
 
 
@@ -92,12 +91,12 @@ def _divide(product: Product, node: str) -> float:
     at_s = time.monotonic()
     for peer in product.lab.state().plan.nodes:
         if peer.name != node:
-            product.lab.cut(node, peer.name)
+            product.lab.faults.cut(node, peer.name)
     return at_s
 
 
 def _heal(product: Product, _node: str) -> None:
-    product.lab.heal()
+    product.lab.faults.heal()
 
 
 def _move(product: Product, node: str) -> float:
@@ -107,7 +106,7 @@ def _move(product: Product, node: str) -> float:
 
 
 def _parent(product: Product, node: str) -> Process:
-    found = tree(product.lab, node).root
+    found = product.lab.agents.tree(node).root
     if found is None:
         raise LabError(f"{product.name}: nothing runs on {node}")
     return found

@@ -14,11 +14,10 @@ from string import Template
 from typing import Protocol, TypeVar
 
 from haagent.control.client import Client
-from haagent.lab import Lab, LabError, Measurement, Wishes
+from haagent.lab import Lab, LabError, Measurement, Wishes, processes
 from haagent.lab.plan import VIP4
 from haagent.lab.processes import Process
 from tests.chaos.cluster import addresses, timing, wait_settled
-from tests.chaos.processes import gone, tree
 
 HERE = Path(__file__).resolve().parent
 SETTLED_S = 30.0
@@ -51,7 +50,7 @@ class Product(Protocol):
 
 def start_again(product: Product, node: str) -> None:
     """As the init system does, when everything of the former life has ended."""
-    if left := gone(tree(product.lab, node)):
+    if left := processes.wait_gone(product.lab.agents.tree(node).everybody, within_s=10):
         raise LabError(f"{product.name}: processes {[process.pid for process in left]} of {node} do not end")
     product.tidy_up(node)
     product.lab.start(node)
@@ -59,14 +58,14 @@ def start_again(product: Product, node: str) -> None:
 
 def start_if_ended(product: Product, node: str) -> None:
     """What its own parent has started again needs nobody else."""
-    if tree(product.lab, node).root is None:
+    if product.lab.agents.tree(node).root is None:
         start_again(product, node)
 
 
 def renew(product: Product, node: str) -> None:
     """A fresh life: what a daemon remembers of a fault (keepalived waits longer with each death of its child) must not
     count in the next trial."""
-    if root := tree(product.lab, node).root:
+    if root := product.lab.agents.tree(node).root:
         root.send(signal.SIGTERM)
     start_again(product, node)
 
@@ -81,13 +80,13 @@ class Haagent:
         return wait_settled(self.lab, probe, within_s=SETTLED_S)
 
     def decider(self, node: str) -> Process:
-        found = tree(self.lab, node).deciding
+        found = self.lab.agents.tree(node).deciding
         if found is None:
             raise LabError(f"no agent runs on {node}")
         return found
 
     def move(self, node: str) -> None:
-        with Client(str(self.lab.agents.run_directory(node))) as client:
+        with Client(str(self.lab.run_directory(node))) as client:
             client.ask("failover", wait_s=10.0, group="web", to=_other(node), force=False)
 
     def undo_move(self, node: str) -> None:
@@ -113,11 +112,11 @@ class Keepalived:
         return VIP4 in addresses(self.lab, "A") and VIP4 not in addresses(self.lab, "B") and self._both_run()
 
     def _both_run(self) -> bool:
-        return all(len(tree(self.lab, node).everybody) == 2 for node in ("A", "B"))
+        return all(len(self.lab.agents.tree(node).everybody) == 2 for node in ("A", "B"))
 
     def decider(self, node: str) -> Process:
         """The VRRP child."""
-        found = tree(self.lab, node)
+        found = self.lab.agents.tree(node)
         children = [process for process in found.everybody if process != found.root]
         if not children:
             raise LabError(f"no keepalived runs on {node}")
@@ -132,7 +131,7 @@ class Keepalived:
     def tidy_up(self, node: str) -> None:
         """systemd removes the file that PIDFile= names. Left there, it keeps keepalived from starting as long as
         anybody has that number, be it a zombie that we have not reaped."""
-        for left in self.lab.agents.run_directory(node).glob("*.pid"):
+        for left in self.lab.run_directory(node).glob("*.pid"):
             left.unlink()
 
     def _set_priority(self, node: str, added: int) -> None:

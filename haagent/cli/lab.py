@@ -17,7 +17,7 @@ from haagent.cli.outcome import Failure
 
 if TYPE_CHECKING:
     from haagent.lab import Lab
-    from haagent.lab.agents import Whom
+    from haagent.lab.faults import Whom
 
 F = TypeVar("F", bound=Callable[..., Any])
 READY_S = 20.0  # agents that hear each other need a second; one that hears nobody waits 5 s first
@@ -200,7 +200,10 @@ def execute(*, name: str, host: str, command: tuple[str, ...]) -> None:
 def kill(*, name: str, node: str, whom: Whom | None, signal_name: str) -> None:
     """Kill the agent of NODE: its guardian lets go for it. TERM is a stop as by systemd: everything is handed over."""
     with plainly():
-        opened(name).agents.kill(node, signal.Signals[f"SIG{signal_name}"], whom=whom or "agent")
+        if signal_name == "TERM":
+            opened(name).agents.signal(node, signal.SIGTERM)
+        else:
+            opened(name).faults.kill(node, whom=whom or "agent")
 
 
 @lab.command()
@@ -209,7 +212,7 @@ def kill(*, name: str, node: str, whom: Whom | None, signal_name: str) -> None:
 def crash(*, name: str, node: str) -> None:
     """Lose the host NODE: its cables pulled, all its processes killed. `start` boots it."""
     with plainly():
-        opened(name).crash(node)
+        opened(name).faults.crash(node)
 
 
 @lab.command()
@@ -227,7 +230,7 @@ def start(*, name: str, node: str) -> None:
 def freeze(*, name: str, node: str) -> None:
     """Stop every process of NODE's agent (SIGSTOP), as a stalled hypervisor does."""
     with plainly():
-        opened(name).agents.signal_all(node, signal.SIGSTOP)
+        opened(name).faults.freeze(node)
 
 
 @lab.command()
@@ -236,7 +239,7 @@ def freeze(*, name: str, node: str) -> None:
 def thaw(*, name: str, node: str) -> None:
     """Let a frozen agent go on."""
     with plainly():
-        opened(name).agents.signal_all(node, signal.SIGCONT)
+        opened(name).faults.thaw(node)
 
 
 def pair(words: tuple[str, ...]) -> list[str]:
@@ -254,7 +257,7 @@ def pair(words: tuple[str, ...]) -> list[str]:
 def cut(*, name: str, hosts: tuple[str, ...], one_way: bool) -> None:
     """Let no frame pass: `cut A from B`, or `cut A` from everybody. The carrier stays, as behind a dead switch."""
     with plainly():
-        opened(name).cut(*pair(hosts), one_way=one_way)
+        opened(name).faults.cut(*pair(hosts), one_way=one_way)
 
 
 @lab.command()
@@ -263,7 +266,7 @@ def cut(*, name: str, hosts: tuple[str, ...], one_way: bool) -> None:
 def heal(*, name: str, hosts: tuple[str, ...]) -> None:
     """End cuts and losses: `heal A from B`, `heal A`, or all there are (cables too)."""
     with plainly():
-        opened(name).heal(*pair(hosts))
+        opened(name).faults.heal(*pair(hosts))
 
 
 @lab.command()
@@ -274,7 +277,7 @@ def heal(*, name: str, hosts: tuple[str, ...]) -> None:
 def link(*, name: str, host: str, to: str, interface: str) -> None:
     """Pull or plug a cable of HOST: it loses or regains its carrier."""
     with plainly():
-        opened(name).link(host, to, link=interface)
+        opened(name).faults.link(host, to, link=interface)
 
 
 @lab.command()
@@ -284,7 +287,7 @@ def link(*, name: str, host: str, to: str, interface: str) -> None:
 def lose(*, name: str, host: str, percent: float) -> None:
     """Lose so many percent of HOST's frames, each way; 0 ends it."""
     with plainly():
-        opened(name).lose(host, percent)
+        opened(name).faults.lose(host, percent)
 
 
 @lab.command()

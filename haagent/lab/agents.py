@@ -8,45 +8,49 @@ by `lab exec`, are spared by freeze and kill; a crash of the host takes them too
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
+
+import msgspec
 
 from haagent.control.client import Client, ControlError
 from haagent.lab import namespaces, processes
-from haagent.lab.errors import LabError
+from haagent.lab.errors import EarlyEnd, LabError
 from haagent.lab.processes import Process, identify
+from haagent.lab.site import Site
 from haagent.lab.state import LabState, changing
 
-if TYPE_CHECKING:
-    from haagent.lab.cluster import Lab
-
-Whom = Literal["agent", "guardian", "all"]
-AGENT_NAME = "haagent-agent"  # as the kernel has it
 AGENT = (
     "haagent", "run", "--config", "{config}", "--node", "{node}", "--run-dir", "{run}", "--state-dir", "{state}",
 )  # fmt: skip
 
 
+class Tree(msgspec.Struct, frozen=True):
+    """Of one node's daemon. What the lab started is the root. With a guardian, the agent is its child; without one the
+    root is the agent itself. Nothing in it when nothing runs."""
+
+    everybody: tuple[Process, ...] = ()
+    root: Process | None = None
+    deciding: Process | None = None
+
+    @property
+    def guardian(self) -> Process | None:
+        return None if self.root == self.deciding else self.root
+
+
 class Agents:
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-
-    def run_directory(self, name: str) -> Path:
-        return self._lab.directory / name / "run"
-
-    def state_directory(self, name: str) -> Path:
-        return self._lab.directory / name / "state"
+    def __init__(self, site: Site) -> None:
+        self._site = site
 
     def log(self, name: str) -> Path:
-        return self._lab.directory / name / "log"
+        return self._site.directory / name / "log"
 
     def start(self, name: str) -> None:
-        with changing(self._lab.directory) as now:
+        with changing(self._site.directory) as now:
             now.plan.node(name)
             host = now.hosts[name]
             if host.agent is not None and host.agent.is_alive:
@@ -56,14 +60,14 @@ class Agents:
             host.agent = self._spawn(now, name)
 
     def _spawn(self, now: LabState, name: str) -> Process:
-        run, kept = self.run_directory(name), self.state_directory(name)
+        run, kept = self._site.run_directory(name), self._site.state_directory(name)
         for directory in (run, kept):
             directory.mkdir(parents=True, exist_ok=True)
-        paths = {"config": str(self._lab.directory / "haagent.yaml"), "run": str(run), "state": str(kept)}
+        paths = {"config": str(self._site.directory / "haagent.yaml"), "run": str(run), "state": str(kept)}
         command = [word.format(node=name, **paths) for word in now.command]
         if command[0] == "haagent":
             command[:1] = executable()
-        if self._lab.dies_with_us:
+        if self._site.dies_with_us:
             command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
         if now.own_processors:
             command = [*_own_processor(now, name), *command]
@@ -74,10 +78,10 @@ class Agents:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._lab.environment(),
+                env=self._site.environment(),
                 start_new_session=True,
             )
-        self._lab.adopt(child)
+        self._site.adopt(child)
         return identify(child.pid)
 
     def processes(self, now: LabState, name: str) -> list[Process]:
@@ -89,61 +93,32 @@ class Agents:
             if process != keeper and not processes.is_visitor(process)
         ]
 
-    def kill(self, name: str, number: signal.Signals = signal.SIGKILL, *, whom: Whom = "agent") -> None:
-        """SIGKILL hits the agent, the process that decides; its guardian acts and ends. Any other signal is given as
-        systemd gives it: to the process that was started. Returns when who was killed, and who follows it, is gone."""
-        started = self._started(name)
-        agent = self._deciding(name, started)
-        if number != signal.SIGKILL:
-            started.send(number)
-            return
-        if whom == "all":  # stopped first: neither must see the other die
-            processes.freeze_all([started, agent])
-        for target in {"agent": [agent], "guardian": [started], "all": [started, agent]}[whom]:
-            target.send(number)
-        processes.wait_gone([started, agent])
-
-    def _started(self, name: str) -> Process:
-        """The guardian: what systemd would know as the main process."""
-        now = self._lab.state()
+    def tree(self, name: str) -> Tree:
+        """Read from the node's own process table, anew for each fault: after a restart, or when nobody answers, nothing
+        else can be relied on."""
+        now = self._site.state()
         now.plan.node(name)
-        started = now.hosts[name].agent
-        if started is None or not started.is_alive:
+        everybody = tuple(self.processes(now, name))
+        root = now.hosts[name].agent
+        if root is None or not root.is_alive:
+            return Tree(everybody)
+        children = [process for process in everybody if processes.parent_of(process.pid) == root.pid]
+        deciding = next((child for child in children if processes.is_same_program(child.pid, root.pid)), root)
+        return Tree(everybody, root, deciding)
+
+    def running(self, name: str) -> Tree:
+        """Raises when there is nothing of it."""
+        found = self.tree(name)
+        if not found.everybody:
             raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
-        return started
+        return found
 
-    def _deciding(self, name: str, started: Process) -> Process:
-        try:
-            pid = (self.status(name).get("pids") or {}).get("agent")
-        except LabError:  # it may be frozen or starting: then its name must do
-            found = self.processes(self._lab.state(), name)
-            return next((process for process in found if processes.name_of(process.pid) == AGENT_NAME), started)
-        return started if pid is None else identify(pid)
-
-    def signal_all(self, name: str, number: signal.Signals) -> None:
-        """To every process of the node's agent: SIGKILL, SIGSTOP (frozen), SIGCONT (thawed)."""
-        now = self._lab.state()
-        now.plan.node(name)
-        found = self.processes(now, name)
-        reached = processes.freeze_all(found) if number == signal.SIGSTOP else processes.send_all(found, number)
-        if not reached:
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Given as systemd gives it: to the process that was started."""
+        root = self.running(name).root
+        if root is None:
             raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
-        if number == signal.SIGKILL:
-            processes.wait_gone(found)
-
-    def freeze_everything(self, now: LabState, name: str) -> None:
-        processes.freeze_all(_all_on(now, name))
-
-    def kill_everything(self, now: LabState, name: str) -> None:
-        """Visitors included: the host is gone."""
-        found = _all_on(now, name)
-        processes.send_all(found, signal.SIGKILL)
-        processes.wait_gone(found)
-        now.hosts[name].agent = None
-
-    def forget_run_directory(self, name: str) -> None:
-        """/run is empty after a boot; the state directory is a disk and stays."""
-        shutil.rmtree(self.run_directory(name), ignore_errors=True)
+        root.send(number)
 
     def is_frozen(self, now: LabState, name: str) -> bool:
         agent = now.hosts[name].agent
@@ -153,18 +128,18 @@ class Agents:
 
     def status(self, name: str) -> dict[str, Any]:
         """As the node's agent sees the cluster: the content of `haagent status --json`."""
-        now = self._lab.state()
+        now = self._site.state()
         if self.is_frozen(now, name):
             raise LabError(f"the agent of {name} is frozen")
         try:
-            with Client(str(self.run_directory(name))) as client:
+            with Client(str(self._site.run_directory(name))) as client:
                 return client.ask("status")
         except ControlError as error:
             raise LabError(f"the agent of {name} does not answer: {error}") from None
 
     def holder(self, group: str = "web") -> str | None:
         """The one node whose agent says that it is active there. Nobody, or several: None."""
-        now = self._lab.state()
+        now = self._site.state()
         active = [node.name for node in now.plan.nodes if self._is_active(node.name, group)]
         return active[0] if len(active) == 1 else None
 
@@ -177,7 +152,7 @@ class Agents:
 
     def wait_ready(self, *, within_s: float = 20.0) -> None:
         """Every agent answers and every group is active on one of them; else LabError with the ends of the logs."""
-        names = [node.name for node in self._lab.state().plan.nodes]
+        names = [node.name for node in self._site.state().plan.nodes]
         try:
             self._wait("every agent answers", lambda: all(self.status(name) for name in names), within_s)
             self._wait("every group has an active holder", lambda: self._all_held(names), within_s)
@@ -186,13 +161,13 @@ class Agents:
 
     def _wait(self, what: str, condition: Callable[[], object], within_s: float) -> None:
         def checked() -> object:
-            now = self._lab.state()
+            now = self._site.state()
             for name, host in now.hosts.items():
                 if host.agent is not None and not host.agent.is_alive:
                     raise EarlyEnd(f"the agent of {name} ended")
             return condition()
 
-        self._lab.wait_for(checked, what=what, within_s=within_s)
+        self._site.wait_for(checked, what=what, within_s=within_s)
 
     def _all_held(self, names: list[str]) -> bool:
         views = [self.status(name)["groups"] for name in names]
@@ -209,20 +184,11 @@ class Agents:
         return "\n".join([f"--- end of the log of {name} ---", *(text or ["(empty)"])])
 
 
-class EarlyEnd(LabError):
-    """An agent ended while we waited for it: no use in waiting on."""
-
-
 def _own_processor(now: LabState, name: str) -> list[str]:
     """Hosts are machines of their own: the agents of the first, as many as there are processors, share none."""
     usable = sorted(os.sched_getaffinity(0))
     number = [node.name for node in now.plan.nodes].index(name)
     return [] if number >= len(usable) else ["taskset", "--cpu-list", str(usable[number])]
-
-
-def _all_on(now: LabState, name: str) -> list[Process]:
-    keeper = now.hosts[name].keeper
-    return [process for process in processes.in_namespace(keeper) if process != keeper]
 
 
 def _holder_in(view: list[dict[str, Any]], group: str) -> str:

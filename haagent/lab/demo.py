@@ -90,7 +90,7 @@ def _nothing(tell: Tell) -> Act:
 def _lose_host(lab: Lab, probe: Measurement, tell: Tell, name: str) -> Act:
     tell(f"2. Host {name} is lost: its cable is pulled and all its processes are killed.")
     start_s = time.monotonic()
-    lab.crash(name)
+    lab.faults.crash(name)
     probe.wait_answer(other_than=name, since_s=start_s, within_s=15.0)
     time.sleep(AFTER_S)
     end_s = time.monotonic()

@@ -1,90 +1,135 @@
-"""Faults in the network of a lab, as values, and the nftables rules of the switch that make them real.
+"""Every fault that a lab knows, as a verb, and what ends it: all on this one object, `lab.faults`.
 
-Level, not edge: the faults in force are a value; after every change the whole rule set is made again from it and
-replaces the former one in one transaction. No frame passes between two rule sets, and nothing can be left over.
-
-The rules sit in the bridge's `forward` hook of the switch, where frames have a cable they came from and a cable they
-go to. So a cut is silent: both ends keep their carrier, as with a switch or an intermediate line that died. Loss of
-carrier is another fault (`link down`) and made by taking the switch's end of the cable down.
+Faults of the network are a value in the lab's state (`damage`); faults of processes are signals, to processes that are
+told apart for certain (`agents`).
 """
 
 from __future__ import annotations
 
-import msgspec
+import shutil
+import signal
+from typing import Literal
 
+from haagent.lab import processes, topology
+from haagent.lab.agents import Agents
+from haagent.lab.damage import EVERYBODY, rules
 from haagent.lab.errors import LabError
-from haagent.lab.plan import Plan
+from haagent.lab.plan import SWITCH
+from haagent.lab.processes import Process
+from haagent.lab.site import Site
+from haagent.lab.state import LabState, changing
 
-EVERYBODY = "*"
-TABLE = "bridge haagent_lab"
-
-
-class Cut(msgspec.Struct, frozen=True, order=True):
-    """Frames from `source` no longer reach `target`; either may be everybody."""
-
-    source: str
-    target: str
-
-    def __str__(self) -> str:
-        source = "everybody" if self.source == EVERYBODY else self.source
-        target = "everybody" if self.target == EVERYBODY else self.target
-        return f"nothing from {source} reaches {target}"
+Whom = Literal["agent", "guardian", "all"]
 
 
-class Faults(msgspec.Struct):
-    cuts: list[Cut] = []
-    losses: dict[str, float] = {}  # host: percent of its frames, each way
-    unplugged: list[str] = []  # cables
+class Faults:
+    def __init__(self, site: Site, agents: Agents) -> None:
+        self._site, self._agents = site, agents
 
-    def cut(self, source: str, target: str, *, one_way: bool) -> None:
-        if source == target:
-            raise LabError(f"{source} cannot be cut from itself")
-        self.cuts = sorted({*self.cuts, *_ways(source, target, one_way=one_way)})
+    # ---- of processes ----
 
-    def heal(self, source: str, target: str) -> None:
-        """With everybody as target: every cut and loss that `source` has part in."""
-        if target == EVERYBODY:
-            self.cuts = [cut for cut in self.cuts if source not in (cut.source, cut.target)]
-            self.losses.pop(source, None)
-            return
-        for host in (source, target):
-            if {Cut(host, EVERYBODY), Cut(EVERYBODY, host)} & set(self.cuts):
-                raise LabError(f"{host} is cut from everybody; heal {host} as a whole first")
-        ended = _ways(source, target, one_way=False)
-        self.cuts = [cut for cut in self.cuts if cut not in ended]
+    def kill(self, name: str, *, whom: Whom = "agent") -> None:
+        """SIGKILL for the agent, the process that decides (its guardian acts and ends), for its guardian, or for every
+        process of both at one stroke. Returns when who was killed, and who follows, is gone."""
+        tree = self._agents.running(name)
+        targets = self._targets(name, whom)
+        if whom == "all":  # stopped first, as the kernel kills a control group: neither must see the other die
+            processes.freeze_all(targets)
+        processes.send_all(targets, signal.SIGKILL)
+        processes.wait_gone(tree.everybody if whom == "all" else [one for one in (tree.root, tree.deciding) if one])
 
-    def sentences(self) -> list[str]:
-        return [
-            *(str(cut) for cut in self.cuts),
-            *(f"{host} loses {percent:g} % of its frames each way" for host, percent in self.losses.items()),
-            *(f"cable {cable} is unplugged" for cable in self.unplugged),
-        ]
+    def freeze(self, name: str, *, whom: Whom = "all") -> None:
+        """Stopped as by a stalled hypervisor (SIGSTOP). Returns when they have stopped."""
+        processes.freeze_all(self._targets(name, whom))
 
+    def thaw(self, name: str) -> None:
+        processes.send_all(self._agents.running(name).everybody, signal.SIGCONT)
 
-def _ways(source: str, target: str, *, one_way: bool) -> list[Cut]:
-    return [Cut(source, target)] if one_way else [Cut(source, target), Cut(target, source)]
+    def _targets(self, name: str, whom: Whom) -> list[Process]:
+        tree = self._agents.running(name)
+        if whom == "all":
+            return list(tree.everybody)
+        target = tree.deciding if whom == "agent" else tree.guardian
+        if target is None:
+            raise LabError(f"no {whom} runs on {name}; `haagent lab start {name}` starts it")
+        return [target]
 
+    # ---- of the network ----
 
-def rules(plan: Plan, faults: Faults) -> str:
-    """An nftables script that replaces whatever rules the lab had."""
-    lines = [_cut_rule(plan, cut) for cut in faults.cuts]
-    for host, percent in sorted(faults.losses.items()):
-        cables = _cables(plan, host)
-        chance = f"numgen random mod 10000 < {round(percent * 100)} counter drop"
-        lines += [f"iifname {cables} {chance}", f"oifname {cables} {chance}"]
-    body = "\n    ".join(lines)
-    # `table` before `delete table` so that the deletion cannot fail for want of one
-    return (
-        f"table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n"
-        f"  chain forward {{\n    type filter hook forward priority 0; policy accept;\n    {body}\n  }}\n}}\n"
-    )
+    def cut(self, source: str, target: str = EVERYBODY, *, one_way: bool = False) -> None:
+        """Frames no longer pass, the carrier stays. One way: frames from `source` no longer reach `target`."""
+        with changing(self._site.directory) as now:
+            for name in {source, target} - {EVERYBODY}:
+                now.plan.host(name)
+            now.damage.cut(source, target, one_way=one_way)
+            self._apply(now)
 
+    def heal(self, source: str = EVERYBODY, target: str = EVERYBODY) -> None:
+        """End cuts and losses: all of a host, between two hosts, or (no name) all there are, links included."""
+        with changing(self._site.directory) as now:
+            for name in {source, target} - {EVERYBODY}:
+                now.plan.host(name)
+            if source == EVERYBODY:
+                now.damage.cuts, now.damage.losses = [], {}
+                crashed = {name for name, host in now.hosts.items() if host.crashed}
+                for cable in list(now.damage.unplugged):
+                    if cable.rpartition("-")[0] not in crashed:
+                        self._plug(now, cable, to="up")
+            else:
+                now.damage.heal(source, target)
+            self._apply(now)
 
-def _cut_rule(plan: Plan, cut: Cut) -> str:
-    source = "" if cut.source == EVERYBODY else f"iifname {_cables(plan, cut.source)} "
-    target = "" if cut.target == EVERYBODY else f"oifname {_cables(plan, cut.target)} "
-    return f"{source}{target}counter drop"
+    def lose(self, name: str, percent: float) -> None:
+        """So many of the host's frames are lost at random, each way. 0 ends it."""
+        if not 0 <= percent <= 100:
+            raise LabError(f"{percent:g} is no percentage; give 0 to 100")
+        with changing(self._site.directory) as now:
+            now.plan.host(name)
+            now.damage.losses.pop(name, None)
+            if percent:
+                now.damage.losses[name] = percent
+            self._apply(now)
 
+    def link(self, name: str, to: str, *, link: str = "eth0") -> None:
+        """Pull (`down`) or plug (`up`) a cable: the host loses or regains its carrier."""
+        with changing(self._site.directory) as now:
+            if now.hosts[now.plan.host(name).name].crashed and to == "up":
+                raise LabError(f"{name} has crashed; `haagent lab start {name}` boots it, cables and all")
+            self._plug(now, now.plan.host(name).port(link).cable, to=to)
 
-def _cables(plan: Plan, host: str) -> str:
-    return "{ " + ", ".join(f'"{port.cable}"' for port in plan.host(host).ports) + " }"
+    # ---- of a host ----
+
+    def crash(self, name: str) -> None:
+        """The host is lost at once. Frozen, unplugged, killed, in this order: a running agent would see the first of
+        two cables go and say so over the second, and a dying one may have last words; a lost host says nothing."""
+        with changing(self._site.directory) as now:
+            host = now.plan.node(name)
+            now.hosts[name].crashed = True
+            keeper = now.hosts[name].keeper
+            everybody = [process for process in processes.in_namespace(keeper) if process != keeper]
+            processes.freeze_all(everybody)  # visitors included: the host is gone
+            for port in host.ports:
+                self._plug(now, port.cable, to="down")
+            processes.send_all(everybody, signal.SIGKILL)
+            processes.wait_gone(everybody)
+            now.hosts[name].agent = None
+
+    def boot(self, name: str) -> None:
+        """A lost host is there again: fresh addresses, cables in, no agent yet. Others stay as they are."""
+        with changing(self._site.directory) as now:
+            host = now.plan.node(name)
+            if now.hosts[name].crashed:
+                self._site.configure(now, name, topology.reboot_script(host, client=now.plan.client))
+                shutil.rmtree(self._site.run_directory(name), ignore_errors=True)  # /run is empty after a boot
+                for port in host.ports:
+                    self._plug(now, port.cable, to="up")
+                now.hosts[name].crashed = False
+
+    # ---- how ----
+
+    def _apply(self, now: LabState) -> None:
+        self._site.configure(now, SWITCH, f"nft -f - <<'EOF'\n{rules(now.plan, now.damage)}EOF")
+
+    def _plug(self, now: LabState, cable: str, *, to: str) -> None:
+        self._site.configure(now, SWITCH, f"ip link set {cable} {to}")
+        now.damage.unplugged = sorted({*now.damage.unplugged, cable} - ({cable} if to == "up" else set()))

@@ -19,7 +19,7 @@ def look(lab: Lab) -> Facts:
         "directory": str(lab.directory),
         "addresses": list(now.plan.vips),
         "hosts": [_look_at(lab, now, host) for host in now.plan.hosts],
-        "faults": now.faults.sentences(),
+        "faults": now.damage.sentences(),
     }
 
 

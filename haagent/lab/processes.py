@@ -96,6 +96,22 @@ def name_of(pid: int) -> str:
         return ""
 
 
+def parent_of(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(text.rpartition(")")[2].split()[1])
+
+
+def is_same_program(one: int, other: int) -> bool:
+    """A guardian forks its agent; a hook is another program."""
+    try:
+        return Path(f"/proc/{one}/cmdline").read_bytes() == Path(f"/proc/{other}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def environment_of(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from haagent.lab.damage import Damage
 from haagent.lab.errors import LabError
-from haagent.lab.faults import Faults
 from haagent.lab.plan import Plan
 from haagent.lab.processes import Process
 
@@ -35,7 +35,7 @@ class LabState(msgspec.Struct):
     command: tuple[str, ...]  # the agent's, with {config} {node} {run} {state} to fill in
     root: Process | None = None  # without root: who keeps the user namespace
     hosts: dict[str, HostState] = {}
-    faults: Faults = msgspec.field(default_factory=Faults)
+    damage: Damage = msgspec.field(default_factory=Damage)
     own_processors: bool = False  # the agents of the first nodes share no processor
 
 

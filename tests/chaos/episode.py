@@ -44,7 +44,7 @@ def play(cluster: Cluster, strikes: Sequence[Strike], told: Told) -> History:
         time.sleep(QUIET_S)
         try:
             _deal(cluster, strikes, holder, blows)
-            lab.heal()
+            lab.faults.heal()
             wait_settled(lab, probe, within_s=SETTLED_S + 10 * cluster.chances.lease_s)
             time.sleep(AFTER_S)
         except LabError as error:
@@ -102,9 +102,9 @@ def _quiet_ms(trace: Trace, quiet_s: float, blows: Sequence[Blow]) -> float:
 def make_whole(cluster: Cluster) -> None:
     """After an episode that did not settle: everything healed, every agent ended and started anew."""
     lab = cluster.lab
-    lab.heal()
+    lab.faults.heal()
     for node in lab.state().plan.nodes:
         with suppress(LabError):  # nobody runs there
-            lab.crash(node.name)
+            lab.faults.crash(node.name)
         lab.start(node.name)
     wait_settled(lab)

@@ -15,7 +15,6 @@ from haagent.control.client import Client, ControlError
 from haagent.lab import Lab, LabError, processes
 from haagent.lab.plan import VIP4, VIP6
 from tests.chaos import clock
-from tests.chaos.processes import gone, tree
 from tests.chaos.schedule import Strike
 
 Deed = Callable[[Lab, str, Strike], None]
@@ -32,51 +31,51 @@ def _nothing(_lab: Lab, _name: str, _strike: Strike) -> None:
 
 
 def _kill_agent(lab: Lab, name: str, _strike: Strike) -> None:
-    if agent := tree(lab, name).deciding:
+    if agent := lab.agents.tree(name).deciding:
         agent.send(signal.SIGKILL)
 
 
 def _kill_guardian(lab: Lab, name: str, _strike: Strike) -> None:
-    if guardian := tree(lab, name).guardian:
+    if guardian := lab.agents.tree(name).guardian:
         guardian.send(signal.SIGKILL)
 
 
 def _kill_all(lab: Lab, name: str, _strike: Strike) -> None:
     """At one stroke, as the kernel kills a control group: frozen first, so that nobody has last words."""
-    found = tree(lab, name).everybody
+    found = lab.agents.tree(name).everybody
     processes.freeze_all(found)
     processes.send_all(found, signal.SIGKILL)
 
 
 def _terminate(lab: Lab, name: str, _strike: Strike) -> None:
-    if root := tree(lab, name).root:
+    if root := lab.agents.tree(name).root:
         root.send(signal.SIGTERM)
 
 
 def _start(lab: Lab, name: str, _strike: Strike) -> None:
     """As systemd would: when the whole tree has ended, which what is frozen cannot."""
-    found = tree(lab, name)
+    found = lab.agents.tree(name)
     processes.send_all(found.everybody, signal.SIGCONT)
-    if left := gone(found):
+    if left := processes.wait_gone(found.everybody, within_s=10):
         raise LabError(f"processes {[process.pid for process in left]} of {name} do not end")
     lab.start(name)
 
 
 def _freeze_agent(lab: Lab, name: str, _strike: Strike) -> None:
-    if agent := tree(lab, name).deciding:
+    if agent := lab.agents.tree(name).deciding:
         agent.send(signal.SIGSTOP)
 
 
 def _freeze_all(lab: Lab, name: str, _strike: Strike) -> None:
-    processes.freeze_all(tree(lab, name).everybody)
+    processes.freeze_all(lab.agents.tree(name).everybody)
 
 
 def _thaw(lab: Lab, name: str, _strike: Strike) -> None:
-    processes.send_all(tree(lab, name).everybody, signal.SIGCONT)
+    processes.send_all(lab.agents.tree(name).everybody, signal.SIGCONT)
 
 
 def _lose_host(lab: Lab, name: str, _strike: Strike) -> None:
-    lab.crash(name)
+    lab.faults.crash(name)
 
 
 def _boot(lab: Lab, name: str, _strike: Strike) -> None:
@@ -84,39 +83,39 @@ def _boot(lab: Lab, name: str, _strike: Strike) -> None:
 
 
 def _pull(lab: Lab, name: str, _strike: Strike) -> None:
-    lab.link(name, "down")
+    lab.faults.link(name, "down")
 
 
 def _plug(lab: Lab, name: str, _strike: Strike) -> None:
     if not lab.state().hosts[name].crashed:
-        lab.link(name, "up")
+        lab.faults.link(name, "up")
 
 
 def _cut_from_nodes(lab: Lab, name: str, _strike: Strike) -> None:
     for peer in _peers(lab, name):
-        lab.cut(name, peer)
+        lab.faults.cut(name, peer)
 
 
 def _deafen(lab: Lab, name: str, _strike: Strike) -> None:
     for peer in _peers(lab, name):
-        lab.cut(peer, name, one_way=True)
+        lab.faults.cut(peer, name, one_way=True)
 
 
 def _mute(lab: Lab, name: str, _strike: Strike) -> None:
     for peer in _peers(lab, name):
-        lab.cut(name, peer, one_way=True)
+        lab.faults.cut(name, peer, one_way=True)
 
 
 def _isolate(lab: Lab, name: str, _strike: Strike) -> None:
-    lab.cut(name)
+    lab.faults.cut(name)
 
 
 def _lose_frames(lab: Lab, name: str, strike: Strike) -> None:
-    lab.lose(name, strike.amount)
+    lab.faults.lose(name, strike.amount)
 
 
 def _heal(lab: Lab, name: str, _strike: Strike) -> None:
-    lab.heal(name)
+    lab.faults.heal(name)
 
 
 def _flush_rules(lab: Lab, name: str, _strike: Strike) -> None:
@@ -129,17 +128,17 @@ def _remove_address(lab: Lab, name: str, _strike: Strike) -> None:
 
 
 def _step_clock(lab: Lab, name: str, strike: Strike) -> None:
-    clock.step(lab.agents.run_directory(name), strike.amount)
+    clock.step(lab.run_directory(name), strike.amount)
 
 
 def _set_clock(lab: Lab, name: str, _strike: Strike) -> None:
-    clock.step(lab.agents.run_directory(name), 0.0)
+    clock.step(lab.run_directory(name), 0.0)
 
 
 def _move(lab: Lab, name: str, _strike: Strike) -> None:
     """Given, not waited for: the campaign goes on. It may be refused, when the other node is not well."""
     other = next(node.name for node in lab.state().plan.nodes if node.name != name and not node.witness)
-    with suppress(ControlError), Client(str(lab.agents.run_directory(name))) as client:
+    with suppress(ControlError), Client(str(lab.run_directory(name))) as client:
         client.ask("failover", wait_s=0.0, group="web", to=other, force=False)
 
 

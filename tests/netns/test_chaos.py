@@ -18,7 +18,6 @@ from tests.chaos import clock
 from tests.chaos.cluster import cluster, wait_settled
 from tests.chaos.episode import Told, play
 from tests.chaos.history import check, see
-from tests.chaos.processes import tree
 from tests.chaos.schedule import Mode, Strike
 from tests.standstill import never_two
 
@@ -46,8 +45,8 @@ def test_a_stepped_clock_is_one_nodes_alone(tmp_path: Path) -> None:
     here_s = time.time()
     with Lab.create(name=f"clock{os.getpid()}", nodes=2, command=command, dies_with_us=True) as lab:
         wait_settled(lab)
-        clock.step(lab.agents.run_directory("A"), -86400.0)
-        lab.agents.signal_all("A", signal.SIGHUP)  # it reads its file again and says so
+        clock.step(lab.run_directory("A"), -86400.0)
+        lab.agents.signal("A", signal.SIGHUP)  # it reads its file again and says so
         lab.wait_for(lambda: "reload" in lab.agents.tail("A"), what="A has something to say")
         stamps = {name: lab.agents.tail(name).splitlines()[-1][5:15] for name in ("A", "B")}
         assert stamps["A"] < stamps["B"]
@@ -59,7 +58,7 @@ def test_guardian_and_agent_are_told_apart() -> None:
     with Lab.create(name=f"tree{os.getpid()}", nodes=2, dies_with_us=True) as lab:
         wait_settled(lab)
         pids = lab.agents.status("A")["pids"]
-        found = tree(lab, "A")
+        found = lab.agents.tree("A")
         assert found.deciding is not None
         assert found.deciding.pid == pids["agent"]
         assert (found.guardian.pid if found.guardian else None) == pids["guardian"]

@@ -90,10 +90,10 @@ def test_a_host_that_is_cut_off_is_replaced_within_the_lease(make_lab: MakeLab, 
             quiet.append(watch_quietly())
             lost = holder(lab)
             start_s = time.monotonic()
-            lab.cut(lost)
+            lab.faults.cut(lost)
             probe.wait_answer(other_than=lost)
             windows.append((start_s, time.monotonic()))
-            lab.heal()
+            lab.faults.heal()
             wait_whole(lab)
     noise = noise_ms(probe, quiet)
     for vip in (VIP4, VIP6):
@@ -118,7 +118,7 @@ def test_a_minority_lets_go_before_the_majority_takes(make_lab: MakeLab, measure
             _isolate(lab, lost, way=run % 4)
             probe.wait_answer(other_than=lost)
             windows.append((start_s, time.monotonic()))
-            lab.heal()
+            lab.faults.heal()
             wait_whole(lab)
     for vip in (VIP4, VIP6):
         never_two(probe.outage(vip).dual_ms)
@@ -135,11 +135,11 @@ def _isolate(lab: Lab, name: str, *, way: int) -> None:
     """From the other nodes: both ways (every second time), deaf only, mute only."""
     for peer in (host.name for host in lab.state().plan.nodes if host.name != name):
         if way == 1:
-            lab.cut(peer, name, one_way=True)
+            lab.faults.cut(peer, name, one_way=True)
         elif way == 3:
-            lab.cut(name, peer, one_way=True)
+            lab.faults.cut(name, peer, one_way=True)
         else:
-            lab.cut(name, peer)
+            lab.faults.cut(name, peer)
 
 
 def _margin_ms(probe: Measurement, vip: str, window: Window) -> float:
@@ -212,7 +212,7 @@ def test_a_graceful_stop_hands_over_at_once(make_lab: MakeLab, measured: Measure
         for _ in range(runs(4)):
             mine = holder(lab)
             start_s = time.monotonic()
-            lab.agents.kill(mine, signal.SIGTERM)
+            lab.agents.signal(mine, signal.SIGTERM)
             probe.wait_answer(other_than=mine)
             windows.append((start_s, time.monotonic()))
             lab.wait_for(
@@ -238,7 +238,7 @@ def test_a_killed_agent_is_replaced_and_cleans_up_in_its_next_life(make_lab: Mak
         probe.wait_answer(by=mine)
         quiet = watch_quietly()
         start_s = time.monotonic()
-        lab.agents.kill(mine, whom="all")  # of its guardian, who would clean up, too
+        lab.faults.kill(mine, whom="all")  # of its guardian, who would clean up, too
         probe.wait_answer(by=theirs)
         end_s = time.monotonic()
         # Nobody renews what the dead agent left: it goes by itself, and at the latest with the next life.
@@ -285,9 +285,9 @@ def test_one_link_of_two_may_be_lost(
     wait_whole(lab)
     _wait_links(lab, ["eth0", "eth1"])
     mine, before = holder(lab), ballots(lab)
-    lab.link("A", "down", link="eth1")  # the carrier goes
+    lab.faults.link("A", "down", link="eth1")  # the carrier goes
     _wait_links(lab, ["eth0"])
-    lab.link("A", "up", link="eth1")
+    lab.faults.link("A", "up", link="eth1")
     _wait_links(lab, ["eth0", "eth1"])
     # Silently, and on the link that also serves: only the heartbeats no longer pass.
     lab.run("A", ["nft", "add table inet t; add chain inet t c { type filter hook input priority 0; }"])
@@ -330,11 +330,11 @@ def test_several_groups_are_served_where_they_are_preferred(
     assert serves(lab, "B", "10.20.1.101", "fd00:20::101")
     before = ballots(lab, "web") | ballots(lab, "mail")
     start_s = time.monotonic()
-    lab.crash("B")
+    lab.faults.crash("B")
     wait_whole(lab, holders={"web": "A", "db": "C", "mail": "C"})
     measured("all agree on the next holder after", f"{1000 * (time.monotonic() - start_s):.0f} ms")
     assert serves(lab, "C", "10.20.1.101", "fd00:20::101", "10.20.1.102")
     assert ballots(lab, "web") | ballots(lab, "mail") == before
-    lab.crash("C")
+    lab.faults.crash("C")
     wait_whole(lab, holders={"web": "A", "db": "A", "mail": "A"})
     assert serves(lab, "A", VIP4, VIP6, "10.20.1.101", "10.20.1.102")

@@ -49,7 +49,7 @@ def test_standby_empties_a_node_and_unstandby_lets_it_return(make_lab: MakeLab, 
     assert {member(lab, name, "A")["state"] for name in ("A", "B")} == {"standby"}
     status, complaint = refused(lab, "A", "failover", "--to", "A")
     assert (status, "A is in standby" in complaint) == (4, True)
-    lab.agents.kill("A", signal.SIGTERM)  # the order outlives the agent
+    lab.agents.signal("A", signal.SIGTERM)  # the order outlives the agent
     ended(lab, "A")
     lab.start("A")
     lab.wait_for(lambda: member(lab, "B", "A")["state"] == "standby", what="A is back, in standby")
@@ -70,7 +70,7 @@ def test_maintenance_keeps_the_address_over_a_restart(make_lab: MakeLab, measure
     assert (status, "maintenance" in complaint) == (4, True)
     with lab.probe() as probe:
         probe.wait_answer(by=mine)
-        lab.agents.kill(mine, signal.SIGTERM)
+        lab.agents.signal(mine, signal.SIGTERM)
         ended(lab, mine)
         assert serves(lab, mine)
         assert lab.run(mine, ["haagent", "release", "--config", str(lab.directory / "haagent.yaml")]).returncode == 0
@@ -108,7 +108,7 @@ def test_refusals_have_their_own_exit_status(make_lab: MakeLab) -> None:
     lab.run(theirs, ["ip", "link", "set", "eth0", "down"])  # its check fails, and nobody hears it any more
     lab.wait_for(lambda: member(lab, mine, theirs)["state"] == "offline", what=f"{theirs} is offline")
     assert refused(lab, mine, "failover", "--to", theirs)[0] == 4
-    lab.agents.kill(theirs, signal.SIGTERM)
+    lab.agents.signal(theirs, signal.SIGTERM)
     ended(lab, theirs)
     for words in (["status"], ["events"], ["failover", "--to", "A"], ["standby", "A"], ["reload"], ["clear"]):
         status, complaint = refused(lab, theirs, *words)
@@ -127,7 +127,7 @@ def test_the_history_is_one_and_outlives_its_nodes(make_lab: MakeLab) -> None:
 
     lab.wait_for(lambda: both()[0] == both()[1], what="both tell the same history")
     written = [one for one in events(lab, mine) if one["node"] == mine]
-    lab.crash(mine)
+    lab.faults.crash(mine)
     lab.wait_for(lambda: lab.agents.holder() == theirs, what=f"{theirs} has taken over")
     kept = events(lab, theirs)
     assert [one for one in kept if one["node"] == mine] == written
@@ -147,7 +147,7 @@ def test_release_removes_what_a_dead_agent_left(make_lab: MakeLab) -> None:
     lab = make_lab(nodes=2)
     wait_whole(lab)
     mine = holder(lab)
-    lab.agents.signal_all(mine, signal.SIGKILL)
+    lab.faults.kill(mine, whom="all")
     lab.run(mine, ["ip", "address", "replace", f"{VIP4}/24", "dev", "eth0"])  # for ever: nothing else removes it
     lab.run(mine, ["ip", "address", "replace", f"{VIP6}/64", "dev", "eth0"])
     lab.run(mine, ["ip", "address", "add", "10.20.1.77/32", "dev", "eth0", "label", "eth0:ha"])

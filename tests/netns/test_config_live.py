@@ -73,7 +73,7 @@ def test_a_file_with_faults_changes_nothing(make_lab: MakeLab) -> None:
     assert "prefer" in complaint
     assert "arp" in complaint
 
-    lab.agents.kill("B", signal.SIGHUP)
+    lab.agents.signal("B", signal.SIGHUP)
     lab.wait_for(
         lambda: "refused, nothing is changed" in lab.agents.log("B").read_text(), what="B has refused the file"
     )
@@ -126,7 +126,7 @@ def test_a_group_comes_and_goes_while_the_other_is_served(make_lab: MakeLab, mea
         # An address more for the group that is held, by signal this time.
         rewrite(lab, lambda tree: tree["groups"]["web"]["addresses"].append("10.20.1.103/24"))
         for name in ("A", "B"):
-            lab.agents.kill(name, signal.SIGHUP)
+            lab.agents.signal(name, signal.SIGHUP)
         lab.wait_for(lambda: serves(lab, mine, VIP4, "10.20.1.103"), what="the held group has one more address")
         rewrite(lab, lambda tree: tree["groups"].pop("db"))
         reload_everywhere(lab)

@@ -35,7 +35,7 @@ def kinds(found: Found, check: str) -> list[str]:
 
 
 def kill(lab: Lab, node: str) -> None:
-    lab.agents.kill(node, signal.SIGTERM)
+    lab.agents.signal(node, signal.SIGTERM)
     lab.wait_for(lambda: not lab.agents.processes(lab.state(), node), what=f"the agent of {node} has ended")
 
 
@@ -136,10 +136,10 @@ def test_another_key_another_file_and_no_ipv6(make_lab: MakeLab) -> None:
 def test_a_stranger_on_ipv6_and_a_frozen_agent(make_lab: MakeLab) -> None:
     lab = make_lab(nodes=2)
     wait_whole(lab)
-    lab.agents.signal_all("B", signal.SIGSTOP)
+    lab.faults.freeze("B")
     _, found, _ = examined(lab, "B")
     assert "frozen or overloaded" in found["agent"][0]["what"]
-    lab.agents.signal_all("B", signal.SIGCONT)
+    lab.faults.thaw("B")
     for node in "AB":
         kill(lab, node)
     lab.run(CLIENT, ["ip", "address", "add", VIP6, "dev", "eth0", "nodad"])

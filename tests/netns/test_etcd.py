@@ -108,7 +108,7 @@ def test_groups_move_by_leases_from_etcd(make_lab: MakeLab, measured: Measured, 
         for _ in range(runs(3)):
             lost = holder(lab)
             start_s = time.monotonic()
-            lab.agents.kill(lost)
+            lab.faults.kill(lost)
             probe.wait_answer(other_than=lost)
             kills.append((start_s, time.monotonic()))
             lab.start(lost)
@@ -116,10 +116,10 @@ def test_groups_move_by_leases_from_etcd(make_lab: MakeLab, measured: Measured, 
         for _ in range(runs(3)):
             lost = holder(lab)
             start_s = time.monotonic()
-            lab.cut(lost)
+            lab.faults.cut(lost)
             probe.wait_answer(other_than=lost)
             losses.append((start_s, time.monotonic()))
-            lab.heal()
+            lab.faults.heal()
             wait_whole(lab)
     assert_never_two(probe)
     for what, windows in (("planned move", moves), ("agent killed", kills), ("host cut off", losses)):

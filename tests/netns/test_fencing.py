@@ -86,7 +86,7 @@ def test_who_vanished_is_fenced_before_its_group_is_taken(
     _name_hosts(lab, tmp_path)
     lost, next_one = holder(lab), other(lab, holder(lab))
     start_s = time.monotonic()
-    lab.crash(lost)
+    lab.faults.crash(lost)
     lab.wait_for(lambda: serves(lab, next_one), what="the other serves")
     measured(
         "from the crash to the other's addresses, its fence included", f"{1000 * (time.monotonic() - start_s):.0f} ms"
@@ -108,7 +108,7 @@ def test_a_fence_that_refuses_stops_the_take_until_the_operator_says_so(make_fen
     lost, next_one = holder(lab), other(lab, holder(lab))
     status, complaint = refused(lab, next_one, "confirm-down", lost)
     assert (status, complaint) == (4, f"haagent: {lost} is heard: it is not down.\n")
-    lab.crash(lost)
+    lab.faults.crash(lost)
     lab.wait_for(lambda: said(lab, next_one, "failed"), what="the take has failed")
     reason = said(lab, next_one, "failed")[0]
     assert reason.startswith(f"fence: {lost} vanished and could not be fenced: ")
@@ -131,7 +131,7 @@ def test_while_a_fence_hangs_the_lease_is_kept_and_nothing_is_served(make_fenced
         "#!/bin/sh\necho $$ > DIRECTORY/pid\nsleep 1000 &\necho $! >> DIRECTORY/pid\nsleep 1000\n", timeout="4s"
     )
     lost, next_one = holder(lab), other(lab, holder(lab))
-    lab.crash(lost)
+    lab.faults.crash(lost)
     lab.wait_for((tmp_path / "pid").exists, what="the fence runs")
     looks = []
     while not said(lab, next_one, "failed"):

@@ -231,7 +231,7 @@ def test_a_node_that_forwards_to_the_holder_goes_on_doing_so(make_lab: MakeLab, 
     bind(lab, "A")
     make_owner(lab, "A").do("open", 600)
     make_owner(lab, "B")  # gated there, and shut
-    lab.cut("A", CLIENT)  # A and the client reach each other through B alone
+    lab.faults.cut("A", CLIENT)  # A and the client reach each other through B alone
     plan = lab.state().plan
     lab.run("B", ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"])
     ways = [

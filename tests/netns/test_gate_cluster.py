@@ -49,7 +49,7 @@ def test_a_killed_or_frozen_node_never_answers_beside_its_successor(make_lab: Ma
             mine = holder(lab)
             quiet.append(watch_quietly())
             start_s = time.monotonic()
-            lab.agents.signal_all(mine, number)
+            lab.faults.kill(mine, whom="all") if number == signal.SIGKILL else lab.faults.freeze(mine)
             bind(lab, mine)
             probe.wait_answer(other_than=mine)
             windows.append((start_s, time.monotonic()))
@@ -57,7 +57,7 @@ def test_a_killed_or_frozen_node_never_answers_beside_its_successor(make_lab: Ma
             if number == signal.SIGKILL:
                 lab.start(mine)  # its next life takes over a host on which the addresses are
             else:
-                lab.agents.signal_all(mine, signal.SIGCONT)
+                lab.faults.thaw(mine)
             wait_whole(lab, holders={"web": other(lab, mine)})
             lab.wait_for(lambda mine=mine: serves_nothing(lab, mine), what="what was left is cleaned up")  # type: ignore[misc]
             probe.wait_answer(other_than=mine)
@@ -80,7 +80,7 @@ def _judge(probe: Measurement, windows: list[tuple[float, float]], measured: Mea
 def _release_what_the_dead_left(lab: Lab) -> None:
     mine = holder(lab)
     for name in ("A", "B", "W"):
-        lab.agents.signal_all(name, signal.SIGKILL)
+        lab.faults.kill(name, whom="all")
     bind(lab, mine)
     assert asked(lab, mine) == set()
     done = lab.run(mine, ["haagent", "release", "--config", str(lab.directory / "haagent.yaml")])
@@ -133,7 +133,7 @@ def test_a_host_whose_kernel_cannot_says_so_and_serves(make_lab: MakeLab) -> Non
     lab = make_lab(nodes=2, has_witness=True)
     wait_whole(lab)
     mine, theirs = holder(lab), other(lab, holder(lab))
-    lab.agents.signal_all(theirs, signal.SIGKILL)
+    lab.faults.kill(theirs, whom="all")
     twin = Owner(lab, theirs)
     try:
         lab.start(theirs)

@@ -96,7 +96,7 @@ def test_a_killed_agent_is_replaced_without_waiting(make_lab: MakeLab, measured:
         for _ in range(runs(2) if interval == "1s" else RUNS):
             lost = holder(lab)
             start_s = time.monotonic()
-            lab.agents.kill(lost)
+            lab.faults.kill(lost)
             probe.wait_answer(by=other(lab, lost))
             windows.append((start_s, time.monotonic()))
             live_again(lab, lost)
@@ -121,7 +121,7 @@ def test_a_killed_guardian_is_survived_by_a_handover(make_lab: MakeLab, measured
         for _ in range(2):
             lost = holder(lab)
             start_s = time.monotonic()
-            lab.agents.kill(lost, whom="guardian")
+            lab.faults.kill(lost, whom="guardian")
             probe.wait_answer(by=other(lab, lost))
             windows.append((start_s, time.monotonic()))
             assert "the guardian has died; handing over" in log(lab, lost)
@@ -140,7 +140,7 @@ def test_both_killed_is_for_the_lease_to_end_and_for_the_next_life_to_clean(make
     lost = holder(lab)
     with lab.probe() as probe:
         probe.wait_answer()
-        lab.agents.kill(lost, whom="all")
+        lab.faults.kill(lost, whom="all")
         probe.wait_answer(by=other(lab, lost))
     assert "guardian" not in log(lab, lost)
     assert lab.agents.processes(lab.state(), lost) == []
@@ -156,14 +156,14 @@ def test_a_guardian_that_slept_through_it_disturbs_nobody(make_lab: MakeLab) -> 
     lost = holder(lab)
     with lab.probe() as probe:
         probe.wait_answer()
-        lab.agents.signal_all(lost, signal.SIGSTOP)
+        lab.faults.freeze(lost)
         probe.wait_answer(by=other(lab, lost))
         agent = next(one for one in lab.agents.processes(lab.state(), lost) if _is_agent(one))
         agent.send(signal.SIGKILL)
         assert processes.wait_gone([agent]) == []
         before = ballots_on(lab, other(lab, lost))
         start_s = time.monotonic()
-        lab.agents.signal_all(lost, signal.SIGCONT)
+        lab.faults.thaw(lost)
         lab.wait_for(lambda: not lab.agents.processes(lab.state(), lost), what="the guardian has done its work")
         probe.wait_answer(by=other(lab, lost))
         end_s = time.monotonic()
@@ -205,12 +205,12 @@ def test_what_a_reload_adds_is_let_go_of_as_well(make_lab: MakeLab, tmp_path: Pa
         told(lab, lost, "failover", "web", "--to", lost)
         wait_whole(lab, holders={"web": lost, "db": lost})
     # One of its links goes and comes back with another socket; the last words have to go over what is there then.
-    lab.link(lost, "down", link="eth1")
+    lab.faults.link(lost, "down", link="eth1")
     lab.wait_for(lambda: len(member(lab, other(lab, lost), lost)["links"]) == 1, what="one link is lost")
-    lab.link(lost, "up", link="eth1")
+    lab.faults.link(lost, "up", link="eth1")
     lab.wait_for(lambda: len(member(lab, other(lab, lost), lost)["links"]) == 2, what="both links carry heartbeats")
     start_s = time.monotonic()
-    lab.agents.kill(lost)
+    lab.faults.kill(lost)
     lab.wait_for(lambda: serves(lab, other(lab, lost), VIP4, VIP6, "10.20.1.101"), what="the other serves all")
     assert not {VIP4, VIP6, "10.20.1.101"} & addresses(lab, lost)
     assert "3 addresses were gone" in log(lab, lost)
@@ -225,7 +225,7 @@ def test_a_kill_in_maintenance_leaves_nothing_in_place(make_lab: MakeLab) -> Non
     wait_whole(lab)
     lost = holder(lab)
     told(lab, lost, "maintenance", "on")
-    lab.agents.kill(lost)
+    lab.faults.kill(lost)
     assert serves_nothing(lab, lost)
 
 
@@ -276,7 +276,7 @@ def test_ballots_do_not_go_back_over_a_death(make_lab: MakeLab) -> None:
     wait_whole(lab)
     lost = holder(lab)
     (before,) = ballots(lab)
-    lab.agents.kill(lost)
+    lab.faults.kill(lost)
     live_again(lab, lost)
     (after,) = ballots(lab)
     assert int(after.partition(".")[0]) > int(before.partition(".")[0])

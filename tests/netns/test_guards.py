@@ -89,7 +89,7 @@ def test_an_address_that_still_answers_is_not_taken(make_lab: MakeLab, measured:
         assert serves(lab, mine)
         assert serves_nothing(lab, theirs)
         start_s = time.monotonic()
-        lab.crash(mine)
+        lab.faults.crash(mine)
         probe.wait_answer(by=theirs)
         end_s = time.monotonic()
     noise = noise_ms(probe, [quiet])
@@ -108,13 +108,13 @@ def test_who_does_not_reach_its_gateway_lets_go_before_the_other_takes(make_lab:
     for _ in range(3):
         lost, other_one = holder(lab), other(lab, holder(lab))
         since = time.time()
-        lab.cut(lost)
+        lab.faults.cut(lost)
         lab.wait_for(lambda lost=lost: serves_nothing(lab, lost), what="the isolated one has let go")  # type: ignore[misc]
         lab.wait_for(lambda other_one=other_one: serves(lab, other_one), what="the other serves")  # type: ignore[misc]
         ahead.append(1000 * (_at(lab, other_one, "taken", since) - _at(lab, lost, "dropped", since)))
         # By either: its gateway is asked every 50 ms, and the lease may end while the last question is still open.
         assert re.search("does not reach its gateway|no majority has renewed", told(lab, lost, "dropped")[-1])
-        lab.heal()
+        lab.faults.heal()
         wait_whole(lab)
     measured("the isolated one lets go before the other takes by", spread(ahead))
     assert min(ahead) > 0
@@ -129,12 +129,12 @@ def test_a_gateway_that_is_away_for_all_moves_nothing(make_lab: MakeLab) -> None
     lab = make_lab(nodes=2)
     wait_whole(lab)
     mine = holder(lab)
-    lab.cut(CLIENT)  # it is the gateway
+    lab.faults.cut(CLIENT)  # it is the gateway
     for name in "AB":
         lab.wait_for(lambda name=name: _reaches(lab, name) is False, what=f"{name} has noticed")  # type: ignore[misc]
     assert any("does not reach" in text for text in lab.agents.status("A")["warnings"])
     assert (holder(lab), serves(lab, mine)) == (mine, True)
-    lab.heal()
+    lab.faults.heal()
     for name in "AB":
         lab.wait_for(lambda name=name: _reaches(lab, name) is True, what=f"{name} reaches it again")  # type: ignore[misc]
     assert holder(lab) == mine

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -198,7 +197,7 @@ def test_recordings_move_nothing(make_lab: MakeLab, measured: Measured) -> None:
         wait_whole(lab)
     Siege(lab, measured).endure("recordings of this life", recorded, causes={"own", "replayed"})
     for name in ("A", "B"):
-        lab.agents.kill(name, signal.SIGKILL)
+        lab.faults.kill(name)
         lab.wait_for(lambda name=name: not lab.agents.processes(lab.state(), name), what=f"the agent of {name} is gone")
         lab.start(name)
         wait_whole(lab)

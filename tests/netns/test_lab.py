@@ -73,26 +73,26 @@ def test_hosts_reach_each_other_and_answer_with_their_own_ttl(make_lab: MakeLab)
 
 def test_cut_is_silent_and_heals(make_lab: MakeLab) -> None:
     lab = make_lab(nodes=3, command=None)
-    lab.cut("A", "B")
+    lab.faults.cut("A", "B")
     assert not reaches(lab, "A", "10.20.1.11")
     assert reaches(lab, "A", "10.20.1.12")
     assert lab.run("A", ["cat", "/sys/class/net/eth0/carrier"]).stdout.strip() == "1"
-    lab.cut("C")
+    lab.faults.cut("C")
     assert not reaches(lab, "C", "10.20.1.1")
     assert not reaches(lab, "C", "10.20.1.10")
     with pytest.raises(LabError, match="heal C as a whole"):
-        lab.heal("A", "C")
-    lab.heal("C")
+        lab.faults.heal("A", "C")
+    lab.faults.heal("C")
     assert reaches(lab, "C", "10.20.1.1")
     assert not reaches(lab, "A", "10.20.1.11")
-    lab.heal()
+    lab.faults.heal()
     assert reaches(lab, "A", "10.20.1.11")
-    assert lab.state().faults.sentences() == []
+    assert lab.state().damage.sentences() == []
 
 
 def test_cut_one_way(make_lab: MakeLab) -> None:
     lab = make_lab(nodes=2, command=None)
-    lab.cut("A", "B", one_way=True)
+    lab.faults.cut("A", "B", one_way=True)
     assert not hears(lab, listener="B", speaker="A")
     assert hears(lab, listener="A", speaker="B")
 
@@ -102,11 +102,11 @@ def test_loss_is_near_what_was_asked_for(make_lab: MakeLab) -> None:
     hold(lab, "A")
     with lab.probe(asks_directly=False) as probe:
         probe.wait_answer(by="A")
-        lab.lose("client", 20)
+        lab.faults.lose("client", 20)
         start_s = time.monotonic()
         time.sleep(1.0)
         end_s = time.monotonic()
-        lab.lose("client", 0)
+        lab.faults.lose("client", 0)
         probe.wait_answer()
     seen = probe.outage(VIP4, start_s=start_s, end_s=end_s)
     # a probe and its answer each pass one lossy port: 0.8 x 0.8
@@ -115,13 +115,13 @@ def test_loss_is_near_what_was_asked_for(make_lab: MakeLab) -> None:
 
 def test_link_down_takes_the_carrier(make_lab: MakeLab) -> None:
     lab = make_lab(nodes=2, links=2, command=None)
-    lab.link("A", "down", link="eth1")
+    lab.faults.link("A", "down", link="eth1")
     carriers = ["cat", "/sys/class/net/eth0/carrier", "/sys/class/net/eth1/carrier"]
     assert lab.run("A", carriers).stdout.split() == ["1", "0"]
-    lab.link("A", "up", link="eth1")
+    lab.faults.link("A", "up", link="eth1")
     assert lab.run("A", carriers).stdout.split() == ["1", "1"]
     with pytest.raises(LabError, match="has no link eth7; it has eth0, eth1"):
-        lab.link("A", "down", link="eth7")
+        lab.faults.link("A", "down", link="eth7")
 
 
 def test_probe_tells_who_answered_and_for_how_long_nobody_did(make_lab: MakeLab) -> None:
@@ -130,7 +130,7 @@ def test_probe_tells_who_answered_and_for_how_long_nobody_did(make_lab: MakeLab)
     with lab.probe() as probe:
         probe.wait_answer(by="A")
         start_s = time.monotonic()
-        lab.crash("A")
+        lab.faults.crash("A")
         lost_s = time.monotonic()
         hold(lab, "B")
         lab.run("client", ["ip", "neigh", "flush", "all"])
@@ -163,18 +163,18 @@ def test_verbs_for_agents(make_lab: MakeLab) -> None:
     assert "stand-in of A is ready" in lab.agents.tail("A")
     assert f"{lab.directory}/B/run" in lab.run("B", ["env"]).stdout
 
-    lab.agents.signal_all("A", signal.SIGSTOP)
+    lab.faults.freeze("A")
     found = lab.agents.processes(lab.state(), "A")
     assert len(found) == 2
     assert all(process.is_frozen for process in found)
-    lab.agents.signal_all("A", signal.SIGCONT)
+    lab.faults.thaw("A")
     assert lab.agents.status("A")["node"] == "A"
 
-    lab.agents.kill("A")
+    lab.faults.kill("A")
     assert len(lab.agents.processes(lab.state(), "A")) == 1  # what the agent started lives on
     assert VIP4 in lab.run("A", ["ip", "address"]).stdout
     with pytest.raises(LabError, match="`haagent lab start A` starts it"):
-        lab.agents.kill("A")
+        lab.faults.kill("A")
     lab.start("A")
     lab.wait_ready()
     with pytest.raises(LabError, match="runs already"):
@@ -185,10 +185,10 @@ def test_a_crashed_host_boots_without_what_it_held(make_lab: MakeLab) -> None:
     lab = make_lab(nodes=2, command=STAND_IN)
     lab.wait_ready()
     lab.run("B", ["ip", "address", "add", f"{VIP4}/24", "dev", "eth0"])
-    lab.crash("B")
+    lab.faults.crash("B")
     assert lab.agents.processes(lab.state(), "B") == []
     assert not reaches(lab, "client", "10.20.1.11")
-    lab.heal()
+    lab.faults.heal()
     assert not reaches(lab, "client", "10.20.1.11")  # healing plugs no cable into a host that is gone
     lab.start("B")
     lab.wait_ready()
@@ -207,7 +207,7 @@ def test_down_leaves_nothing(make_lab: MakeLab) -> None:
     before = machine()
     lab = make_lab(nodes=2, command=STAND_IN)
     lab.wait_ready()
-    lab.cut("A")
+    lab.faults.cut("A")
     assert machine() == before
     assert lab.down()
     assert not lab.down()
@@ -259,9 +259,9 @@ def test_names_are_taken_once(make_lab: MakeLab) -> None:
     with pytest.raises(LabError, match="is up already"):
         Lab.create(name=lab.directory.name, command=None)
     with pytest.raises(LabError, match="there is no host `Z` in this lab; it has A, client"):
-        lab.cut("Z")
+        lab.faults.cut("Z")
     with pytest.raises(LabError, match="no agent runs on `client`"):
-        lab.crash("client")
+        lab.faults.crash("client")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

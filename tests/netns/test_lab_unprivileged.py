@@ -32,16 +32,16 @@ with Lab.create(name="plain", nodes=2, command=None, dies_with_us=True) as lab:
     with lab.probe() as probe:
         probe.wait_answer(by="A")
         start_s = time.monotonic()
-        lab.cut("A", "client", one_way=True)
+        lab.faults.cut("A", "client", one_way=True)
         time.sleep(0.1)
-        lab.heal()
+        lab.faults.heal()
         probe.wait_answer(by="A")
-        lab.lose("A", 50)
-        lab.lose("A", 0)
-        lab.link("A", "down")
-        lab.link("A", "up")
+        lab.faults.lose("A", 50)
+        lab.faults.lose("A", 0)
+        lab.faults.link("A", "down")
+        lab.faults.link("A", "up")
         lab.run("B", [sys.executable, "-c", {GATE!r}])
-        lab.crash("B")
+        lab.faults.crash("B")
     print(*(outage.worst_ms for outage in probe.outages(start_s=start_s)), lab.directory)
 """
 

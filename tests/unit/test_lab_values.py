@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
+from haagent.lab.damage import EVERYBODY, Cut, Damage, rules
 from haagent.lab.echo import Echo, frame_header
 from haagent.lab.errors import LabError
-from haagent.lab.faults import EVERYBODY, Cut, Faults, rules
 from haagent.lab.outage import UNANSWERED, Trace, measure
 from haagent.lab.plan import draw
 
@@ -74,34 +74,34 @@ class TestFaults:
     plan = draw(nodes=2, links=2)
 
     def test_rules_replace_the_former_ones(self) -> None:
-        assert rules(self.plan, Faults()).startswith("table bridge haagent_lab\ndelete table bridge haagent_lab\n")
+        assert rules(self.plan, Damage()).startswith("table bridge haagent_lab\ndelete table bridge haagent_lab\n")
 
     def test_cut_covers_every_link(self) -> None:
-        faults = Faults()
-        faults.cut("A", "B", one_way=True)
-        assert 'iifname { "A-eth0", "A-eth1" } oifname { "B-eth0", "B-eth1" } counter drop' in rules(self.plan, faults)
-        assert 'iifname { "B-eth0"' not in rules(self.plan, faults)
+        damage = Damage()
+        damage.cut("A", "B", one_way=True)
+        assert 'iifname { "A-eth0", "A-eth1" } oifname { "B-eth0", "B-eth1" } counter drop' in rules(self.plan, damage)
+        assert 'iifname { "B-eth0"' not in rules(self.plan, damage)
 
     def test_cut_from_everybody(self) -> None:
-        faults = Faults()
-        faults.cut("A", EVERYBODY, one_way=False)
-        text = rules(self.plan, faults)
+        damage = Damage()
+        damage.cut("A", EVERYBODY, one_way=False)
+        text = rules(self.plan, damage)
         assert 'iifname { "A-eth0", "A-eth1" } counter drop' in text
         assert 'oifname { "A-eth0", "A-eth1" } counter drop' in text
 
     def test_heal(self) -> None:
-        faults = Faults(losses={"A": 3.5})
-        faults.cut("A", "B", one_way=False)
-        faults.cut("A", "client", one_way=True)
-        faults.heal("B", "A")
-        assert faults.cuts == [Cut("A", "client")]
-        assert faults.sentences() == ["nothing from A reaches client", "A loses 3.5 % of its frames each way"]
-        faults.heal("A", EVERYBODY)
-        assert faults.sentences() == []
+        damage = Damage(losses={"A": 3.5})
+        damage.cut("A", "B", one_way=False)
+        damage.cut("A", "client", one_way=True)
+        damage.heal("B", "A")
+        assert damage.cuts == [Cut("A", "client")]
+        assert damage.sentences() == ["nothing from A reaches client", "A loses 3.5 % of its frames each way"]
+        damage.heal("A", EVERYBODY)
+        assert damage.sentences() == []
 
     def test_a_host_cannot_be_cut_from_itself(self) -> None:
         with pytest.raises(LabError):
-            Faults().cut("A", "A", one_way=False)
+            Damage().cut("A", "A", one_way=False)
 
 
 class TestPlan:
