@@ -15,16 +15,12 @@ import socket
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from haagent.config import KeyFileError, load_keys
+from haagent.config import Config, KeyFileError, load_keys
 from haagent.core.messages import Heartbeat
 from haagent.core.wire import MAX_DATAGRAM, Dropped, Opener
 from haagent.transport import sockets
 from haagent.transport.plan import Binding, LinkPlan, plan
-
-if TYPE_CHECKING:
-    from haagent.doctor.subject import Subject
 
 LISTEN_S = 1.5
 LONGEST_S = 2.2
@@ -45,22 +41,18 @@ class Hearing:
     has_opener: bool = False
 
 
-async def listen(subject: Subject) -> Hearing:
-    config = subject.config
-    assert config is not None
+async def listen(config: Config) -> Hearing:
     # Two heartbeats at least, within what a person waits for.
     hearing = Hearing(seconds=min(LONGEST_S, max(LISTEN_S, 2.2 * config.heartbeat.interval_s)))
-    opener = _opener(subject)
+    opener = _opener(config)
     hearing.has_opener = opener is not None
     links = plan(config.heartbeat, me=config.nodes[config.me], peers=config.peers)
     await asyncio.gather(*(_Listener(hearing, opener, link).listen() for link in links))
     return hearing
 
 
-def _opener(subject: Subject) -> Opener | None:
+def _opener(config: Config) -> Opener | None:
     """None: without keys nothing can be opened."""
-    config = subject.config
-    assert config is not None
     try:
         keys = () if config.heartbeat.insecure else load_keys(config.key_files)
     except KeyFileError:

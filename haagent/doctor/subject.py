@@ -122,8 +122,9 @@ class Subject:
         """What is heard of the peers while nobody else listens here. Several checks share it."""
         from haagent.doctor.hearing import listen
 
+        assert self.config is not None
         if self._hearing is None:
-            self._hearing = asyncio.get_running_loop().create_task(listen(self))
+            self._hearing = asyncio.get_running_loop().create_task(listen(self.config))
         return await asyncio.shield(self._hearing)
 
 

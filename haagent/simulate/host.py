@@ -7,22 +7,26 @@ frozen agent. Without a gate only the address's own lifetime ends it, some secon
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
-from haagent.core.events import AnyEvent, Farewell
+from haagent.core.events import AnyEvent, Claim, Farewell, Relinquish
 from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.node import Node
 from haagent.core.settings import Memory
 from haagent.core.testament import covers_claims, releases
 
-if TYPE_CHECKING:
-    from haagent.simulate.etcd import Clerk
-
 LINGER_S = (
     3.0  # an address that nobody renews outlives its lease by so long: `valid_lft` is whole seconds, with one spare
 )
+
+
+class Arbiter(Protocol):
+    """Who is asked for leases, where the votes do not decide."""
+
+    def claim(self, claim: Claim) -> None: ...
+    def relinquish(self, freed: Relinquish) -> None: ...
 
 
 class Served:
@@ -66,7 +70,7 @@ class Host:
         self.unfit: set[str] = set()
         self.gateway: bool | None = None  # None: not watched
         self.watched: dict[str, Inquiry] = {}  # groups that neighbours are asked about
-        self.clerk: Clerk | None = None  # who speaks with etcd, where there is one
+        self.arbiter: Arbiter | None = None
         self.doom: Doom | None = None
         self.farewell: Farewell | None = None  # left by the last step, to be said when its group is dropped
         self.testament: Heartbeat | None = None  # of which the guardian has the last words

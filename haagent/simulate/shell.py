@@ -156,10 +156,10 @@ class Shell(Network):
                     reader(host, record)
             case Watch(group, on):
                 self._watch(host, group, on=on)
-            case Claim() if host.clerk is not None:
-                host.clerk.claim(action)
-            case Relinquish() if host.clerk is not None:
-                host.clerk.relinquish(action)
+            case Claim() if host.arbiter is not None:
+                host.arbiter.claim(action)
+            case Relinquish() if host.arbiter is not None:
+                host.arbiter.relinquish(action)
             case Announce(group, why):
                 self._log(host, f"announces {group} again: {why}")
             case Stopped():
@@ -298,7 +298,7 @@ class Shell(Network):
     def _bury(self, host: Host) -> None:
         host.node, host.is_paused, host.inbox, host.doom = None, False, [], None
         host.watched.clear()
-        host.clerk = None
+        host.arbiter = None
         for served in host.served.values():
             served.ballot, served.is_kept = None, False
             served.job += 1

@@ -53,7 +53,7 @@ class World(Shell):
             wall_offset_s=-host.offset,
         )
         if self.etcd is not None:
-            host.clerk = self._clerk(self.etcd, host, host.node)
+            host.arbiter = self._clerk(self.etcd, host, host.node)
         for group in sorted(host.unfit):  # a set's own order differs from run to run
             self._step(host, HealthChanged(group, ok=False, why="its check fails"))
         if host.gateway is not None:
