@@ -15,7 +15,8 @@ from pathlib import Path
 import click
 
 from haagent import __version__
-from haagent.cli import COMMANDS, roff
+from haagent.cli import roff
+from haagent.cli.commands import COMMANDS
 from haagent.cli.invocation import options
 from haagent.cli.program import cli
 

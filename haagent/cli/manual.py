@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from haagent.cli import COMMANDS
+from haagent.cli.commands import COMMANDS
 from haagent.cli.invocation import options
 from haagent.cli.program import cli
 

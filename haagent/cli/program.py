@@ -8,7 +8,7 @@ from socket import socket
 
 import click
 
-from haagent.cli import COMMANDS
+from haagent.cli.commands import COMMANDS
 from haagent.cli.invocation import Invocation, options, with_options
 from haagent.cli.outcome import FAILED, NOTHING_MORE, USAGE, Failure, report, status_of
 

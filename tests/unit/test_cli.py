@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 import haagent.cli.program
-from haagent.cli import COMMANDS, main
+from haagent.cli import main
+from haagent.cli.commands import COMMANDS
 from haagent.cli.manual import manual
 from haagent.cli.program import cli
 from haagent.config import ConfigError, Fault

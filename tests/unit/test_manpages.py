@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from haagent import __version__
-from haagent.cli import COMMANDS, main, manpages, roff, version
+from haagent.cli import main, manpages, roff, version
+from haagent.cli.commands import COMMANDS
 
 PROJECT = Path(__file__).parents[2]
 
