@@ -1,7 +1,7 @@
 """The addresses of one group, kept as they should be: restored while held, removed while not.
 
-Level, not edge: `compare` is given what the kernel lists now and repairs the difference. Why it was called (a
-message of the monitor, the regular two seconds, the start) does not matter to it.
+Level, not edge: it is given what the kernel lists now, and repairs the difference. Why it was asked (a message of the
+monitor, the regular comparison, the start) does not matter to it.
 
 While the group is not held here, ANY address equal to one of its addresses goes, whoever added it and wherever: an
 administrator's `ip addr add` on the other node would make two hosts answer for it.

@@ -79,7 +79,7 @@ class GroupBeat(msgspec.Struct, frozen=True, array_like=True):
 class Order(msgspec.Struct, frozen=True, array_like=True):
     """An operator's word, replicated as a last-writer-wins register. Greater (version, writer) wins.
 
-    Keys: `standby/NODE`, `maintenance`, `clear/GROUP`, `move/GROUP`.
+    Keys: `standby/NODE`, `maintenance`, `clear/GROUP`, `move/GROUP`, `down/NODE`.
     """
 
     key: str

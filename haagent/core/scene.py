@@ -1,6 +1,6 @@
 """What all groups of one node share: who is alive, what the operator ordered, and where actions and notes go.
 
-Reading it is free; what changes it is `Node` alone, at its one door.
+It is changed only inside a step of `Node`; everybody else reads.
 """
 
 from __future__ import annotations
