@@ -27,6 +27,8 @@ from haagent.core.settings import LEADER
 if TYPE_CHECKING:
     from haagent.core.election import Election
 
+MAY_TAKE = (GroupState.IDLE, *TRYING)
+
 
 class Caution:
     def __init__(self, election: Election) -> None:
@@ -117,7 +119,7 @@ class Caution:
         return self.word
 
     def advance(self, now: float) -> None:
-        may_take, lost = self.election.state in (GroupState.IDLE, *TRYING), self.lost_holder(now)
+        may_take, lost = self.election.state in MAY_TAKE, self.lost_holder(now)
         if lost or not may_take:
             self.free_since = NEVER
         elif self.free_since == NEVER:

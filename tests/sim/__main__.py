@@ -15,13 +15,13 @@ import time
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 
-CHUNK = 200
+CHUNK = 50
 OPTIONS = {"--guardians": "has_guardians", "--etcd": "has_etcd"}
 
 
-def _chunk(first: int, *, options: tuple[str, ...]) -> tuple[int, float, int, list[tuple[int, str]]]:
+def _chunk(seeds: range, *, options: tuple[str, ...]) -> tuple[int, float, int, list[tuple[int, str]]]:
     failures, simulated, steps = [], 0.0, 0
-    for seed in range(first, first + CHUNK):
+    for seed in seeds:
         try:
             world = run_seed(seed, **{OPTIONS[option]: True for option in options})
         except Violation as violation:
@@ -29,18 +29,19 @@ def _chunk(first: int, *, options: tuple[str, ...]) -> tuple[int, float, int, li
             continue
         simulated += world.t
         steps += world.steps
-    return first, simulated, steps, failures
+    return len(seeds), simulated, steps, failures
 
 
 def campaign(first: int, count: int, options: tuple[str, ...]) -> int:
     began, done, simulated, steps, bad = time.monotonic(), 0, 0.0, 0, 0
-    chunk = functools.partial(_chunk, options=options)
+    chunk, end = functools.partial(_chunk, options=options), first + count
+    chunks = (range(seed, min(seed + CHUNK, end)) for seed in range(first, end, CHUNK))
     with multiprocessing.Pool(os.cpu_count()) as pool:
-        for _, seconds, taken, failures in pool.imap_unordered(chunk, range(first, first + count, CHUNK)):
-            done, simulated, steps, bad = done + CHUNK, simulated + seconds, steps + taken, bad + len(failures)
+        for seeds, seconds, taken, failures in pool.imap_unordered(chunk, chunks):
+            done, simulated, steps, bad = done + seeds, simulated + seconds, steps + taken, bad + len(failures)
             for seed, what in failures:
                 print(f"seed {seed}: {what}\n  replay: {command(seed, options)}", flush=True)
-            if done % (50 * CHUNK) == 0 or done >= count:
+            if done % 10_000 == 0 or done >= count:
                 took = time.monotonic() - began
                 print(
                     f"{done} seeds, {bad} violations, {simulated:,.0f} cluster-seconds in {took:,.0f} s "
