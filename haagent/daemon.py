@@ -121,7 +121,7 @@ class Daemon:
             dropped=self._envelope.count_drop,
         )
         self._fences = Fences(
-            config.nodes, me=config.me, post=self.post, note=lambda text: self._noted("fencing", "", text)
+            config.nodes, me=config.me, post=self.post, note=lambda kind, text: self._noted(kind, "", text)
         )
         self._activation = Activation(
             groups=tuple(config.groups.values()),
@@ -391,7 +391,7 @@ class Daemon:
         self._will.lend(self._transport.outlets())
         for link in changed:
             text = f"heartbeats go over {link.name}" if link.is_up else f"no heartbeats over {link.name}: {link.why}"
-            self.post(Noticed("link", "", text))
+            self.post(Noticed("link_up" if link.is_up else "link_down", "", text))
 
     async def _correct_clock(self) -> None:
         while True:

@@ -208,7 +208,7 @@ class Activation:
         try:
             self._gate.guard(self._packed(group for group in self._groups.values() if not group.pipeline.is_adopting))
         except GateError as error:
-            self._note("failed", "", f"the gate is not as the configuration wants it: {error}")
+            self._note("gate", "", f"the gate is not as the configuration wants it: {error}")
 
     @staticmethod
     def _packed(groups: Iterable[Group]) -> list[bytes]:
@@ -235,7 +235,7 @@ class Activation:
                     self._host.strike(one)
                     self._note("removed", "", f"{text}; removed")
                 except AddressError as error:
-                    self._note("failed", "", f"{text}: {error}")
+                    self._note("stuck", "", f"{text}: {error}")
 
     def _vips(self) -> list[Vip]:
         return [vip for group in self._groups.values() for vip in group.keeper.vips]
@@ -315,4 +315,4 @@ class Activation:
             self._gate.shut([vip.packed for vip in vips])
             self._host.remove(vips)
         except (GateError, AddressError) as error:
-            self._note("failed", "", f"{error}; `ip address del` removes it by hand")
+            self._note("stuck", "", f"{error}; `ip address del` removes it by hand")

@@ -45,7 +45,7 @@ class Hooks:
             return
         if len(self._waiting) == MAX_WAITING:
             skipped = self._waiting.popleft()
-            self._note("hook", f"hook {skipped.event} skipped: {MAX_WAITING} newer events are waiting")
+            self._note("hook_fail", f"hook {skipped.event} skipped: {MAX_WAITING} newer events are waiting")
         self._waiting.append(call)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
@@ -70,10 +70,11 @@ class Hooks:
         try:
             ended = await programs.run(shlex.split(command), env=self._environment(call), timeout_s=limit_s)
         except (programs.CannotStart, ValueError) as error:  # ValueError: a quote that does not end
-            self._note("hook", f"hook {call.event} ({command}) cannot be started: {error}")
+            self._note("hook_fail", f"hook {call.event} ({command}) cannot be started: {error}")
             return
         text = " ".join(ended.output.split())[-MAX_OUTPUT:]
-        self._note("hook", f"hook {call.event} {ended.verdict(limit_s)}" + (f": {text}" if text else ""))
+        kind = "hook" if ended.status == 0 else "hook_fail"
+        self._note(kind, f"hook {call.event} {ended.verdict(limit_s)}" + (f": {text}" if text else ""))
 
     def _environment(self, call: Call) -> dict[str, str]:
         return {

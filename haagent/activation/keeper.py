@@ -74,7 +74,7 @@ class Keeper:
             try:
                 self._host.strike(one)
             except AddressError as error:
-                self._complain(str(error))
+                self._complain(str(error), "stuck")
                 continue
             self.counters["removed"] += 1
             self._say("removed", f"{one} on {where} {why}; removed")
@@ -102,11 +102,11 @@ class Keeper:
         self._fault = ""
         return True
 
-    def _complain(self, text: str) -> None:
+    def _complain(self, text: str, kind: str = "failed") -> None:
         """Once per cause: it is tried again every two seconds."""
         if text != self._fault:
             self._fault = text
-            self._note("failed", text)
+            self._note(kind, text)
 
 
 def _list(vips: Sequence[Vip]) -> str:

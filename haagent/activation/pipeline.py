@@ -255,8 +255,8 @@ class GroupPipeline:
 
     def _try_again(self, fault: str) -> None:
         if fault != self._refusal:
-            quiet = "; the gate is shut, so no traffic arrives" if self.is_hidden else ""
-            self._note("failed", f"{fault}{quiet}; trying again until it works")
+            kind, quiet = ("failed", "; the gate is shut, so no traffic arrives") if self.is_hidden else ("stuck", "")
+            self._note(kind, f"{fault}{quiet}; trying again until it works")
         self._refusal = fault
         self._settle_in(self._retry_s)
         self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s)

@@ -38,7 +38,7 @@ class Arp:
         self._options: ArpOptions = options
         self._announcer = Announcer(
             [address.ip for address in context.addresses],
-            note=lambda text: context.note("announce", text),
+            note=lambda text: context.note("unsent", text),
         )
         self._compose, self._may_announce = context.compose, context.may_announce
         self._timer: asyncio.TimerHandle | None = None

@@ -53,7 +53,7 @@ class Kind(StrEnum):
     FIT = "fit", Severity.INFO, "this node may hold the group again"
     UNFIT = "unfit", Severity.WARNING, "a check says that this node must not hold the group"
     FAILED = "failed", Severity.WARNING, "a step did not work; it is tried again, here or by the next node"
-    STUCK = "stuck", Severity.ERROR, "an address of a group that this node does not hold cannot be removed"
+    STUCK = "stuck", Severity.ERROR, "what this node does not hold may still be served here: it could not be removed"
     LAPSED = "lapsed", Severity.ERROR, "the agent hung: the lease ended unnoticed, and a timer let go of the group"
     CONFLICT = "conflict", Severity.ERROR, "another node claims the group too, or a stranger uses one of its addresses"
     IN_USE = "in_use", Severity.WARNING, "somebody still answers for the group's addresses, so it is not taken yet"
@@ -77,7 +77,11 @@ class Kind(StrEnum):
     RELOADED = "reloaded", Severity.INFO, "another configuration is in force on this node"
     FENCING = "fencing", Severity.INFO, "a fence agent was asked to switch a node off"
     FENCED = "fenced", Severity.INFO, "a node is down for certain: its fence or an operator says so"
-    UNFENCED = "unfenced", Severity.ERROR, "a fence agent failed: what that node held is not taken"
+    UNFENCED = (
+        "unfenced",
+        Severity.ERROR,
+        "a fence failed, or cannot work: what the node held, if it vanishes, is not taken",
+    )
 
     # operators
     ASKED = "asked", Severity.INFO, "an operator gave a command"

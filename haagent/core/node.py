@@ -252,7 +252,7 @@ class Node:
             text = f"{fault}; what is held is let go when its lease ends, and nothing is taken"
         else:
             text = f"{fault}; the nodes' own votes decide until it answers"
-        scene.note("arbiter", "", text[:MAX_TEXT], now=now)
+        scene.note("no_leases" if fault else "leases", "", text[:MAX_TEXT], now=now)
         scene.urge()
         for election in self.elections.values() if fault else ():
             election.arbitration.lost()

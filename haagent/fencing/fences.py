@@ -34,7 +34,12 @@ def faults_of(configs: Mapping[str, FencingConfig]) -> list[str]:
 
 class Fences:
     def __init__(
-        self, nodes: Mapping[str, NodeConfig], *, me: str, post: Callable[[Fenced], None], note: Callable[[str], None]
+        self,
+        nodes: Mapping[str, NodeConfig],
+        *,
+        me: str,
+        post: Callable[[Fenced], None],
+        note: Callable[[str, str], None],
     ) -> None:
         self._me = me
         self._post, self._note = post, note
@@ -65,7 +70,7 @@ class Fences:
         found = faults_of({node: config for node, config in self._configs.items() if node != self._me})
         for fault in found:
             if fault not in self._faults:
-                self._note(fault)
+                self._note("unfenced", fault)
         self._faults = found
 
     async def fence_all(self, nodes: Sequence[str]) -> None:
@@ -115,12 +120,12 @@ class Fences:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, node: str, config: FencingConfig) -> str:
-        self._note(f"fencing {node}: {config.agent} is asked to do `{config.action}`")
+        self._note("fencing", f"fencing {node}: {config.agent} is asked to do `{config.action}`")
         try:
             said = await agent.run(node, config)
         except FenceError as error:
             self._last[node] = f"failed: {error}"
-            self._note(f"{node} is not fenced: {error}")
+            self._note("unfenced", f"{node} is not fenced: {error}")
             raise
         self._last[node] = f"done: {said}" if said else "done"
         self._post(Fenced(node, f"{config.agent} has confirmed `{config.action}`"))

@@ -79,8 +79,9 @@ class Gate:
             self._build(adopting)
         except GateError as error:
             self.why = str(error)
-            text = "nothing can be served" if self._is_blocked else "only the addresses' lifetimes protect"
-            self._note("gate", f"there is no gate on this host, {text}: {error}")
+            blocked, open_ = ("blocked", "nothing can be served"), ("gate", "only the addresses' lifetimes protect")
+            kind, text = blocked if self._is_blocked else open_
+            self._note(kind, f"there is no gate on this host, {text}: {error}")
 
     def guard(self, addresses: Iterable[bytes]) -> None:
         """From now on exactly these are gated."""
@@ -257,7 +258,7 @@ class Gate:
                 elements.open(self._until)
         except GateError as error:
             self.why, self._is_blocked = str(error), True
-            self._note("gate", f"the gate is shut for everything and cannot be made again: {error}")
+            self._note("blocked", f"the gate is shut for everything and cannot be made again: {error}")
 
     # renewing
 
@@ -306,19 +307,19 @@ class Gate:
             with self._hold():
                 self._elements.open(ends)
         except GateError as error:
-            self._complain("the gate could not be opened again", error)
+            self._complain("the gate could not be opened again", error, kind="blocked")
 
     # words
 
-    def _complain(self, what: str, error: GateError) -> None:
+    def _complain(self, what: str, error: GateError, *, kind: str = "gate") -> None:
         self.counters["failed"] += 1
-        self._say_seldom(f"{what}: {error}", about=what)
+        self._say_seldom(f"{what}: {error}", about=what, kind=kind)
 
-    def _say_seldom(self, text: str, *, about: str = "") -> None:
+    def _say_seldom(self, text: str, *, about: str = "", kind: str = "gate") -> None:
         now = self._now()
         if now - self._said_at.get(about or text[:40], -REMIND_S) >= REMIND_S:
             self._said_at[about or text[:40]] = now
-            self._note("gate", text)
+            self._note(kind, text)
 
     # ends
 

@@ -18,9 +18,9 @@ class NoGate:
     def start(self, addresses: Iterable[bytes], *, adopting: Collection[bytes] = ()) -> None:
         """The table of an earlier life, when the gate was on, would stop the traffic now."""
         try:
-            remove_tables(lambda text: self._note("gate", f"`gate: off`: {text}"))
+            remove_tables(lambda text: self._note("removed", f"`gate: off`: {text}"))
         except GateError as error:
-            self._note("gate", f"`gate: off`, and the tables of an earlier life cannot be removed: {error}")
+            self._note("blocked", f"`gate: off`, and the tables of an earlier life cannot be removed: {error}")
 
     def guard(self, addresses: Iterable[bytes]) -> None: ...
     def open(self, addresses: Sequence[bytes], until: float) -> None: ...

@@ -138,12 +138,12 @@ class GroupGuard:
             return
         if word and not self._is_noted and self._now() >= self._asking_since + TOLD_AFTER_S:
             self._is_noted = True
-            self._note("guard", f"not taken while it is in use: {word}")
+            self._note("in_use", f"not taken while it is in use: {word}")
         if word == self._told:
             return
         if not word and self._is_noted:
             self._is_noted = False
-            self._note("guard", "nobody answers for its addresses any more")
+            self._note("free", "nobody answers for its addresses any more")
         self._told = word
         self._post(Guarded(self.name, word))
 

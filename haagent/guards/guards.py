@@ -204,7 +204,7 @@ class Guards:
                 links=self._holder.links,
                 ear_of=self._tuned_ear,
                 said=lambda reachable: self._post(GatewayChanged(reachable)),
-                note=lambda text: self._tell("gateway", "", text),
+                note=lambda kind, text: self._tell(kind, "", text),
                 is_ours=self._is_ours,
             )
         for interface in tuple(self._ears):
@@ -233,7 +233,7 @@ class Guards:
 
     def _ear(self, interface: str) -> Ear:
         if interface not in self._ears:
-            ear = Ear(interface, heard=self._heard, tell=lambda text: self._tell("guard", "", text))
+            ear = Ear(interface, heard=self._heard, tell=lambda text: self._tell("unwatched", "", text))
             links = self._holder.links
             ear.link_changed(links.get(interface))
             self._ears[interface] = ear

@@ -100,7 +100,7 @@ class Outside:
         links: Links,
         ear_of: Callable[[str], Ear],
         said: Callable[[bool | None], None],
-        note: Callable[[str], None],
+        note: Callable[[str, str], None],
         is_ours: Callable[[IpAddress], bool],
     ) -> None:
         self.reachable: bool | None = None
@@ -198,7 +198,7 @@ class Outside:
         if word != self.reachable:
             before, self.reachable = self.reachable, word
             if word is not None and before is not None:
-                self._note(self._sentence(reachable=word))
+                self._note("reached" if word else "unreached", self._sentence(reachable=word))
             self._said(word)
 
     def _sentence(self, *, reachable: bool) -> str:
@@ -271,7 +271,7 @@ class Outside:
 
     def _complain(self, text: str) -> None:
         if text and text != self.why_not_watched:
-            self._note(f"the gateway is not watched: {text}")
+            self._note("unwatched", f"the gateway is not watched: {text}")
         self.why_not_watched = text
 
 

@@ -317,8 +317,8 @@ def test_dropped_is_not_said_while_the_kernel_refuses() -> None:
         stage.group.drop(ONE, "asked")
         await asyncio.sleep(5)
         assert stage.said == [taken()]
-        assert [note for note in stage.notes if note[0] == "failed"] == [
-            ("failed", "address: netlink: No buffer space available; trying again until it works")
+        assert [note for note in stage.notes if note[0] == "stuck"] == [
+            ("stuck", "address: netlink: No buffer space available; trying again until it works")
         ]
         stage.host.refusing.clear()
         await stage.until(dropped())
@@ -381,14 +381,14 @@ def test_lifetimes_are_whole_seconds_longer_than_the_lease() -> None:
     assert [lifetime_s(left) for left in (-1, 0.05, 0.35, 1.0, 1.01, 3)] == [2, 2, 2, 2, 3, 4]
 
 
-def hooks(tmp_path: Any, script: str, *, timeout_s: float = 10) -> tuple[Hooks, list[str]]:
+def hooks(tmp_path: Any, script: str, *, timeout_s: float = 10) -> tuple[Hooks, list[tuple[str, str]]]:
     program = tmp_path / "hook"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    notes: list[str] = []
+    notes: list[tuple[str, str]] = []
     spec = HooksConfig(taken=str(program), released=str(program), failed="", timeout_s=timeout_s)
     addresses = ["10.20.1.100/24", "fd00:20::100/64"]
-    return Hooks(spec, group="web", node="A", addresses=addresses, note=lambda _k, text: notes.append(text)), notes
+    return Hooks(spec, group="web", node="A", addresses=addresses, note=lambda *note: notes.append(note)), notes
 
 
 def test_hooks_run_in_order_and_are_told_what_happened(tmp_path: Any) -> None:
@@ -406,7 +406,7 @@ def test_hooks_run_in_order_and_are_told_what_happened(tmp_path: Any) -> None:
             "taken web A 1.A  10.20.1.100/24 fd00:20::100/64",
             "released web A 1.A asked 10.20.1.100/24 fd00:20::100/64",
         ]
-        assert notes == ["hook taken done", "hook released done"]
+        assert notes == [("hook", "hook taken done"), ("hook", "hook released done")]
 
     asyncio.run(story())
 
@@ -416,7 +416,7 @@ def test_a_hook_that_hangs_is_killed_with_its_children(tmp_path: Any) -> None:
         running, notes = hooks(tmp_path, "echo starting; sleep 600 & wait", timeout_s=0.2)
         running.add(Call("taken", ONE, ""))
         await running.finished()
-        assert notes == ["hook taken killed after 0.2 s: starting"]
+        assert notes == [("hook_fail", "hook taken killed after 0.2 s: starting")]
 
     asyncio.run(story())
 
@@ -429,9 +429,11 @@ def test_a_hook_that_fails_or_is_missing_is_a_line_and_no_more(tmp_path: Any) ->
         (tmp_path / "hook").unlink()
         running.add(Call("taken", ONE, ""))
         await running.finished()
-        assert notes[0] == "hook taken ended with status 3: no such route"
-        assert "cannot be started" in notes[1]
-        assert "No such file" in notes[1]
+        assert notes[0] == ("hook_fail", "hook taken ended with status 3: no such route")
+        kind, text = notes[1]
+        assert kind == "hook_fail"
+        assert "cannot be started" in text
+        assert "No such file" in text
 
     asyncio.run(story())
 
@@ -442,7 +444,7 @@ def test_what_a_hook_leaves_running_does_not_delay_the_next(tmp_path: Any) -> No
         running.add(Call("taken", ONE, ""))
         async with asyncio.timeout(10):
             await running.finished()
-        assert notes == ["hook taken done"]
+        assert notes == [("hook", "hook taken done")]
 
     asyncio.run(story())
     import os

@@ -148,9 +148,9 @@ class TestSecretsInAFile:
 class Stage:
     def __init__(self, *nodes: NodeConfig) -> None:
         self.posted: list[Fenced] = []
-        self.notes: list[str] = []
+        self.notes: list[tuple[str, str]] = []
         known = {node.name: node for node in nodes}
-        self.fences = Fences(known, me="B", post=self.posted.append, note=self.notes.append)
+        self.fences = Fences(known, me="B", post=self.posted.append, note=lambda *note: self.notes.append(note))
 
     def play(self, story: Callable[[], Awaitable[None]]) -> None:
         async def whole() -> None:
@@ -176,7 +176,7 @@ class TestFences:
         stage.play(story)
         agent = stage.fences.config("A").agent  # type: ignore[union-attr]
         assert stage.posted == [Fenced("A", f"{agent} has confirmed `off`")]
-        assert stage.notes == [f"fencing A: {agent} is asked to do `off`"]
+        assert stage.notes == [("fencing", f"fencing A: {agent} is asked to do `off`")]
 
     def test_all_must_be_down_and_all_that_are_not_are_named(self, program: Program) -> None:
         config = program("read action; read name; case $name in nodename=A) exit 0;; *) echo no; exit 3;; esac")
@@ -253,7 +253,7 @@ class TestFences:
         stage.fences.check()
         stage.fences.check()
         assert len(stage.fences.faults) == 1, "nobody fences itself"
-        assert stage.notes == stage.fences.faults
+        assert stage.notes == [("unfenced", fault) for fault in stage.fences.faults]
         stage.fences.reconfigure({"A": node("A", program("exit 0"))})
         stage.fences.check()
         assert stage.fences.faults == []

@@ -229,10 +229,10 @@ class Stage:
         self.kernels: list[FakeKernel] = []
         self.next_refusals: list[Exception] = []
         self.leftover: list[tuple[int, str]] = []
-        self.notes: list[str] = []
+        self.notes: list[tuple[str, str]] = []
         self.at = 1000.0
         monkeypatch.setattr(gate, "Channel", self.open_channel)
-        self.gate = Gate(note=lambda _kind, text: self.notes.append(text), now=self.now)
+        self.gate = Gate(note=lambda *note: self.notes.append(note), now=self.now)
 
     def now(self) -> float:
         for kernel in self.kernels:
@@ -348,7 +348,8 @@ class TestGate:
 
         run(stage, story)
         assert stage.gate.counters["lapsed"] == 1
-        assert "opened again" in stage.notes[0]
+        assert [kind for kind, _ in stage.notes] == ["gate"]
+        assert "opened again" in stage.notes[0][1]
 
     def test_a_lease_that_is_over_is_not_opened_again(self, stage: Stage) -> None:
         async def story() -> None:
@@ -378,7 +379,8 @@ class TestGate:
             assert stage.gate.holds_back([FOUR])
 
         run(stage, story)
-        assert "no memory" in stage.notes[0]
+        assert [kind for kind, _ in stage.notes] == ["gate"]
+        assert "no memory" in stage.notes[0][1]
 
     def test_shutting_while_a_renewal_waits_for_a_firewall_is_done_afterwards(self, stage: Stage) -> None:
         is_waiting, may_go_on = threading.Event(), threading.Event()
@@ -431,7 +433,8 @@ class TestGate:
             assert stage.gate.state([FOUR]) == (GateState.UNAVAILABLE, "no tables for arp")
 
         run(stage, story)
-        assert "only the addresses' lifetimes protect" in stage.notes[0]
+        assert [kind for kind, _ in stage.notes] == ["gate"]
+        assert "only the addresses' lifetimes protect" in stage.notes[0][1]
 
     def test_tables_that_another_process_owns_stop_every_take(self, stage: Stage) -> None:
         stage.leftover = [(encoding.IPV4, ruleset.GATE)]
@@ -444,6 +447,23 @@ class TestGate:
             assert stage.kernel.left_ms(FOUR) == 350
 
         run(stage, story)
+        assert [kind for kind, _ in stage.notes] == ["blocked"]
+        assert "nothing can be served" in stage.notes[0][1]
+
+    def test_a_gate_that_shut_and_cannot_be_made_again_is_graver_than_one_that_was(self, stage: Stage) -> None:
+        async def story() -> None:
+            stage.gate.open([FOUR], 1000.35)
+            stage.next_refusals += [Refused(errno.ENOMEM, "no room for a table")] * 2
+
+            def refuse() -> None:
+                raise Refused(errno.ENOMEM, "no memory")
+
+            stage.kernel.before_commit.append(refuse)
+            stage.gate.shut([FOUR])
+
+        run(stage, story)
+        assert [kind for kind, _ in stage.notes] == ["gate", "blocked"]
+        assert "cannot be made again" in stage.notes[1][1]
 
     def test_a_reload_changes_what_is_gated(self, stage: Stage) -> None:
         async def story() -> None:

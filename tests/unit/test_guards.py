@@ -187,10 +187,11 @@ def test_a_silent_peer_makes_it_a_matter_of_milliseconds() -> None:
         (_, first), (lost_at, second) = stage.posted
         assert (first, second) == (GatewayChanged(True), GatewayChanged(False))
         assert lost_at - overdue_at == pytest.approx(0.06, abs=0.01)
-        assert stage.notes == [("gateway", "", "gateway 10.20.1.1 on eth0 cannot be reached")]
+        assert stage.notes == [("unreached", "", "gateway 10.20.1.1 on eth0 cannot be reached")]
         stage.answering[GATEWAY.packed] = THEIRS  # another router has taken over
         await asyncio.sleep(0.2)
         assert stage.words(GatewayChanged)[-1] == GatewayChanged(True)
+        assert stage.notes[1:] == [("reached", "", "gateway 10.20.1.1 on eth0 answers again")]
 
     play(story)
 
@@ -218,7 +219,7 @@ def test_without_a_default_route_nothing_is_watched_and_that_is_said() -> None:
         stage.guards.watch("web", on=True)
         assert stage.words(GatewayChanged) == []
         text = "no default route on eth0: write `gateway: ADDRESS` of a router there, or `gateway: off`"
-        assert stage.notes == [("gateway", "", f"the gateway is not watched: {text}")]
+        assert stage.notes == [("unwatched", "", f"the gateway is not watched: {text}")]
         assert stage.guards.status()["outside"]["why_not_watched"] == text
         stage.routed = GATEWAY
         await asyncio.sleep(1.1)
