@@ -2,9 +2,10 @@
 the kernel says.
 
 Why both. A message that adds an address is composed once, by the library that knows how, and at the moment it is
-needed only three numbers are patched into it (link index, sequence number, lifetime): 4 microseconds instead of
-200. What the kernel reports must be read in the middle of a move, so a walk over a few attributes takes the place
-of a general decoder; and a removal of something seen is the kernel's own report with another message type.
+needed only three numbers are patched into it (here link index and lifetime; the sequence number by who sends it): 4
+microseconds instead of 200. What the kernel reports must be read in the middle of a move, so a walk over a few
+attributes takes the place of a general decoder; and a removal of something seen is the kernel's own report with
+another message type.
 
 Lifetimes. An address is added with a finite `valid_lft`, so that it goes by itself when nobody renews it. IPv6:
 `preferred_lft` is 0. Such an address answers as any other, but the host does not choose it as the source of
@@ -20,16 +21,14 @@ on-link route.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 
 from haagent.address.composer import Wanted
 from haagent.address.facts import Link, Seen, Vip
+from haagent.netlink import ACK, HEADER, attribute, attributes, message, read_text
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-REQUEST, ACK, REPLACE, CREATE, DUMP = 0x1, 0x4, 0x100, 0x400, 0x300
-NLMSG_F_ACK_TLVS = 0x200
 
 AF_INET, AF_INET6 = 2, 10
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_CACHEINFO, IFA_FLAGS, IFA_PROTO = 1, 2, 3, 6, 8, 11
@@ -40,13 +39,15 @@ IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
 ARPHRD_ETHER = 1
 FOREVER = 0xFFFFFFFF
 
-HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
 _LINK = struct.Struct("=BxHiII")  # family, hardware type, index, flags, changed
-_ATTRIBUTE = struct.Struct("=HH")  # length, type
 _LIFETIMES = struct.Struct("=II")  # preferred, valid
 _NUMBER = struct.Struct("=I")
-_INDEX_AT, _SEQUENCE_AT = HEADER.size + 4, 8
+_INDEX_AT = HEADER.size + 4
+_ATTRIBUTES_AT = HEADER.size + _ADDRESS.size
+_CACHEINFO_BYTES = 16
+_NO_LIFETIME = attribute(IFA_CACHEINFO, bytes(_CACHEINFO_BYTES))  # as it is composed
+EVERY_ADDRESS, EVERY_LINK = bytes(_ADDRESS.size), bytes(_LINK.size)  # of which a list is asked for
 
 
 class Prepared:
@@ -58,24 +59,23 @@ class Prepared:
         self._is_v6 = vip.address.version == 6
         *adding, removing = map(bytearray, composed)
         self._adding, self._removing = tuple(adding), removing
-        self._lifetimes_at = _find(self._adding[0], IFA_CACHEINFO)
+        self._lifetimes_at = composed[0].rindex(_NO_LIFETIME) + len(_NO_LIFETIME) - _CACHEINFO_BYTES
         self._packed, self._prefix = vip.packed, vip.prefix
 
-    def add(self, *, index: int, sequence: int, lifetime_s: int, own: Set[tuple[int, int, int]]) -> bytes:
+    def add(self, *, index: int, lifetime_s: int, own: Set[tuple[int, int, int]]) -> bytes:
         """`own`: the `subnet` of each IPv6 address that is the host's own."""
         is_shared = self._is_v6 and subnet(index, self._packed, self._prefix) in own
-        message = self._adding[is_shared]
-        _LIFETIMES.pack_into(message, self._lifetimes_at, 0 if self._is_v6 else lifetime_s, lifetime_s)
-        return _addressed(message, index=index, sequence=sequence)
+        composed = self._adding[is_shared]
+        _LIFETIMES.pack_into(composed, self._lifetimes_at, 0 if self._is_v6 else lifetime_s, lifetime_s)
+        return _addressed(composed, index)
 
-    def remove(self, *, index: int, sequence: int) -> bytes:
-        return _addressed(self._removing, index=index, sequence=sequence)
+    def remove(self, *, index: int) -> bytes:
+        return _addressed(self._removing, index)
 
 
-def _addressed(message: bytearray, *, index: int, sequence: int) -> bytes:
-    _NUMBER.pack_into(message, _SEQUENCE_AT, sequence)
-    _NUMBER.pack_into(message, _INDEX_AT, index)
-    return bytes(message)
+def _addressed(composed: bytearray, index: int) -> bytes:
+    _NUMBER.pack_into(composed, _INDEX_AT, index)
+    return bytes(composed)
 
 
 def subnet(index: int, packed: bytes, prefix: int) -> tuple[int, int, int]:
@@ -90,77 +90,28 @@ def wanted(vip: Vip) -> tuple[Wanted, Wanted, Wanted]:
     return alone, shared, Wanted("removing", (text, vip.prefix))
 
 
-def _find(message: bytes | bytearray, wanted: int) -> int:
-    """Where the payload of an attribute of an address message begins."""
-    at = HEADER.size + _ADDRESS.size
-    while at < len(message):
-        length, kind = _ATTRIBUTE.unpack_from(message, at)
-        if kind == wanted:
-            return at + _ATTRIBUTE.size
-        at += (length + 3) & ~3
-    raise AssertionError(f"attribute {wanted} is missing from a message of ours")
+def removing(seen: bytes) -> bytes:
+    """The kernel's own words for an address, sent back with another type."""
+    return message(RTM_DELADDR, seen[HEADER.size :], flags=ACK)
 
 
-def removing(seen: Seen, sequence: int) -> bytes:
-    """The kernel's own words for the address, sent back with another type."""
-    length = len(seen.raw)
-    return HEADER.pack(length, RTM_DELADDR, REQUEST | ACK, sequence, 0) + seen.raw[HEADER.size :]
-
-
-def dump_addresses(sequence: int) -> bytes:
-    body = _ADDRESS.pack(0, 0, 0, 0, 0)
-    return HEADER.pack(HEADER.size + len(body), RTM_GETADDR, REQUEST | DUMP, sequence, 0) + body
-
-
-def dump_links(sequence: int) -> bytes:
-    body = _LINK.pack(0, 0, 0, 0, 0)
-    return HEADER.pack(HEADER.size + len(body), RTM_GETLINK, REQUEST | DUMP, sequence, 0) + body
-
-
-def promoting(index: int, sequence: int) -> bytes:
+def promoting(index: int) -> bytes:
     """`promote_secondaries` of one interface; by netlink, because /proc/sys is read-only in many containers."""
     setting = attribute(DEVCONF_PROMOTE_SECONDARIES, struct.pack("=I", 1))
     spec = attribute(IFLA_AF_SPEC, attribute(AF_INET, attribute(IFLA_INET_CONF, setting)))
-    body = _LINK.pack(0, 0, index, 0, 0) + spec
-    return HEADER.pack(HEADER.size + len(body), RTM_SETLINK, REQUEST | ACK, sequence, 0) + body
+    return message(RTM_SETLINK, _LINK.pack(0, 0, index, 0, 0) + spec, flags=ACK)
 
 
-def attribute(kind: int, payload: bytes) -> bytes:
-    length = _ATTRIBUTE.size + len(payload)
-    return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
-
-
-def split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Type, sequence number, sender's port and whole bytes of each message."""
-    at, end = 0, len(datagram)
-    while at + HEADER.size <= end:
-        length, kind, _flags, sequence, port = HEADER.unpack_from(datagram, at)
-        if length < HEADER.size or at + length > end:
-            return
-        yield kind, sequence, port, datagram[at : at + length]
-        at += (length + 3) & ~3
-
-
-def attributes(message: bytes, at: int) -> Iterator[tuple[int, bytes]]:
-    end = len(message)
-    while at + _ATTRIBUTE.size <= end:
-        length, kind = _ATTRIBUTE.unpack_from(message, at)
-        if length < _ATTRIBUTE.size or at + length > end:
-            return
-        yield kind & 0x3FFF, message[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
-
-
-def read_address(message: bytes) -> Seen:
-    _family, prefix, _flags, _scope, index = _ADDRESS.unpack_from(message, HEADER.size)
+def read_address(found: bytes) -> Seen:
+    _family, prefix, _flags, _scope, index = _ADDRESS.unpack_from(found, HEADER.size)
     packed, local, label, tag, valid = b"", b"", "", 0, FOREVER
-    for kind, payload in attributes(message, HEADER.size + _ADDRESS.size):
+    for kind, payload in attributes(found, _ATTRIBUTES_AT):
         if kind == IFA_ADDRESS:
             packed = payload
         elif kind == IFA_LOCAL:
             local = payload
         elif kind == IFA_LABEL:
-            label = payload.rstrip(b"\0").decode(errors="replace")
+            label = read_text(payload)
         elif kind == IFA_PROTO:
             tag = payload[0]
         elif kind == IFA_CACHEINFO:
@@ -172,16 +123,16 @@ def read_address(message: bytes) -> Seen:
         tag=tag,
         label=label,
         valid_s=None if valid == FOREVER else valid,
-        raw=message,
+        raw=found,
     )
 
 
-def read_link(message: bytes) -> Link:
-    _family, hardware, index, flags, _changed = _LINK.unpack_from(message, HEADER.size)
+def read_link(found: bytes) -> Link:
+    _family, hardware, index, flags, _changed = _LINK.unpack_from(found, HEADER.size)
     name, mac = "", b""
-    for kind, payload in attributes(message, HEADER.size + _LINK.size):
+    for kind, payload in attributes(found, HEADER.size + _LINK.size):
         if kind == IFLA_IFNAME:
-            name = payload.rstrip(b"\0").decode(errors="replace")
+            name = read_text(payload)
         elif kind == IFLA_ADDRESS:
             mac = payload
     return Link(
@@ -192,16 +143,3 @@ def read_link(message: bytes) -> Link:
         has_carrier=bool(flags & IFF_LOWER_UP),
         is_ethernet=hardware == ARPHRD_ETHER and not flags & IFF_LOOPBACK and len(mac) == 6,
     )
-
-
-def read_error(message: bytes) -> tuple[int, str]:
-    """errno (0: an acknowledgement) and the kernel's own explanation, if it gave one."""
-    errno = -struct.unpack_from("=i", message, HEADER.size)[0]
-    flags = HEADER.unpack_from(message)[2]
-    if not errno or not flags & NLMSG_F_ACK_TLVS:
-        return errno, ""
-    # NETLINK_CAP_ACK is set: of the request only the header is repeated, then come the attributes.
-    for kind, payload in attributes(message, HEADER.size + 4 + HEADER.size):
-        if kind == 1:
-            return errno, payload.rstrip(b"\0").decode(errors="replace")
-    return errno, ""

@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip
 
 import msgspec
 
+from haagent.netlink import Refused
+
 TAG = 0xA7
 LABEL_SUFFIX = ":ha"
 MAX_LABEL = 15  # IFNAMSIZ less the closing zero
@@ -19,8 +21,7 @@ IpInterface = IPv4Interface | IPv6Interface
 IpAddress = IPv4Address | IPv6Address
 
 
-class AddressError(Exception):
-    """The kernel refused. The text names the address, the interface and the cause."""
+AddressError = Refused  # its text names the address, the interface and the cause
 
 
 class Vip(msgspec.Struct, frozen=True):

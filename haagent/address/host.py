@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from haagent.address import encoding
 from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Link, Seen, Vip
+from haagent.address.kernel import Kernel
 from haagent.address.links import Links
 from haagent.address.monitor import Monitor
-from haagent.address.netlink import Kernel
 
 
 class Host:

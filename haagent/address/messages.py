@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
-from haagent.address.encoding import ACK, AF_INET, AF_INET6, CREATE, REPLACE, REQUEST, RTM_DELADDR, RTM_NEWADDR
+from haagent.address.encoding import AF_INET, AF_INET6, RTM_DELADDR, RTM_NEWADDR
 from haagent.address.facts import TAG
+from haagent.netlink import ACK, CREATE, REPLACE, REQUEST
 
 
 def adding(address: str, prefix: int, label: str, flags: int) -> bytes:

@@ -15,6 +15,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator
 
+from haagent import netlink
 from haagent.address import encoding
 
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
@@ -57,13 +58,11 @@ class Monitor:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        opened = netlink.open_socket(groups=RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)
         try:
             opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUEUE_BYTES)
         except PermissionError:  # in a user namespace: the ordinary limit has to do
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_BYTES)
-        opened.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
-        opened.setblocking(False)
         self._socket, self._loop = opened, loop
         loop.add_reader(opened, self.drain)
 
@@ -87,11 +86,11 @@ class Monitor:
 
     def _read(self, datagram: bytes) -> bool:
         has_changed = False
-        for kind, _sequence, port, message in encoding.split(datagram):
+        for kind, _, _, port, message in netlink.split(datagram):
             if kind in (encoding.RTM_NEWADDR, encoding.RTM_DELADDR):
                 if not self._is_own(port) and self._is_watched(encoding.read_address(message).packed):
                     has_changed = True
-            elif kind in (encoding.RTM_NEWLINK, encoding.RTM_DELLINK) and not message[encoding.HEADER.size]:
+            elif kind in (encoding.RTM_NEWLINK, encoding.RTM_DELLINK) and not message[netlink.HEADER.size]:
                 # A family other than 0 is a bridge's word about its port: "deleted" there means "left the bridge".
                 self._link_heard(message, kind)
         return has_changed

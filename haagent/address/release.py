@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from haagent.address.facts import AddressError, IpInterface, Seen
-from haagent.address.netlink import Kernel
+from haagent.address.kernel import Kernel
 
 
 class HasAddresses(Protocol):

@@ -8,15 +8,13 @@ million routes this takes microseconds too, where a list of them would take a se
 from __future__ import annotations
 
 import errno
-import select
-import socket
 import struct
-from collections.abc import Iterator
 from ipaddress import ip_address
 
 import msgspec
 
-from haagent.address import encoding
+from haagent import netlink
+from haagent.address.encoding import AF_INET, AF_INET6
 from haagent.address.facts import AddressError, IpAddress
 
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
@@ -39,25 +37,22 @@ class Way(msgspec.Struct, frozen=True):
 
 class Routes:
     def __init__(self) -> None:
-        self._socket: socket.socket | None = None
-        self._sequence = 0
+        self._inquirer: netlink.Inquirer | None = None
 
     def open(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.bind((0, 0))
-        self._socket.setblocking(False)
+        self._inquirer = netlink.Inquirer(answer_s=ANSWER_S)
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._inquirer is not None:
+            self._inquirer.close()
+            self._inquirer = None
 
     def gateway(self, index: int) -> IpAddress | None:
         """Of the interface's default route; IPv4 first. None: it has no such route."""
         for version, places in NOWHERE.items():
             for place in places:
                 answer = self._ask(ip_address(place), index=index, flags=FIB_MATCH)
-                if answer is None or _ROUTE.unpack_from(answer, encoding.HEADER.size)[1]:
+                if answer is None or _ROUTE.unpack_from(answer, netlink.HEADER.size)[1]:
                     continue  # no way, or one that is meant for this network: routers throw such packets away
                 found = _gateway_in(answer, index)
                 if found is not None and found.version == version:
@@ -67,9 +62,9 @@ class Routes:
     def way_to(self, address: IpAddress, *, index: int = 0) -> Way | None:
         """`index`: over this interface only. None: there is no way."""
         answer = self._ask(address, index=index)
-        if answer is None or _ROUTE.unpack_from(answer, encoding.HEADER.size)[7] != UNICAST:
+        if answer is None or _ROUTE.unpack_from(answer, netlink.HEADER.size)[7] != UNICAST:
             return None
-        found = dict(_attributes(answer))
+        found = _attributes(answer)
         if RTA_OIF not in found:
             return None
         source = ip_address(found[RTA_PREFSRC]) if RTA_PREFSRC in found else None
@@ -77,33 +72,17 @@ class Routes:
         return Way(struct.unpack("=I", found[RTA_OIF])[0], source, is_direct)
 
     def _ask(self, address: IpAddress, *, index: int, flags: int = 0) -> bytes | None:
-        family = encoding.AF_INET if address.version == 4 else encoding.AF_INET6
+        family = AF_INET if address.version == 4 else AF_INET6
         body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, flags)
-        body += encoding.attribute(RTA_DST, address.packed)
+        body += netlink.attribute(RTA_DST, address.packed)
         if index:
-            body += encoding.attribute(RTA_OIF, struct.pack("=I", index))
-        self._sequence += 1
-        size = encoding.HEADER.size + len(body)
-        return self._answer(encoding.HEADER.pack(size, RTM_GETROUTE, encoding.REQUEST, self._sequence, 0) + body)
-
-    def _answer(self, request: bytes) -> bytes | None:
-        if self._socket is None:
+            body += netlink.attribute(RTA_OIF, struct.pack("=I", index))
+        if self._inquirer is None:
             raise AddressError("the netlink socket is not open")
-        try:
-            self._socket.send(request)
-            while True:
-                if not select.select([self._socket], [], [], ANSWER_S)[0]:
-                    raise AddressError(f"the kernel tells no route: no answer within {ANSWER_S:g} s")
-                for kind, sequence, _port, message in encoding.split(self._socket.recv(1 << 16)):
-                    if sequence != self._sequence:
-                        continue
-                    if kind == RTM_NEWROUTE:
-                        return message
-                    if kind == encoding.NLMSG_ERROR:
-                        _check_refusal(*encoding.read_error(message))
-                        return None
-        except OSError as error:
-            raise AddressError(f"the kernel tells no route: {error.strerror}") from error
+        kind, answer = self._inquirer.answer(netlink.message(RTM_GETROUTE, body))
+        if kind == netlink.ERROR:
+            _check_refusal(*netlink.read_error(answer))
+        return answer if kind == RTM_NEWROUTE else None
 
 
 def _check_refusal(code: int, text: str) -> None:
@@ -112,21 +91,17 @@ def _check_refusal(code: int, text: str) -> None:
         raise AddressError(f"the kernel tells no route: {text or errno.errorcode.get(code, code)}")
 
 
-def _attributes(message: bytes) -> Iterator[tuple[int, bytes]]:
-    return encoding.attributes(message, encoding.HEADER.size + _ROUTE.size)
+def _attributes(message: bytes) -> dict[int, bytes]:
+    return dict(netlink.attributes(message, netlink.HEADER.size + _ROUTE.size))
 
 
 def _gateway_in(message: bytes, index: int) -> IpAddress | None:
-    found = dict(_attributes(message))
+    found = _attributes(message)
     if RTA_GATEWAY in found and RTA_OIF in found and struct.unpack("=I", found[RTA_OIF])[0] == index:
         return ip_address(found[RTA_GATEWAY])
-    at, hops = 0, found.get(RTA_MULTIPATH, b"")
-    while at + _HOP.size <= len(hops):
-        length, _flags, _hops, interface = _HOP.unpack_from(hops, at)
-        if length < _HOP.size:
-            break
-        below = dict(encoding.attributes(hops[: at + length], at + _HOP.size))
+    hops = found.get(RTA_MULTIPATH, b"")
+    for (*_, interface), at, end in netlink.records(hops, _HOP):
+        below = dict(netlink.attributes(hops[:end], at + _HOP.size))
         if interface == index and RTA_GATEWAY in below:
             return ip_address(below[RTA_GATEWAY])
-        at += (length + 3) & ~3
     return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from haagent.address.facts import AddressError, Link, Seen
-from haagent.address.netlink import Kernel
+from haagent.address.kernel import Kernel
 from haagent.config import Config, GroupConfig, NodeConfig
 
 if TYPE_CHECKING:

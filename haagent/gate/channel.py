@@ -15,11 +15,9 @@ import errno
 import os
 from collections.abc import Sequence
 
-from haagent.address.encoding import HEADER, NLMSG_ERROR, read_error, split
 from haagent.gate import encoding as nft
+from haagent.netlink import ERROR, HEADER, MAX_DATAGRAM, read_error, read_text, split
 
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
-_MAX_DATAGRAM = 1 << 16
 _WHAT = {nft.NEWTABLE: "a table", nft.NEWCHAIN: "a chain", nft.NEWRULE: "a rule", nft.NEWSET: "a set"}
 _FAMILY = {nft.IPV4: "ip", nft.IPV6: "ip6", nft.ARP: "arp"}
 
@@ -46,10 +44,6 @@ class Channel:
             self._socket = nft.open_socket()
         except OSError as error:  # EPROTONOSUPPORT: a kernel without netfilter
             raise GateError(f"this kernel has no netfilter: {error.strerror}") from error
-        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
-        self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
-        self._socket.bind((0, 0))
-        self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[0]
         self._generation = 0  # not known
 
@@ -82,7 +76,7 @@ class Channel:
         """The tables of these names, with their families."""
         found = []
         for message in self._ask(nft.get_tables(0), nft.NEWTABLE):
-            texts = [_text(value) for kind, value in nft.attributes(message) if kind == nft.NAME]
+            texts = [read_text(value) for kind, value in nft.attributes(message) if kind == nft.NAME]
             found += [(message[HEADER.size], name) for name in texts if name in names]
         return found
 
@@ -104,8 +98,8 @@ class Channel:
 
     def _ask(self, request: bytes, wanted: int) -> list[bytes]:
         found = []
-        for kind, _sequence, _port, message in self._answers(request):
-            if kind == NLMSG_ERROR and (code := read_error(message)[0]):
+        for kind, _flags, _sequence, _port, message in self._answers(request):
+            if kind == ERROR and (code := read_error(message)[0]):
                 raise Refused(code, f"nf_tables tells nothing: {_reason(code)}")
             if kind == nft.SUBSYSTEM << 8 | wanted:
                 found.append(message)
@@ -114,8 +108,8 @@ class Channel:
     def _exchange(self, batch: bytes, known: dict[int, bytes]) -> None:
         is_confirmed = False
         fault: Refused | None = None
-        for kind, sequence, _port, message in self._answers(batch):
-            if kind != NLMSG_ERROR:
+        for kind, _flags, sequence, _port, message in self._answers(batch):
+            if kind != ERROR:
                 continue
             code, said = read_error(message)
             if not code:
@@ -128,15 +122,15 @@ class Channel:
         if not is_confirmed:
             raise GateError("the kernel did not confirm a change of the gate")
 
-    def _answers(self, request: bytes) -> list[tuple[int, int, int, bytes]]:
+    def _answers(self, request: bytes) -> list[tuple[int, int, int, int, bytes]]:
         try:
             self._socket.send(request)
         except OSError as error:
             raise GateError(f"netlink: {error.strerror}") from error
-        found: list[tuple[int, int, int, bytes]] = []
+        found: list[tuple[int, int, int, int, bytes]] = []
         while True:
             try:
-                datagram = self._socket.recv(_MAX_DATAGRAM)
+                datagram = self._socket.recv(MAX_DATAGRAM)
             except BlockingIOError:
                 return found
             except OSError as error:
@@ -159,13 +153,9 @@ def _read_element(nested: bytes) -> tuple[bytes, int]:
     return key, left_ms
 
 
-def _text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode(errors="replace")
-
-
 def _describe(message: bytes) -> str:
     kind = HEADER.unpack_from(message)[1] & 0xFF
-    names = {number: _text(value) for number, value in nft.attributes(message) if number in (1, 2, 3)}
+    names = {number: read_text(value) for number, value in nft.attributes(message) if number in (1, 2, 3)}
     name = f" of {names.get(2)}" if kind == nft.NEWRULE else ""
     return f"{_WHAT.get(kind, 'a change')}{name} in `{_FAMILY[message[HEADER.size]]} {names.get(1, '')}`"
 

@@ -13,9 +13,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from haagent.address.encoding import ACK, CREATE, DUMP, HEADER, REQUEST
-
-ADD_EXCLUSIVELY = 0x200  # NLM_F_EXCL: fail when it is there
+from haagent import netlink
+from haagent.netlink import ACK, APPEND, CREATE, DUMP, HEADER, attribute
 
 IPV4, ARP, IPV6 = 2, 3, 10  # NFPROTO_*
 
@@ -33,18 +32,12 @@ REGISTER = 1
 NAME = 1  # in every message of nf_tables that names a table, the attribute with its name
 
 _GENERIC = struct.Struct(">BBH")  # family, version, resource
-_ATTRIBUTE = struct.Struct("=HH")
 _NESTED = 0x8000
 _ACCEPT, _DROP, _GOTO = 1, 0, -4
 
 
 def open_socket() -> socket.socket:
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 12)  # NETLINK_NETFILTER
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    length = _ATTRIBUTE.size + len(payload)
-    return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
+    return netlink.open_socket(12)  # NETLINK_NETFILTER
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
@@ -65,26 +58,19 @@ def long_number(kind: int, value: int) -> bytes:
 
 def message(kind: int, family: int, *attributes: bytes, flags: int = 0, sequence: int = 0) -> bytes:
     body = _GENERIC.pack(family, 0, 0) + b"".join(attributes)
-    return HEADER.pack(HEADER.size + len(body), SUBSYSTEM << 8 | kind, REQUEST | flags, sequence, 0) + body
+    return netlink.message(SUBSYSTEM << 8 | kind, body, flags=flags, sequence=sequence)
 
 
 def batch(messages: bytes, *, generation: int = 0) -> bytes:
     """All of it or nothing. With a generation: nothing, if the rules have changed since that one."""
     expected = number(1, generation) if generation else b""
-    body = _GENERIC.pack(0, 0, SUBSYSTEM) + expected
-    begin = HEADER.pack(HEADER.size + len(body), BATCH_BEGIN, REQUEST, 0, 0) + body
-    body = _GENERIC.pack(0, 0, SUBSYSTEM)
-    return begin + messages + HEADER.pack(HEADER.size + len(body), BATCH_END, REQUEST, 0, 0) + body
+    ours = _GENERIC.pack(0, 0, SUBSYSTEM)
+    return netlink.message(BATCH_BEGIN, ours + expected) + messages + netlink.message(BATCH_END, ours)
 
 
 def attributes(found: bytes, at: int = HEADER.size + _GENERIC.size) -> Iterator[tuple[int, bytes]]:
     """Of a message, or (`at=0`) of a nested attribute's payload."""
-    while at + _ATTRIBUTE.size <= len(found):
-        length, kind = _ATTRIBUTE.unpack_from(found, at)
-        if length < _ATTRIBUTE.size or at + length > len(found):
-            return
-        yield kind & 0x3FFF, found[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
+    return netlink.attributes(found, at)
 
 
 # Messages
@@ -126,8 +112,7 @@ def new_chain(family: int, table: str, name: str, *, hook: int | None = None, pr
 
 
 def new_rule(family: int, table: str, chain: str, *expressions: bytes) -> bytes:
-    # 0x800: NLM_F_APPEND
-    return message(NEWRULE, family, text(NAME, table), text(2, chain), nested(4, *expressions), flags=CREATE | 0x800)
+    return message(NEWRULE, family, text(NAME, table), text(2, chain), nested(4, *expressions), flags=CREATE | APPEND)
 
 
 def element(key: bytes, lasts_ms: int = 0) -> bytes:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from haagent.address.encoding import HEADER, split
+from haagent import netlink
 from haagent.address.monitor import arrived
 from haagent.gate import encoding as nft
 from haagent.gate.ruleset import GATE
 
-_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _NFNLGRP_NFTABLES = 7
 _BUDGET = 64  # datagrams per turn of the loop
 _NAME = GATE.encode() + b"\0"
@@ -27,9 +26,7 @@ class Monitor:
         self._is_own, self._touched = is_own, touched
         self._loop = asyncio.get_running_loop()
         self._socket = nft.open_socket()
-        self._socket.bind((0, 0))
-        self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
-        self._socket.setblocking(False)
+        self._socket.setsockopt(netlink.SOL_NETLINK, netlink.ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
         self._loop.add_reader(self._socket, self._drain)
 
     def close(self) -> None:
@@ -40,12 +37,12 @@ class Monitor:
         is_touched = False
         for datagram in arrived(self._socket, most=_BUDGET):
             # Lost messages were perhaps about us.
-            is_touched |= datagram is None or any(self._is_about_us(*parts) for parts in split(datagram))
+            is_touched |= datagram is None or any(self._is_about_us(*parts) for parts in netlink.split(datagram))
         if is_touched:
             self._touched()
 
-    def _is_about_us(self, kind: int, _sequence: int, port: int, message: bytes) -> bool:
-        if kind >> 8 != nft.SUBSYSTEM or self._is_own(port) or len(message) <= HEADER.size:
+    def _is_about_us(self, kind: int, _flags: int, _sequence: int, port: int, message: bytes) -> bool:
+        if kind >> 8 != nft.SUBSYSTEM or self._is_own(port) or len(message) <= netlink.HEADER.size:
             return False
         # Every message about a table or a part of one names the table in its first attribute.
         return next(nft.attributes(message), (0, b"")) == (nft.NAME, _NAME)

@@ -15,8 +15,8 @@ from __future__ import annotations
 import struct
 
 from haagent.gate import encoding as nft
-from haagent.gate.encoding import ADD_EXCLUSIVELY
 from haagent.gate.ruleset import KEY, OPEN, families
+from haagent.netlink import EXCLUSIVE
 
 _LASTS = struct.Struct(">Q")
 _PLACEHOLDER_MS = 0x7E57_7E57_7E57_7E57  # found again to be patched; nothing else in a message looks like it
@@ -48,7 +48,7 @@ class Prepared:
         homes = families(address)
         timed = nft.element(address, _PLACEHOLDER_MS)
         removals = [nft.delete_elements(family, KEY, OPEN, nft.element(address)) for family in homes]
-        additions = [nft.add_elements(family, KEY, OPEN, timed, flags=ADD_EXCLUSIVELY) for family in homes]
+        additions = [nft.add_elements(family, KEY, OPEN, timed, flags=EXCLUSIVE) for family in homes]
         additions[-1] = nft.confirmed(additions[-1])
         self.opening = Sentence(b"".join(additions))
         self.extending = Sentence(b"".join(removals + additions))

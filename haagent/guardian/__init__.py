@@ -18,8 +18,8 @@ it has the highest descriptor: the guardian is awake before the gate's socket is
 can be waited for (closing that socket takes the kernel some milliseconds). All threads of the agent have ended by
 then, so nothing of it can add an address any more. A pidfd stands beside it for what a channel cannot tell.
 
-The guardian's side (`messages`, `estate`, `kernel`, `process`, `watch`) imports little of the standard library and
-nothing else: it has to be small, and it has to work when little else does. The agent's side is `will`.
+The guardian's side (`messages`, `estate`, `kernel`, `process`, `watch`) imports little of the standard library and of
+the package `netlink` alone: it has to be small, and it has to work when little else does. The agent's side is `will`.
 """
 
 from __future__ import annotations

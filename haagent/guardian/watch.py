@@ -17,7 +17,8 @@ from types import FrameType
 
 from haagent.guardian import messages, process
 from haagent.guardian.estate import Estate
-from haagent.guardian.kernel import Kernel, Refused
+from haagent.guardian.kernel import Kernel
+from haagent.netlink import Refused
 
 REPEAT_S = (0.002, 0.01, 0.04)  # the last words again, for who lost them: pauses before each
 RETRY_S = 0.01  # of a removal that the kernel refused

@@ -18,7 +18,7 @@ from typing import Any
 
 from haagent.activation import Activation
 from haagent.address.facts import TAG, Seen
-from haagent.address.netlink import Kernel
+from haagent.address.kernel import Kernel
 from haagent.address.release import release_all
 from haagent.config import GroupConfig, PluginConfig
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken

@@ -231,7 +231,8 @@ def test_a_kill_in_maintenance_leaves_nothing_in_place(make_lab: MakeLab) -> Non
 
 STRIKE = """
 import socket, sys
-from haagent.guardian.kernel import Kernel, Refused
+from haagent.guardian.kernel import Kernel
+from haagent.netlink import Refused
 kernel = Kernel()
 try:
     print(kernel.strike([socket.inet_pton(socket.AF_INET6 if ":" in word else socket.AF_INET, word)
@@ -261,6 +262,16 @@ class TestKernel:
         lab.run("A", ["ip", "address", "add", f"{VIP4}/24", "dev", "eth0"])
         assert lab.run("A", [sys.executable, "-c", STRIKE, VIP4, "10.99.3.250"]).stdout == "2\n"
         assert len(addresses(lab, "A")) > 999
+
+    def test_many_addresses_are_struck_at_once(self, make_lab: MakeLab) -> None:
+        """The queue has room for the acknowledgements of 277: more were refused, after they had been removed."""
+        lab = make_lab(nodes=1, command=None)
+        before = addresses(lab, "A")
+        unwanted = [f"10.99.{number // 250}.{number % 250 + 1}" for number in range(600)]
+        batch = "".join(f"address add {address}/32 dev lo\n" for address in unwanted)
+        lab.run("A", ["sh", "-c", f"printf '%s' '{batch}' | ip -batch -"])
+        assert lab.run("A", [sys.executable, "-c", STRIKE, *unwanted]).stdout == "600\n"
+        assert addresses(lab, "A") == before
 
     def test_a_refusal_names_the_address(self, make_lab: MakeLab) -> None:
         lab = make_lab(nodes=1, command=None)

@@ -23,11 +23,13 @@ CIPHERS = {"wire.py", "fragments.py"}  # the only files of the core that may see
 # What each room may import of the package, besides itself and `core`. From the bottom up: a room names only rooms that
 # are above it in this list, so no two can depend on each other.
 ARROWS: dict[str, set[str]] = {
-    **{room: set() for room in ("core", "address", "plugins", "notify", "timer", "jitter", "log", "memory")},
-    **{room: set() for room in ("guardian", "realtime", "rehearsal")},
+    **{room: set() for room in ("core", "netlink", "plugins", "notify", "timer", "jitter", "log", "memory")},
+    **{room: set() for room in ("realtime", "rehearsal")},
+    "guardian": {"netlink"},
+    "address": {"netlink"},
     "config": {"plugins"},
     "reload": {"config"},
-    "gate": {"address"},
+    "gate": {"address", "netlink"},
     "backends": {"address", "config", "plugins"},
     "checks": {"address", "config", "plugins"},
     "transport": {"config"},

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from haagent.address.encoding import ACK, HEADER, split
 from haagent.gate import GateError, GateState, NoGate, encoding, gate, ruleset
 from haagent.gate.channel import Overtaken, Refused
 from haagent.gate.elements import Elements
 from haagent.gate.gate import Gate
 from haagent.gate.prepared import Prepared
 from haagent.gate.ruleset import families
+from haagent.netlink import ACK, HEADER, split
 from haagent.report import gate_warnings
 
 FOUR, SIX, OTHER = (ip_address(text).packed for text in ("10.20.1.100", "fd00:20::100", "10.20.1.101"))
@@ -25,7 +25,7 @@ FOUR, SIX, OTHER = (ip_address(text).packed for text in ("10.20.1.100", "fd00:20
 
 def sentences(messages: bytes) -> Iterator[tuple[int, int, bytes, int]]:
     """(kind, family, address, milliseconds) of each message about an element of the key's sets."""
-    for kind, _sequence, _port, message in split(messages):
+    for kind, _, _, _, message in split(messages):
         parts = dict(encoding.attributes(message))
         assert (parts[1], parts[2]) == (b"haagent_key\0", b"open\0")
         ((_, one),) = encoding.attributes(parts[3], 0)

@@ -186,7 +186,12 @@ while True:
         assert not tops & {"click", "msgspec", "yaml", "asyncio", "logging", "cryptography", "scapy", "pyroute2"}
         ours = {name for name in loaded if name.startswith("haagent")}
         parts = ("estate", "kernel", "messages", "process", "watch")
-        assert ours == {"haagent", "haagent.guardian", *(f"haagent.guardian.{part}" for part in parts)}
+        assert ours == {
+            "haagent",
+            "haagent.netlink",
+            "haagent.guardian",
+            *(f"haagent.guardian.{part}" for part in parts),
+        }
 
     @pytest.mark.parametrize("is_ours", [True, False])
     def test_names_and_whom_systemd_watches(self, *, is_ours: bool) -> None:
