@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 
 from haagent import log
-from haagent.core.events import AnyAction, AnyEvent
+from haagent.core.events import AnyAction
 from haagent.core.node import Node
 from haagent.trace import Ring, Trace, take
 from haagent.trace.ring import Step
@@ -31,14 +31,14 @@ class Chronicle:
         self._news: list[tuple[float, AnyAction]] = []
         self._later: asyncio.TimerHandle | None = None
 
-    def add(self, now: float, event: AnyEvent, actions: Sequence[AnyAction]) -> None:
+    def add(self, now: float, actions: Sequence[AnyAction]) -> None:
         """The node has just done this step.
 
         What it has not looked at (copies over another link, recordings played back) is not kept: a flood of it neither
         costs time here nor pushes out what matters.
         """
         if not self._node.is_unmoved:
-            self._steps.append((now, event, actions))
+            self._steps.append((now, self._node.heeded, actions))
         self._news += [(time.time(), action) for action in actions if log.is_news(action)]
 
     def rest(self) -> None:

@@ -5,7 +5,7 @@ words for people last. `Send` is best effort. `Take` and `Drop` set the wanted
 level of a group and are answered later by `Taken`, `TakeFailed` or `Dropped`, each naming the ballot it answers.
 Instants (`until`) are seconds of the same clock as `now`.
 
-All are tagged structs, so that a trace of (now, event, actions) can be written and replayed.
+All are tagged structs, so that a trace of (now, events, actions) can be written and replayed.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Drop(Action, frozen=True, tag=True):
 
 
 class Farewell(Action, frozen=True, tag=True):
-    """Send `beat` when `Drop` is done, if its `Dropped` is then the very next event; else forget it.
+    """Send `beat` when `Drop` is done, if its `Dropped` is the first event of the next step; else forget it.
 
     It says what the core will say when it hears of that, so that the successor need not wait for the core.
     """

@@ -1,12 +1,14 @@
-"""A node of the cluster as a pure machine: `step(now, event) -> actions`, and a `deadline`.
+"""A node of the cluster as a pure machine: `step(now, *events) -> actions`, and a `deadline`.
 
 The only door. Everything that a node decides, it decides in here, from what it was told and nothing else: no clock, no
 I/O, no chance but the generator it was given. The same calls give the same answers, which is what the simulator, the
 replay of a recorded trace, and this project's safety claims stand on.
 
-Each step: first spent leases are let go, whatever the event is; then the event is taken in; then every group is brought
-to its fixed point; then, if something changed that peers wait for or the interval is over, one heartbeat goes out.
-Whoever calls must call again at `deadline` with `Woke`, if nothing else happens sooner.
+Each step: first spent leases are let go, whatever the events are; then the events are taken in, in the order in which
+they came; then every group is brought to its fixed point; then, if something changed that peers wait for or the
+interval is over, one heartbeat goes out. Whoever calls gives all events that wait, so that a hundred groups which are
+taken at the same moment cost one step over all groups, and not a hundred. It must call again at `deadline` with `Woke`,
+if nothing else happens sooner.
 """
 
 from __future__ import annotations
@@ -84,14 +86,15 @@ class Node:
         self._remembered: Memory | None = None
         self._was_alive: set[str] = set()
         self._has_stopped = False
-        self._has_learnt_nothing = False
+        self.heeded: list[AnyEvent] = []  # of the last step's events, all but mere copies
         self.is_unmoved = False  # the last step changed nothing that any later decision depends on
 
     # ------------------------------------------------------------------ the door
 
-    def step(self, now: float, event: AnyEvent) -> list[AnyAction]:
+    def step(self, now: float, *events: AnyEvent) -> list[AnyAction]:
         scene = self.scene
         scene.actions = []
+        self.heeded, self.is_unmoved = [], False
         if self._has_stopped:
             return []
         if self.deadline == float("inf"):
@@ -99,10 +102,15 @@ class Node:
         self._notice_stall(now)
         for election in self.elections.values():
             election.expire(now)
-        self._take_in(now, event)
-        if self._has_learnt_nothing and now < self.deadline and not scene.must_send and not scene.actions:
-            return []  # a copy, or a recording: a flood of them must stay cheap
-        self.is_unmoved = False
+        has_learnt = False
+        for event in events:
+            verdict = self._take_in(now, event)
+            has_learnt = has_learnt or verdict is Verdict.NEW
+            if verdict is not Verdict.OLD:
+                self.heeded.append(event)
+        if not has_learnt and now < self.deadline and not scene.must_send and not scene.actions:
+            self.is_unmoved = not self.heeded  # a stranger is remembered, and greeted
+            return []  # copies, or recordings: a flood of them must stay cheap
         self._notice_members(now)
         scene.own_held = sum(election.state in HOLDING for name, election in self.elections.items() if name != LEADER)
         for election in self.elections.values():
@@ -128,14 +136,13 @@ class Node:
 
     # ------------------------------------------------------------------ taking in
 
-    def _take_in(self, now: float, event: AnyEvent) -> None:
+    def _take_in(self, now: float, event: AnyEvent) -> Verdict:
         scene = self.scene
-        self._has_learnt_nothing = self.is_unmoved = False
         match event:
             case Woke():
                 pass
             case HeartbeatHeard(beat, link):
-                self._hear(now, beat, link)
+                return self._hear(now, beat, link)
             case HealthChanged(group, ok, why):
                 self._judge_health(now, group, "" if ok else why[:MAX_TEXT] or "a check fails")
             case GatewayChanged(reachable):
@@ -157,6 +164,7 @@ class Node:
                 scene.note("stopping", "", "asked to stop", now=now)
             case _ if (election := self.elections.get(event.group)) is not None:
                 self._tell(election, now, event)
+        return Verdict.NEW
 
     @staticmethod
     def _tell(election: Election, now: float, event: AnyGroupEvent) -> None:
@@ -189,18 +197,16 @@ class Node:
         scene.known_before_stall = frozenset(self._was_alive)
         scene.note("stalled", "", f"this node was not running for {late_s:.3f} s; listening before acting", now=now)
 
-    def _hear(self, now: float, beat: Heartbeat, link: str) -> None:
+    def _hear(self, now: float, beat: Heartbeat, link: str) -> Verdict:
         scene = self.scene
         if beat.node not in scene.membership.peers or beat.cluster != scene.settings.cluster:
-            return
+            return Verdict.OLD
         before = scene.membership.peers[beat.node].boot
         verdict = scene.membership.hear(now, beat, link)
         if verdict is Verdict.STRANGER:
             scene.greet(now)  # neither can confirm the other before both have been heard: do not let it wait
         if verdict is not Verdict.NEW:
-            self._has_learnt_nothing = True
-            self.is_unmoved = verdict is Verdict.OLD  # a stranger is remembered, and greeted
-            return
+            return verdict
         if scene.membership.peers[beat.node].boot != before:
             scene.urge()
         if any(group.tenure is not None and group.name != LEADER for group in beat.groups):
@@ -215,6 +221,7 @@ class Node:
                 scene.see_round(ballot.round if ballot is not None else 0)
             if group.name in self.elections:
                 self.elections[group.name].hear(now, beat, group)
+        return verdict
 
     def _follow(self, now: float, leader: str) -> None:
         """A holder has spoken: echo it at once, and not when our own interval is over.

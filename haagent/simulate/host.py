@@ -64,7 +64,7 @@ class Host:
         self.node: Node | None = None
         self.memory = Memory()
         self.is_paused = False
-        self.inbox: list[AnyEvent] = []  # what waits in socket buffers while the agent is paused
+        self.inbox: list[AnyEvent] = []  # what waits in socket buffers while the agent is paused or busy
         self.served: dict[str, Served] = {}
         self.wake_at = 0.0
         self.unfit: set[str] = set()
@@ -96,9 +96,11 @@ class Host:
         return self.local(t) < served.until + (0.0 if self.has_gate else LINGER_S)
 
     def farewell_to(self, group: str) -> Farewell | None:
-        """What is said now that the group is dropped, if nothing else was decided since and the agent runs."""
+        """What is said now that the group is dropped, if nothing else came since and the agent runs."""
         left = self.farewell
-        return left if left is not None and left.group == group and not self.is_paused else None
+        if left is None or left.group != group or self.inbox or self.is_paused:
+            return None
+        return left
 
     def bequeath_claims(self, beat: Heartbeat) -> None:
         """Before a heartbeat goes out that claims what the guardian could not release."""

@@ -65,6 +65,7 @@ class Shell(Network):
         take_s: Range = (0.0001, 0.002),
         drop_s: Range = (0.0001, 0.001),
         max_offset_s: float = 1000.0,
+        turn_s: Range | None = None,
         has_gate: bool = True,
         has_neighbours: bool = False,
         has_etcd: bool = False,
@@ -76,6 +77,7 @@ class Shell(Network):
         self.late_s = late_s  # how late timers fire, as timers do
         self.take_s = take_s  # the kernel's work to serve, and to stop serving
         self.drop_s = drop_s
+        self.turn_s = turn_s  # how long an agent is busy with something else, while events wait; None: never
         self.has_neighbours = has_neighbours  # who asks them is answered; else the test does that
         # In maintenance an agent that stops leaves its gate open. Somebody must not then insist that its host is down.
         self.opens_gates_for_good = False
@@ -101,16 +103,27 @@ class Shell(Network):
             return
         if host.is_paused:
             host.inbox.append(event)
-        else:
+        elif self.turn_s is None:
             self._step(host, event)
+        else:
+            host.inbox.append(event)
+            if len(host.inbox) == 1:
+                self.at(self.t + self.rng.uniform(*self.turn_s), functools.partial(self._turn, host, host.node))
 
-    def _step(self, host: Host, event: AnyEvent) -> None:
+    def _turn(self, host: Host, node: Node) -> None:
+        if host.node is node and host.inbox:
+            self._step(host)
+
+    def _step(self, host: Host, *events: AnyEvent) -> None:
+        """One step for what waits and what comes now."""
         node = host.node
         if node is None or host.is_paused:
             return
         self.steps += 1
         host.farewell = None  # something else is decided now
-        for action in node.step(host.local(self.t), event):
+        waiting, host.inbox = host.inbox, []
+        self.rng.shuffle(waiting)  # which of them the loop saw first is not ours to say
+        for action in node.step(host.local(self.t), *waiting, *events):
             if host.doom is not None:
                 if host.doom.after == 0:
                     self.kill(host.name, words_s=host.doom.words_s)
@@ -231,12 +244,13 @@ class Shell(Network):
                 self._log(host, f"no longer serves {drop.group}" if drop.group != LEADER else "is no longer leader")
             served.is_up = served.is_kept = False
             self._tell(host, drop.group, drop)
-            words = host.farewell_to(drop.group)
-            if words is not None:
-                self._say(host, let_go_for(words.beat, drop.group, took_s))
-            self._feed(host, Dropped(drop.group, drop.ballot))
-            if words is not None:
-                self._tell(host, drop.group, words)
+            words, dropped = host.farewell_to(drop.group), Dropped(drop.group, drop.ballot)
+            if words is None:
+                self._feed(host, dropped)
+                return
+            self._say(host, let_go_for(words.beat, drop.group, took_s))
+            self._step(host, dropped)
+            self._tell(host, drop.group, words)
 
         took_s = self.rng.uniform(*self.drop_s)
         self.at(self.t + took_s, done)

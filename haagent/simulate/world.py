@@ -117,10 +117,11 @@ class World(Shell):
         self._log(host, "is RESUMED")
         host.is_paused = False
         inbox, host.inbox = host.inbox, []
-        # Which of the waiting things the loop sees first is not ours to say.
+        # Which of the waiting things the loop sees first is not ours to say, nor how many of them at once.
         inbox.insert(self.rng.randrange(len(inbox) + 1), Woke())
-        for event in inbox:
-            self._step(host, event)
+        at_once = len(inbox) if self.turn_s is not None else 1
+        for first in range(0, len(inbox), at_once):
+            self._step(host, *inbox[first : first + at_once])
 
     def stop(self, name: str) -> None:
         self._log(self.hosts[name], "is asked to STOP")

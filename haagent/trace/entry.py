@@ -46,16 +46,21 @@ AnyDecision = (
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     now: float
-    event: AnyEvent
+    said: AnyEvent | tuple[AnyEvent, ...]  # one by itself, as all were written once
     decisions: tuple[AnyDecision, ...] = ()
+
+    @property
+    def events(self) -> tuple[AnyEvent, ...]:
+        return self.said if isinstance(self.said, tuple) else (self.said,)
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
-def entry(now: float, event: AnyEvent, actions: Sequence[AnyAction]) -> Entry:
-    return Entry(now, event, tuple(_decision(action) for action in actions))
+def entry(now: float, events: Sequence[AnyEvent], actions: Sequence[AnyAction]) -> Entry:
+    said = events[0] if len(events) == 1 else tuple(events)
+    return Entry(now, said, tuple(_decision(action) for action in actions))
 
 
 def _decision(action: AnyAction) -> AnyDecision:

@@ -64,7 +64,7 @@ def _replay(trace: Trace, at: Callable[[float], float] | None) -> Replay:
             instant = None if at is None else at(wall)
         if instant is not None and view is None and wall > instant:
             view = node.view(max(before, instant - node.scene.wall_offset_s))
-        repeated = entry(recorded.now, recorded.event, node.step(recorded.now, recorded.event))
+        repeated = entry(recorded.now, recorded.events, node.step(recorded.now, *recorded.events))
         last, before, steps = wall, recorded.now, steps + 1
         if repeated.decisions != recorded.decisions:
             difference = _difference(wall, recorded, repeated)
@@ -92,7 +92,7 @@ def _difference(wall: float, recorded: Entry, repeated: Entry) -> Difference:
         only_recorded, only_repeated = list(recorded.decisions), list(repeated.decisions)
     return Difference(
         wall=wall,
-        event=_event(recorded.event),
+        event="; ".join(_event(event) for event in recorded.events),
         recorded=tuple(_decision(one) for one in only_recorded),
         replayed=tuple(_decision(one) for one in only_repeated),
     )

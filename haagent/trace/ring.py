@@ -30,7 +30,7 @@ SEGMENTS = 8
 LENGTH_BYTES = 4
 LEVEL, WINDOW_BITS, MEMORY_LEVEL = 1, 14, 7  # 16 KiB hold several heartbeats of each peer; 96 KiB of memory
 
-Step = tuple[float, AnyEvent, Sequence[AnyAction]]
+Step = tuple[float, Sequence[AnyEvent], Sequence[AnyAction]]
 
 
 class Segment:
@@ -83,8 +83,8 @@ class Ring:
 
     def _keep(self, steps: Iterable[Step]) -> None:
         newest = self.segments[-1]
-        for now, event, actions in steps:
-            newest.add(encode(entry(now, event, actions)))
+        for now, events, actions in steps:
+            newest.add(encode(entry(now, events, actions)))
         if newest.size >= self._segment_bytes:
             newest.close()
             self.segments.append(Segment(capture(self._node)))

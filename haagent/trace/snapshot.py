@@ -36,6 +36,7 @@ LEFT_OUT: dict[tuple[str, str], Callable[[], object]] = {
     ("Membership", "_alive"): lambda: None,  # remembered within one step
     ("Peer", "groups"): dict,  # those of `beat`
     ("Scene", "actions"): list,  # of one step
+    ("Node", "heeded"): list,
 }
 PLAIN = (type(None), bool, int, float, str)
 _encode = msgspec.msgpack.Encoder().encode

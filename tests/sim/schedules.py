@@ -2,7 +2,8 @@
 
 Every seed belongs to one family by its remainder, so that a run of consecutive seeds covers them all. With guardians
 the same seed has the same schedule, and on top of it agents that die and whose guardians speak for them, drawn from a
-generator of their own. With etcd the leases come from there, nodes are cut from it, and it is lost and comes back.
+generator of their own. With etcd the leases come from there, nodes are cut from it, and it is lost and comes back. With
+turns the agents are busy now and then, so that several events wait and are one step.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.sim.world import Doom, World, make_settings
 
 FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
 ALONE_AFTER_S = 0.6
+TURN_S = (0.0, 0.004)
 SETTLE_S = ALONE_AFTER_S + 6 * 0.35  # the bound after the last fault: who starts alone waits, then a few leases
 
 Fault = Callable[[World, random.Random], None]
@@ -29,12 +31,20 @@ class Plan(msgspec.Struct, frozen=True):
     node_class: type[Node]
     has_guardians: bool
     has_etcd: bool
+    has_turns: bool
 
 
-def run_seed(seed: int, *, has_guardians: bool = False, has_etcd: bool = False, node_class: type[Node] = Node) -> World:
+def run_seed(
+    seed: int,
+    *,
+    has_guardians: bool = False,
+    has_etcd: bool = False,
+    has_turns: bool = False,
+    node_class: type[Node] = Node,
+) -> World:
     """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
     families = (_consistent, _available_no_cut) if has_etcd else FAMILIES
-    return families[seed % len(families)](Plan(seed, node_class, has_guardians, has_etcd))
+    return families[seed % len(families)](Plan(seed, node_class, has_guardians, has_etcd, has_turns))
 
 
 def _names(world: World) -> list[str]:
@@ -211,7 +221,8 @@ def _build(plan: Plan, *, consistent: bool) -> tuple[World, random.Random]:
     )
     if plan.has_etcd:
         settings = msgspec.structs.replace(settings, arbiter="etcd")
-    world = World(plan.seed, settings, has_etcd=plan.has_etcd, node_class=plan.node_class)
+    turn_s = TURN_S if plan.has_turns else None
+    world = World(plan.seed, settings, turn_s=turn_s, has_etcd=plan.has_etcd, node_class=plan.node_class)
     for name in nodes:
         world.at(rng.choice((0.0, 0.0, 0.3, 1.0)) * rng.random(), lambda name=name: world.start(name))
     return world, rng

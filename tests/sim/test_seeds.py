@@ -17,6 +17,7 @@ from tests.sim.schedules import run_seed
 SEEDS = range(1_000)
 SEEDS_WITH_GUARDIANS = range(400)
 SEEDS_WITH_ETCD = range(100)
+SEEDS_WITH_TURNS = range(200)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -46,6 +47,10 @@ def test_what_guardians_say_of_dead_agents_breaks_no_promise() -> None:
 
 def test_leases_from_an_etcd_that_comes_and_goes_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_ETCD, "--etcd", "--guardians")
+
+
+def test_events_that_are_taken_in_together_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_TURNS, "--guardians", "--turns")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

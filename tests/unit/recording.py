@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,18 +26,18 @@ class Recorded:
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.node = Node(*arguments, **options)
         self.ring = Ring(self.node, limit_bytes=self.limit_bytes)
-        self.steps: list[tuple[float, AnyEvent, list[AnyAction]]] = []
+        self.steps: list[tuple[float, Sequence[AnyEvent], list[AnyAction]]] = []
         self.made.append(self)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.node, name)
 
-    def step(self, now: float, event: AnyEvent) -> list[AnyAction]:
-        actions = self.node.step(now, event)
+    def step(self, now: float, *events: AnyEvent) -> list[AnyAction]:
+        actions = self.node.step(now, *events)
         is_recorded = self.step_limit is None or len(self.steps) < self.step_limit
         if is_recorded and not self.node.is_unmoved:
-            self.ring.keep([(now, event, actions)])
-            self.steps.append((now, event, actions))
+            self.ring.keep([(now, self.node.heeded, actions)])
+            self.steps.append((now, self.node.heeded, actions))
         return actions
 
     def trace(self) -> Trace:

@@ -34,8 +34,8 @@ class Stage:
         self.chronicle = Chronicle(self.node)
 
     def do(self, *actions: AnyAction, is_moved: bool = True) -> None:
-        self.node.is_unmoved = not is_moved
-        self.chronicle.add(1.0, Woke(), actions)
+        self.node.is_unmoved, self.node.heeded = not is_moved, [Woke()]
+        self.chronicle.add(1.0, actions)
 
     def steps(self) -> int:
         """Without writing what waits."""

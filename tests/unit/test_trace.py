@@ -59,13 +59,13 @@ def test_a_node_made_of_a_snapshot_goes_on_as_the_other_does() -> None:
     before = len(life.steps)
     world.ask("B", "standby", node="B")
     world.run(6.0)
-    for now, event, actions in life.steps[before:]:
-        assert stripped(double.step(now, event)) == stripped(actions)
+    for now, events, actions in life.steps[before:]:
+        assert stripped(double.step(now, *events)) == stripped(actions)
     assert capture(double) == capture(life.node)
 
 
 def stripped(actions: list[AnyAction]) -> tuple[object, ...]:
-    return entries.entry(0.0, Woke(), actions).decisions
+    return entries.entry(0.0, [Woke()], actions).decisions
 
 
 def test_looking_at_a_node_changes_nothing() -> None:
@@ -121,7 +121,7 @@ def test_what_the_core_has_not_looked_at_is_not_kept() -> None:
     """A flood of recordings neither costs anything nor pushes out what matters."""
     world = recorded_world()
     life = agent(world)
-    heard = [event for _, event, _ in life.steps if isinstance(event, HeartbeatHeard)]
+    heard = [event for _, events, _ in life.steps for event in events if isinstance(event, HeartbeatHeard)]
     size, now = life.ring.size, life.steps[-1][0]
     for event in heard:
         life.step(now, event)
