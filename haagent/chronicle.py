@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from haagent import log
 from haagent.core.events import AnyAction
 from haagent.core.node import Node
+from haagent.parts import Still
 from haagent.trace import Ring, Trace, take
 from haagent.trace.ring import Step
 
@@ -24,7 +25,9 @@ PAUSE_S = 0.02
 MOST = 64  # steps that may wait
 
 
-class Chronicle:
+class Chronicle(Still):
+    name = "chronicle"
+
     def __init__(self, node: Node) -> None:
         self._node, self._ring = node, Ring(node)
         self._steps: list[Step] = []
@@ -57,6 +60,9 @@ class Chronicle:
         self._ring.keep(steps)
         for at, action in news:
             log.action(action, at=at)
+
+    async def close(self) -> None:
+        self.write()  # what letting go has added
 
     def trace(self) -> Trace:
         self.write()

@@ -15,6 +15,7 @@ import tempfile
 import msgspec
 
 from haagent.core.settings import Memory
+from haagent.parts import Still
 
 NAME = "memory.json"
 MAX_BYTES = 256 * 1024
@@ -49,8 +50,10 @@ def save(state_dir: str, memory: Memory) -> None:
         raise
 
 
-class Keeper:
+class Keeper(Still):
     """Writes the newest memory, one write at a time, beside the loop, and not in the middle of what it remembers."""
+
+    name = "memory"
 
     def __init__(self, state_dir: str) -> None:
         self._state_dir = state_dir

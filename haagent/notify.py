@@ -11,11 +11,26 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from haagent.parts import Still
+
 TELL_S = 0.2  # between two sentences
 
 
-class Notifier:
-    def __init__(self) -> None:
+Background = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Notifier(Still):
+    name = "systemd"
+
+    def __init__(
+        self,
+        *,
+        sentence: Callable[[], str] = str,
+        is_alive: Callable[[float], bool] = lambda _: True,
+        background: Background | None = None,
+    ) -> None:
+        """`is_alive` is told how often it is asked."""
+        self._sentence, self._is_alive, self._background = sentence, is_alive, background
         self._is_heard = bool(os.environ.get("NOTIFY_SOCKET"))
         self._status = ""
         self.has_news = False  # something has changed that the sentence may be about
@@ -33,7 +48,7 @@ class Notifier:
         """Of the start, and of a reload when it is over."""
         self._tell("READY=1")
 
-    def status(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """The sentence in `systemctl status`. Said again only when it has changed."""
         if text != self._status:
             self._status = text
@@ -49,24 +64,23 @@ class Notifier:
     def stopping(self) -> None:
         self._tell("STOPPING=1")
 
-    def work(
-        self, sentence: Callable[[], str], is_alive: Callable[[float], bool]
-    ) -> tuple[Coroutine[Any, Any, None], ...]:
-        """For the event loop. `is_alive` is told how often it is asked."""
-        return self._keep_told(sentence), self._feed_watchdog(is_alive)
+    async def open(self) -> None:
+        if self._background is not None and self._is_heard:
+            self._background(self._keep_told())
+            self._background(self._feed_watchdog())
 
-    async def _keep_told(self, sentence: Callable[[], str]) -> None:
+    async def _keep_told(self) -> None:
         while self._is_heard:
             await asyncio.sleep(TELL_S)
             if self.has_news:
                 self.has_news = False
-                self.status(sentence())
+                self.say(self._sentence())
 
-    async def _feed_watchdog(self, is_alive: Callable[[float], bool]) -> None:
+    async def _feed_watchdog(self) -> None:
         period_s = self.watchdog_s
         while period_s is not None:
             await asyncio.sleep(period_s)
-            if is_alive(period_s):
+            if self._is_alive(period_s):
                 self.alive()
 
     def _tell(self, state: str) -> None:

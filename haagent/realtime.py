@@ -10,10 +10,17 @@ here is done without, and `status` says so.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+from typing import Any
 
 import msgspec
+
+from haagent import timer
+from haagent.config import Config
+from haagent.jitter import Jitter, affordable_s, is_risky
+from haagent.parts import Commit, Facts, Still
 
 PRIORITY = 2  # of 1 to 99: before the guardian, which has nothing to do while the agent lives, and behind all drivers
 URGENT_THREADS = ("MainThread", "gate")
@@ -25,6 +32,52 @@ class Scheduling(msgspec.Struct, frozen=True):
     realtime: bool = False
     locked: bool = False
     why_not: str = ""
+
+
+class Process(Still):
+    """The agent's own process: how it is scheduled, and how late it is woken. Opened when the gate's thread runs."""
+
+    name = "process"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.scheduling = Scheduling()
+        self.jitter = Jitter()
+
+    async def open(self) -> None:
+        self.scheduling = enter(wanted=self._config.realtime)
+        gc.collect()
+        gc.freeze()  # what start-up made stays: the collector need not walk it again
+
+    async def prepare(self, config: Config) -> Commit:
+        def apply() -> None:
+            self._config = config
+
+        return Commit(apply)
+
+    def status(self) -> Facts:
+        worst_ms = self.jitter.worst_ms(timer.now())
+        return {
+            "pids": {"agent": os.getpid()},
+            "jitter_ms": worst_ms,
+            "scheduling": msgspec.to_builtins(self.scheduling),
+            "warnings": warnings(worst_ms, self.scheduling, self._config),
+        }
+
+
+def warnings(jitter_ms: float | None, scheduling: Scheduling, config: Config) -> list[str]:
+    found = []
+    if scheduling.why_not:
+        found.append(f"`process: {{realtime: true}}` is not wholly in force: {scheduling.why_not}.")
+    terms: dict[str, Any] = {"lease_s": config.heartbeat.lease_s, "interval_s": config.heartbeat.interval_s}
+    if jitter_ms is not None and is_risky(jitter_ms / 1000, **terms):
+        hurry = "" if scheduling.realtime else ", set `process: {realtime: true}`"
+        found.append(
+            f"This agent was woken {jitter_ms:.0f} ms late at worst in the last minute, and loses what it holds when "
+            f"it is {1000 * affordable_s(**terms):.0f} ms late. Give this host more processor time{hurry}, or use a "
+            "longer lease."
+        )
+    return found
 
 
 def enter(*, wanted: bool) -> Scheduling:

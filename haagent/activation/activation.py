@@ -7,8 +7,7 @@ returns when the backend allows it (`arp`), and never waits for anything outside
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from haagent import backends
 from haagent.activation.group import Group
@@ -22,16 +21,20 @@ from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
 from haagent.address.links import Links
+from haagent.config import Config
 from haagent.config.plugins import typed_options
 from haagent.core.events import AddressFound, Dropped, TakeFailed
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, NoGate
+from haagent.parts import Commit, Ending, Facts, Still
 
 COMPARE_S = 2.0  # design: "every few seconds and on each change"; shorter than the shortest lifetime is not needed
 
 
-class Activation:
+class Activation(Still):
+    name = "activation"
+
     def __init__(
         self,
         *,
@@ -46,8 +49,13 @@ class Activation:
         fences: FencePort | None = None,
         gate: GatePort | None = None,
         compose: Compose = here,
+        may_have: Callable[[Iterable[bytes]], None] = lambda _: None,
     ) -> None:
-        """`adopt`: an earlier life's addresses are reported by `AddressFound` and left for the core to decide on."""
+        """`adopt`: an earlier life's addresses are reported by `AddressFound` and left for the core to decide on.
+
+        `may_have` is told all addresses that may be here from now on: who cleans up after us must know them before.
+        """
+        self._may_have = may_have
         self._compose = compose
         self._post, self._note, self._now = post, note, now
         self._node, self._cluster = node, cluster
@@ -60,11 +68,19 @@ class Activation:
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.TimerHandle | None = None
 
-    async def start(self) -> None:
+    async def open(self) -> None:
         """Open everything, compose everything, then look at what an earlier life left."""
         for spec in self._specs:
             self._groups[spec.name] = self._build(spec)
         self._groups.setdefault(LEADER, self._build_leader())
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
+        self._may_have(self._packed(self._groups.values()))
         await self._host.open(self._vips(), self.compare)
         self._gate.start(self._packed(self._groups.values()), adopting=self._packed(self._left_behind()))
         for group in self._groups.values():
@@ -80,7 +96,8 @@ class Activation:
         else:
             self._post(TakeFailed(group=group, ballot=ballot, error=f"{group} is not configured on this node"))
 
-    def prepare(self, group: str) -> None:
+    def expect(self, group: str) -> None:
+        """A take or a drop of it, soon."""
         if group in self._groups:
             self._groups[group].pipeline.prepare()
 
@@ -119,37 +136,55 @@ class Activation:
                 group.leave()
         self._gate.leave()
 
-    async def reconfigure(self, groups: Sequence[GroupSpec]) -> None:
-        """Apply another configuration: unchanged groups do not notice, a held one that changed stays held.
+    async def prepare(self, config: Config) -> Commit:
+        """Unchanged groups do not notice another configuration, a held one that changed stays held.
 
-        A group that is gone is let go. Ask the core to hand it over first, if that matters. What cannot be opened is
-        an error before anything has changed.
+        A group that is gone is let go. Ask the core to hand it over first, if that matters.
         """
-        wanted = {spec.name: spec for spec in groups}
+        wanted = config.groups
         fresh = {
             name: self._build(spec)
             for name, spec in wanted.items()
             if name not in self._groups or self._groups[name].spec != spec
         }
         ending = [name for name in self._groups if name != LEADER and (name not in wanted or name in fresh)]
+        if not fresh and not ending:
+            return Commit()
         vips = [vip for group in (*self._groups.values(), *fresh.values()) for vip in group.keeper.vips]
+
+        async def abandon() -> None:
+            await asyncio.gather(*(group.close() for group in fresh.values()))
+            await self._settle()
+
         try:
+            self._may_have(vip.packed for vip in vips)
             await self._host.watch(vips)
             for group in fresh.values():
                 await group.open()
-        except Exception:
-            await asyncio.gather(*(group.close() for group in fresh.values()))
-            await self._host.watch(self._vips())
+        except BaseException:
+            await abandon()
             raise
+        return Commit(lambda: self._swap(ending, fresh), abandon)
+
+    def _swap(self, ending: Sequence[str], fresh: dict[str, Group]) -> Ending:
         replaced = [(self._groups.pop(name), fresh.get(name)) for name in ending]
         self._groups.update(fresh)
         for old, new in replaced:
-            await self._replace(old, new)
+            self._replace(old, new)
         for group in fresh.values():
             group.start_checks(self._node)
-        await self._host.watch(self._vips())
         self._guard()
         self.compare()
+        return self._end([old for old, _ in replaced])
+
+    async def _end(self, groups: Sequence[Group]) -> None:
+        await asyncio.gather(*(group.close() for group in groups))
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """These are the groups that there are: nothing else is watched any more."""
+        await self._host.watch(self._vips())
+        self._may_have(self._packed(self._groups.values()))
 
     async def close(self) -> None:
         for timer in (self._timer, self._soon):
@@ -172,7 +207,12 @@ class Activation:
         if again and self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(again, self._compare_again)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Facts:
+        groups = {name: facts for name, facts in self.groups().items() if name != LEADER}
+        facts = {name: {"gate": facts["gate"], "activation": facts} for name, facts in groups.items()}
+        return {"groups": facts, "warnings": [*gate_warnings(groups)]}
+
+    def groups(self) -> dict[str, Facts]:
         """Per group: whether it is held, what is in the kernel, how long each step took, what had to be repaired."""
         try:
             seen = self._host.seen()
@@ -297,10 +337,9 @@ class Activation:
             touched=self.compare,
         )
 
-    async def _replace(self, old: Group, new: Group | None) -> None:
+    def _replace(self, old: Group, new: Group | None) -> None:
         tenure = old.pipeline.tenure
         if tenure is None or new is None:
-            await old.close()
             return
         vanished = () if old.pipeline.is_open else tenure.vanished
         old.pipeline.retire()
@@ -308,7 +347,6 @@ class Activation:
         going = [vip for vip in old.keeper.vips if vip.packed not in staying]
         self._let_go(going)
         new.take(tenure.ballot, tenure.until, vanished)
-        await old.close()
 
     def _let_go(self, vips: Sequence[Vip]) -> None:
         try:
@@ -316,3 +354,16 @@ class Activation:
             self._host.remove(vips)
         except (GateError, AddressError) as error:
             self._note("stuck", "", f"{error}; `ip address del` removes it by hand")
+
+
+def gate_warnings(groups: Mapping[str, Facts]) -> Iterator[str]:
+    lacking = {facts["gate"]["why"]: facts["gate"]["state"] for facts in groups.values()}
+    for why, state in lacking.items():
+        if state in ("off", "unavailable"):
+            yield (
+                f"There is no gate on this node: {why}. If its agent dies or hangs, it may go on answering for what it "
+                "held until the addresses' lifetimes end, seconds after another node has taken over."
+            )
+    for name, facts in groups.items():
+        if facts["gate"]["state"] == "shut" and facts["held"]:
+            yield f"{name} is active here, but its gate is shut: no traffic arrives (`haagent events`)."

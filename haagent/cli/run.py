@@ -58,16 +58,21 @@ def _run(invocation: Invocation, file: str, composer: Composer, *, node: str | N
         ):
             from haagent import daemon  # most of the imports: not needed to say that the file has a fault
             from haagent.guardian.will import Will
+            from haagent.parts import CannotOpen
 
             will = Will(invocation.guardian, lock=lock, as_json=invocation.json)
-            return daemon.run(
-                config,
-                keys=keys,
-                run_dir=invocation.run_dir,
-                state_dir=invocation.state_dir,
-                will=will,
-                composer=composer,
-            )
+            try:
+                return daemon.run(
+                    config,
+                    keys=keys,
+                    run_dir=invocation.run_dir,
+                    state_dir=invocation.state_dir,
+                    will=will,
+                    composer=composer,
+                )
+            except CannotOpen as error:
+                hint = ". Run the agent as root" if isinstance(error.__cause__, PermissionError) else ""
+                raise Failure(f"{error}{hint}.") from error
     except (ConfigError, KeyFileError) as error:
         raise Failure(str(error), status=USAGE) from error
     except AlreadyRunning as error:

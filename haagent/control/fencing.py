@@ -40,7 +40,7 @@ async def fence(host: Host, request: Fence, listener: Listener) -> Result:
     async for view in views(host, SILENT_LEASES * host.config.heartbeat.lease_s):
         member = _member(view, node)
         if member.state is MemberState.OFFLINE or member.boot != life:
-            host.confirm_down(node, f"{config.agent} has confirmed `{config.action}`, asked by an operator")
+            await host.confirm_down(node, f"{config.agent} has confirmed `{config.action}`, asked by an operator")
             text = f"{node} is fenced" + (f": {said}" if said else "")
             return {"node": node, "fenced": True, "held": held, "said": said, "text": f"{text.rstrip('.')}."}
     message = f"{config.agent} says that {node} is fenced, but its heartbeats still arrive."
@@ -55,7 +55,7 @@ async def confirm_down(host: Host, request: ConfirmDown) -> Result:
         raise Refusal(f"This is {node} itself, and it runs.", status=REFUSED)
     if why := _sign_of_life(view, node, host.config.heartbeat.lease_s):
         raise Refusal(f"{why}: it is not down.", status=REFUSED, details={"node": node})
-    if not host.confirm_down(node, BY_OPERATOR):
+    if not await host.confirm_down(node, BY_OPERATOR):
         raise Refusal(f"{node} has just been heard again: it is not down.", status=REFUSED, details={"node": node})
     held = _served_by(view, node)
     what = f"{', '.join(held)} may be taken" if held else "what it held may be taken"

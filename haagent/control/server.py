@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from haagent.address.composer import CannotCompose
 from haagent.config import ConfigError, KeyFileError
 from haagent.control import events, fencing, orders, tracing
 from haagent.control.place import SOCKET, socket_path
@@ -41,7 +40,7 @@ from haagent.control.requests import (
     Status,
     Unstandby,
 )
-from haagent.report import status
+from haagent.parts import CannotReload, Still
 
 if TYPE_CHECKING:
     from haagent.control.host import Host
@@ -61,7 +60,9 @@ MAX_GROUP_BYTES = 1024  # the most that Python's getsockopt takes: 256 groups
 logger = logging.getLogger(__name__)
 
 
-class ControlServer:
+class ControlServer(Still):
+    name = "control"
+
     def __init__(self, host: Host, *, run_dir: str) -> None:
         self._host, self._run_dir = host, run_dir
         self._server: asyncio.Server | None = None
@@ -146,7 +147,7 @@ class _Client:
             await self.fail(message, code=2, details={"file": error.file, "faults": faults})
         except KeyFileError as error:
             await self.fail(f"The keys are refused; the running configuration stays.\n{error}", code=2)
-        except CannotCompose as error:
+        except CannotReload as error:
             await self.fail(f"Refused; the running configuration stays: {error}", code=1)
         except (ConnectionError, TimeoutError):
             raise
@@ -163,9 +164,9 @@ class _Client:
         host = self._host
         match request:
             case Status():
-                return status(host)
+                return host.status()
             case Counters():
-                return dict(sorted(host.counters.items()))
+                return dict(sorted(host.counters().items()))
             case Reload():
                 return {"text": await host.reload()}
             case Failover():

@@ -11,7 +11,7 @@ leaves the other half for the nodes' votes to take over the leases that are held
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from haagent.coordination import messages
@@ -50,6 +50,7 @@ class Arbiter:
         self._node, self._boot, self._lease_s = node, boot, lease_s
         self._post, self._now = post, now
         self._registers: dict[str, Register] = {}
+        self._gone: set[str] = set()  # groups of an earlier configuration: released when they are, and claimed no more
         self._wake = asyncio.Event()
         self._asking: list[set[str]] = []  # the groups of each write that is under way
         self._look = asyncio.Event()  # read now
@@ -66,11 +67,14 @@ class Arbiter:
         self._serve(groups)
 
     def _serve(self, groups: Iterable[str]) -> None:
+        before = self._registers
         self._registers = {
-            group: self._registers.get(group)
-            or Register(group, node=self._node, boot=self._boot, lease_s=self._lease_s)
+            group: before.get(group) or Register(group, node=self._node, boot=self._boot, lease_s=self._lease_s)
             for group in groups
         }
+        bound = {group: register for group, register in before.items() if register.is_bound}
+        self._gone = bound.keys() - self._registers.keys()
+        self._registers = bound | self._registers
 
     # ------------------------------------------------------------------ the core's words
 
@@ -85,12 +89,13 @@ class Arbiter:
             register.release()
             self._wake.set()
 
-    async def reconfigure(self, gateway: Gateway, groups: Iterable[str]) -> None:
+    def reconfigure(self, gateway: Gateway, groups: Iterable[str]) -> Coroutine[Any, Any, None]:
+        """Ask another from now on. What is returned ends the connections to the one before."""
         self._serve(groups)
         old, self.gateway = self.gateway, gateway
         self._rewatch()
         self._look.set()
-        await old.close()
+        return old.close()
 
     # ------------------------------------------------------------------ asking
 
@@ -111,7 +116,11 @@ class Arbiter:
     def _idle(self) -> list[Register]:
         """Those of which no question is under way. What a claim waits for is its own group and nothing else."""
         busy = set().union(*self._asking)
-        return [register for group, register in self._registers.items() if group not in busy]
+        return [
+            register
+            for group, register in self._registers.items()
+            if group not in busy and (group not in self._gone or register.must_release)
+        ]
 
     def _due(self, now: float) -> list[tuple[Register, Write]]:
         idle = self._idle()

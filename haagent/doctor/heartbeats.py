@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from haagent import __version__
 from haagent.core.wire import Cause
 from haagent.doctor.finding import Finding, error, info, ok, warning
-from haagent.report import DEAF_CAUSES
+from haagent.heartbeats import DEAF_CAUSES
 
 if TYPE_CHECKING:
     from haagent.doctor.hearing import Hearing

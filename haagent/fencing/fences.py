@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from haagent.config import FencingConfig, NodeConfig
+from haagent.config import Config, FencingConfig, NodeConfig
 from haagent.core.events import Fenced
 from haagent.fencing import agent
 from haagent.fencing.agent import FenceError
+from haagent.parts import Commit, Facts, Still
 
 NET_S = 5.0  # beyond an agent's own time limit: for killing it, and its children
 
@@ -32,7 +33,13 @@ def faults_of(configs: Mapping[str, FencingConfig]) -> list[str]:
     return found
 
 
-class Fences:
+def _configs(nodes: Mapping[str, NodeConfig]) -> dict[str, FencingConfig]:
+    return {node.name: node.fencing for node in nodes.values() if node.fencing is not None}
+
+
+class Fences(Still):
+    name = "fencing"
+
     def __init__(
         self,
         nodes: Mapping[str, NodeConfig],
@@ -47,10 +54,21 @@ class Fences:
         self._running: dict[str, asyncio.Task[str]] = {}
         self._last: dict[str, str] = {}
         self._faults: list[str] = []
-        self.reconfigure(nodes)
+        self._configs = _configs(nodes)
 
-    def reconfigure(self, nodes: Mapping[str, NodeConfig]) -> None:
-        self._configs = {node.name: node.fencing for node in nodes.values() if node.fencing is not None}
+    async def open(self) -> None:
+        """Look before it is needed: a missing program is found on an ordinary day."""
+        self._tell(self._faults_of(self._configs))
+
+    async def prepare(self, config: Config) -> Commit:
+        wanted = _configs(config.nodes)
+        faults = await asyncio.to_thread(self._faults_of, wanted)
+
+        def apply() -> None:
+            self._configs = wanted
+            self._tell(faults)
+
+        return Commit(apply)
 
     def config(self, node: str) -> FencingConfig | None:
         return self._configs.get(node)
@@ -62,12 +80,13 @@ class Fences:
 
     @property
     def faults(self) -> list[str]:
-        """What would keep a fence from working, as it was when `check` last looked."""
+        """What would keep a fence from working, as it was at the start or the last reload."""
         return self._faults
 
-    def check(self) -> None:
-        """Look before it is needed: a missing program is found on an ordinary day."""
-        found = faults_of({node: config for node, config in self._configs.items() if node != self._me})
+    def _faults_of(self, configs: Mapping[str, FencingConfig]) -> list[str]:
+        return faults_of({node: config for node, config in configs.items() if node != self._me})
+
+    def _tell(self, found: list[str]) -> None:
         for fault in found:
             if fault not in self._faults:
                 self._note("unfenced", fault)
@@ -100,7 +119,11 @@ class Fences:
             run.add_done_callback(lambda ended: self._ended(node, ended))
         return await asyncio.shield(run)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Facts:
+        facts = {"nodes": self.states(), "faults": self._faults}
+        return {"fencing": facts, "warnings": [f"{fault}." for fault in self._faults]}
+
+    def states(self) -> dict[str, Any]:
         return {
             node: {
                 "agent": config.agent,

@@ -21,6 +21,7 @@ from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.testament import covers_claims, last_words, releases
 from haagent.core.wire import Sealer
 from haagent.guardian import messages
+from haagent.parts import Facts, Still
 
 SO_SNDBUFFORCE = 32
 BUFFER_BYTES = 1 << 20
@@ -28,11 +29,13 @@ BUFFER_BYTES = 1 << 20
 Outlets = Sequence[tuple[socket, Sequence[tuple[object, ...]]]]
 
 
-class Will:
+class Will(Still):
     """Without a guardian (`channel` is None) everything here does nothing.
 
     `lock` is the descriptor of the run directory's lock, which the guardian is to keep until it has done its work.
     """
+
+    name = "guardian"
 
     def __init__(self, channel: socket | None = None, *, lock: int = -1, as_json: bool = False) -> None:
         self._channel, self._lock, self._as_json = channel, lock, as_json
@@ -41,6 +44,8 @@ class Will:
         self._is_stale = True
         self._outlets: Outlets = ()
         self._owed: dict[bytes, list[bytes]] = {}  # by kind: messages for which there was no room yet
+        self._hello: tuple[bytes, ...] = ()
+        self._abandoned: Callable[[], None] = lambda: None
         self.is_abandoned = False  # the guardian has died
         if channel is not None:
             channel.setblocking(False)
@@ -50,15 +55,21 @@ class Will:
     def guardian(self) -> int | None:
         return None if self._channel is None or self.is_abandoned else os.getppid()
 
-    def open(
-        self, loop: asyncio.AbstractEventLoop, *, node: str, lease_s: float, abandoned: Callable[[], None]
-    ) -> None:
-        """From now on the guardian acts when this process dies. `abandoned` is called if the guardian dies instead."""
+    def name_us(self, *, node: str, lease_s: float, abandoned: Callable[[], None]) -> None:
+        """Before it is opened. `abandoned` is called if the guardian dies before us."""
+        self._hello = (node.encode(), str(round(1000 * lease_s)).encode(), b"json" if self._as_json else b"")
+        self._abandoned = abandoned
+
+    async def open(self) -> None:
+        """From now on the guardian acts when this process dies."""
         if self._channel is None:
             return
-        form = b"json" if self._as_json else b""
-        self._leave(messages.HELLO, (node.encode(), str(round(1000 * lease_s)).encode(), form))
-        loop.add_reader(self._channel, self._guardian_ended, loop, abandoned)
+        loop = asyncio.get_running_loop()
+        self._leave(messages.HELLO, self._hello)
+        loop.add_reader(self._channel, self._guardian_ended, loop)
+
+    def status(self) -> Facts:
+        return {"pids": {"guardian": self.guardian}}
 
     def name_addresses(self, packed: Iterable[bytes]) -> None:
         """All that this agent may have from now on."""
@@ -130,11 +141,11 @@ class Will:
             return [] if self._lock < 0 else [self._lock]
         return [sock.fileno() for sock, _ in self._outlets] if kind == messages.LINKS else []
 
-    def _guardian_ended(self, loop: asyncio.AbstractEventLoop, abandoned: Callable[[], None]) -> None:
+    def _guardian_ended(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._channel is not None
         loop.remove_reader(self._channel)
         self.is_abandoned = True
-        abandoned()
+        self._abandoned()
 
 
 def _widen(channel: socket) -> None:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from haagent.address.composer import Compose, Wanted, here
 from haagent.address.facts import IpAddress, IpInterface, Link
 from haagent.address.links import Links
 from haagent.address.routes import Routes
-from haagent.config import GuardsConfig
+from haagent.config import Config, GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards.ear import Ear
 from haagent.guards.frames import WANTED_GREETINGS, Heard, wanted_question
 from haagent.guards.group import GroupGuard
 from haagent.guards.inquiry import round_s
 from haagent.guards.outside import Outside
+from haagent.parts import Commit, Ending, Facts, Still
 
 Note = Callable[[str, str, str], None]  # kind, group, text
 
@@ -46,7 +47,9 @@ class Holder(Protocol):
     def defend(self, group: str) -> None: ...
 
 
-class Guards:
+class Guards(Still):
+    name = "guards"
+
     def __init__(
         self,
         groups: Sequence[GroupSpec],
@@ -78,34 +81,42 @@ class Guards:
 
     async def open(self) -> None:
         """After the activation: it knows the interfaces."""
-        await self.prepare(self._specs, self._wanted)
+        self._composed = await self._needs(self._specs, self._wanted)
         self._routes.open()
         self._is_open = True
         self._build()
 
-    async def prepare(self, groups: Sequence[GroupSpec], wanted: GuardsConfig) -> None:
-        """Compose what this configuration needs, and change nothing: a failure comes here and not in `reconfigure`."""
+    async def prepare(self, config: Config) -> Commit:
+        """Compose what this configuration needs: a failure comes here."""
+        groups, wanted, counts = tuple(config.groups.values()), config.guards, config.guards_count
+        if (self._specs, self._wanted, self._counts) == (groups, wanted, counts):
+            return Commit()
+        composed = await self._needs(groups, wanted)
+
+        def apply() -> Ending | None:
+            ending = self._tear_down()
+            self._specs, self._wanted, self._counts, self._composed = groups, wanted, counts, composed
+            self._build()
+            for name in self._watched & set(self._groups):
+                self._groups[name].watch(on=True)
+            return ending
+
+        return Commit(apply)
+
+    async def _needs(self, groups: Sequence[GroupSpec], wanted: GuardsConfig) -> dict[Wanted, bytes]:
         questions = [wanted_question(address.ip) for spec in groups for address in spec.addresses]
         asked = [*(questions if wanted.arp else ()), *(WANTED_GREETINGS if wanted.looks_outside else ())]
-        self._composed = dict(zip(asked, await self._compose(asked), strict=True))
-
-    async def reconfigure(self, groups: Sequence[GroupSpec], wanted: GuardsConfig, *, counts: bool) -> None:
-        if (self._specs, self._wanted, self._counts) == (tuple(groups), wanted, counts):
-            return
-        await self.prepare(groups, wanted)
-        await self._tear_down()
-        self._specs, self._wanted, self._counts = tuple(groups), wanted, counts
-        self._build()
-        for name in self._watched & set(self._groups):
-            self._groups[name].watch(on=True)
+        return dict(zip(asked, await self._compose(asked), strict=True))
 
     async def close(self) -> None:
         self._is_open = False
-        await self._tear_down()
+        ending = self._tear_down()
         self._routes.close()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        if ending is not None:
+            await ending
 
     # the core's words
 
@@ -163,7 +174,6 @@ class Guards:
 
     # the rest
 
-    @property
     def counters(self) -> Counter[str]:
         """Of all groups: strangers that used an address while it was held here, and what was done about it."""
         total: Counter[str] = Counter()
@@ -171,13 +181,14 @@ class Guards:
             total += group.conflict.counters
         return total
 
-    def status(self) -> dict[str, Any]:
-        return {
+    def status(self) -> Facts:
+        facts = {
             "arp": self._wanted.arp,
             "outside": self._outside.status() if self._outside is not None else None,
             "groups": {name: group.status() for name, group in self._groups.items()},
             "faults": [ear.complaint for ear in self._ears.values() if ear.complaint],
         }
+        return {"guards": facts, "warnings": [*warnings(facts)]}
 
     def _build(self) -> None:
         if not self._is_open:
@@ -214,11 +225,12 @@ class Guards:
         if self._outside is not None:
             self._outside.open()
 
-    async def _tear_down(self) -> None:
+    def _tear_down(self) -> Ending | None:
+        """Nothing is asked or heard any more. What is returned waits for the end of questions that are under way."""
         outside, self._outside = self._outside, None
+        ending = None
         if outside is not None:
-            was = outside.reachable
-            await outside.close()
+            was, ending = outside.reachable, outside.close()
             if was is not None and self._is_open:
                 self._post(GatewayChanged(None))
         for group in self._groups.values():
@@ -230,6 +242,7 @@ class Guards:
         for ear in self._ears.values():
             ear.close()
         self._ears.clear()
+        return ending
 
     def _ear(self, interface: str) -> Ear:
         if interface not in self._ears:
@@ -258,3 +271,16 @@ class Guards:
 
     def _is_ours(self, address: IpAddress) -> bool:
         return any(address.packed == one.ip.packed for spec in self._specs for one in spec.addresses)
+
+
+def warnings(facts: Facts) -> Iterator[str]:
+    outside = facts["outside"] or {}
+    if outside.get("why_not_watched"):
+        yield f"The gateway is not watched: {outside['why_not_watched']}."
+    if outside.get("reachable") is False:
+        asked = [f"gateway {each['address']}" for each in outside["gateways"]] + (
+            ["the witness"] if "witness" in outside else []
+        )
+        yield f"This node does not reach {' or '.join(asked)}: if it alone does not, it lets go and takes nothing."
+    for fault in facts["faults"]:
+        yield f"{fault}."

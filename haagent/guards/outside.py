@@ -29,6 +29,7 @@ from haagent.guards import witness
 from haagent.guards.ear import Ear
 from haagent.guards.frames import Heard, greeting
 from haagent.guards.reach import Reach, hurried_s
+from haagent.parts import Ending
 
 LOOK_S = 1.0
 LOOKS_UNTIL_GONE = 3
@@ -82,10 +83,13 @@ class ThirdParty:
         if await self._question():
             self._answered()
 
-    async def close(self) -> None:
+    def close(self) -> Ending:
         for attempt in self._attempts:
             attempt.cancel()
-        await asyncio.gather(*self._attempts, return_exceptions=True)
+        return self._ended(tuple(self._attempts))
+
+    async def _ended(self, attempts: tuple[asyncio.Task[None], ...]) -> None:
+        await asyncio.gather(*attempts, return_exceptions=True)
 
 
 class Outside:
@@ -123,13 +127,13 @@ class Outside:
             self._third_party = ThirdParty(self._wanted.witness, reach, self._third_party_answered)
         self._look()
 
-    async def close(self) -> None:
+    def close(self) -> Ending | None:
+        """Nothing is asked any more; what is returned waits for the end of what is under way."""
         for timer in (self._timer, self._looked):
             if timer is not None:
                 timer.cancel()
         self._timer = self._looked = None
-        if self._third_party is not None:
-            await self._third_party.close()
+        return None if self._third_party is None else self._third_party.close()
 
     def hurry(self) -> None:
         """A peer is silent: soon it matters whether it is we who are cut off."""

@@ -62,7 +62,7 @@ class Stage:
         )
 
     async def __aenter__(self) -> Stage:
-        await self.activation.start()
+        await self.activation.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,7 +82,7 @@ class Stage:
         self.activation.take("web", ONE, now() + lease_s)
 
     def counted(self, what: str) -> int:
-        return int(self.activation.status()["web"]["counters"].get(what, 0))
+        return int(self.activation.groups()["web"]["counters"].get(what, 0))
 
 
 async def until(is_so: Callable[[], bool], what: str, limit_s: float = 10) -> float:
@@ -149,7 +149,7 @@ async def take_and_drop() -> None:
         assert seen(V4) == seen(V6) == []
         assert seen("10.20.1.10"), "the host's own address stays"
         assert "fd00:20::/64" in ip("-6", "route"), "the host's own route stays"
-        print("steps, us:", stage.activation.status()["web"]["steps"])
+        print("steps, us:", stage.activation.groups()["web"]["steps"])
 
 
 async def host_prefixes() -> None:
@@ -305,7 +305,7 @@ async def lost_messages() -> None:
 
 async def leftovers() -> None:
     kernel_left = Stage()
-    await kernel_left.activation.start()
+    await kernel_left.activation.open()
     kernel_left.take()
     ip("addr", "add", "10.20.1.55/24", "dev", "eth0")  # somebody's own
     async with Stage(adopt=True) as stage:
@@ -325,7 +325,7 @@ async def leftovers() -> None:
 async def released() -> None:
     """`haagent release`: by configuration and by tag, without the daemon, twice."""
     left = Stage()
-    await left.activation.start()
+    await left.activation.open()
     left.take()
     ip("addr", "add", f"{V4}/32", "dev", "peer0")
     said: list[str] = []

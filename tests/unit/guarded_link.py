@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from ipaddress import ip_address, ip_interface
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -121,6 +122,12 @@ class Stage:
         )
         self.guards._routes = self  # type: ignore[assignment]
         await self.guards.open()
+
+    async def reload(self, specs: Sequence[Spec], wanted: GuardsConfig = GuardsConfig()) -> None:  # noqa: B008
+        config: Any = SimpleNamespace(groups={spec.name: spec for spec in specs}, guards=wanted, guards_count=True)
+        ending = (await self.guards.prepare(config)).apply()
+        if ending is not None:
+            await ending
 
     @property
     def wire(self) -> Wire:

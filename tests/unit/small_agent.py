@@ -15,13 +15,17 @@ from typing import Any
 
 import msgspec
 
-from haagent import config
+from haagent import config, heartbeats, realtime
 from haagent.control.server import ControlServer
+from haagent.coordination.source import slowness
 from haagent.core.events import Answer
 from haagent.core.group.transitions import GroupState
 from haagent.core.messages import Ballot, Record
 from haagent.core.view import GroupView, MemberState, MemberView, View
+from haagent.guards import guards
+from haagent.parts import Facts, Parts, Still
 from haagent.realtime import Scheduling
+from haagent.report import Cluster
 from haagent.transport import LinkStatus
 
 FILE = """
@@ -104,18 +108,17 @@ FAILED_MOVE = (*PLANNED_MOVE[:3], {"holder": "A", "active": True, "why": "B fail
 class SmallAgent:
     def __init__(self) -> None:
         self.config = config.parse(FILE.encode(), "haagent.yaml", node="A")
-        self.counters = {"dropped_auth": 0, "dropped_malformed": 3}
-        self.pids = {"agent": 4711}
+        self.counted = {"dropped_auth": 0, "dropped_malformed": 3}
         self.jitter_ms: float | None = 0.25
         self.scheduling = Scheduling()
-        self.arbiter: dict[str, object] | None = None
+        self.arbiter: dict[str, Any] | None = None
         self.now = whole_view()
         self.answer = (0, "done")
         self.asked: list[dict[str, Any]] = []
         self.after: tuple[dict[str, Any], ...] = ()  # what becomes of `web` once an order was accepted
         self.reloaded: str | Exception = "2 keys changed"
-        self.guarded: dict[str, object] = {"arp": True, "outside": None, "groups": {}, "faults": []}
-        self.fenced: dict[str, object] = {"nodes": {}, "faults": []}
+        self.guarded: dict[str, Any] = {"arp": True, "outside": None, "groups": {}, "faults": []}
+        self.fenced: dict[str, Any] = {"nodes": {}, "faults": []}
         self.fence_says: str | Exception = "Success: Powered OFF"
         self.confirmed: list[tuple[str, str]] = []
         self._script: list[dict[str, Any]] = []
@@ -138,22 +141,12 @@ class SmallAgent:
         else:
             await self._changed.wait()
 
-    def links(self) -> list[LinkStatus]:
-        return [
-            LinkStatus("eth0", is_up=True, why="", sent=9, received=8, overflowed=0, send_errors={}, receive_errors={})
-        ]
+    def status(self) -> Facts:
+        """As the agent would: the real part for the core, and what this one says of all others."""
+        return Parts(Cluster(self.config, self.view), _Canned(self)).status()
 
-    def activations(self) -> dict[str, object]:
-        return {"web": {"took_ms": 0.8}}
-
-    def coordination(self) -> dict[str, object] | None:
-        return self.arbiter
-
-    def guards(self) -> dict[str, object]:
-        return self.guarded
-
-    def fences(self) -> dict[str, object]:
-        return self.fenced
+    def counters(self) -> dict[str, int]:
+        return self.counted
 
     async def fence(self, node: str) -> str:
         said = self.fence_says
@@ -167,7 +160,7 @@ class SmallAgent:
         )
         return said
 
-    def confirm_down(self, node: str, how: str) -> bool:
+    async def confirm_down(self, node: str, how: str) -> bool:
         self.confirmed.append((node, how))
         return True
 
@@ -190,6 +183,42 @@ class SmallAgent:
 
     def happen(self, node: str, record: Record) -> None:
         self.become(history=(*self.now.history, (node, record)))
+
+
+class _Canned(Still):
+    """All other parts."""
+
+    name = "canned"
+
+    def __init__(self, agent: SmallAgent) -> None:
+        self._agent = agent
+
+    def counters(self) -> dict[str, int]:
+        return self._agent.counted
+
+    def status(self) -> Facts:
+        agent = self._agent
+        links = [
+            LinkStatus("eth0", is_up=True, why="", sent=9, received=8, overflowed=0, send_errors={}, receive_errors={})
+        ]
+        lease_s = agent.config.heartbeat.lease_s
+        return {
+            "groups": {"web": {"activation": {"took_ms": 0.8}}},
+            "links": msgspec.to_builtins(links),
+            "pids": {"agent": 4711},
+            "jitter_ms": agent.jitter_ms,
+            "scheduling": msgspec.to_builtins(agent.scheduling),
+            "coordination": agent.arbiter,
+            "guards": agent.guarded,
+            "fencing": agent.fenced,
+            "warnings": [
+                *heartbeats.warnings(agent.now, links, agent.counted, agent.config),
+                *realtime.warnings(agent.jitter_ms, agent.scheduling, agent.config),
+                *guards.warnings(agent.guarded),
+                *(f"{fault}." for fault in agent.fenced["faults"]),
+                *(slowness(agent.arbiter, lease_s) if agent.arbiter is not None else ()),
+            ],
+        }
 
 
 @contextlib.contextmanager

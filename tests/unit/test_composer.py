@@ -196,8 +196,7 @@ async def main(composer):
         group = agent._activation._build(spec)
         await group.open()
         await agent._activation._host.watch(group.keeper.vips)
-    await agent._guards.prepare(tuple(config.groups.values()), config.guards)
-    assert agent._guards._composed
+    assert await agent._guards._needs(tuple(config.groups.values()), config.guards)
 
 with Composer() as composer:
     asyncio.run(main(composer))

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from haagent.address.composer import CannotCompose
 from haagent.config import ConfigError, Fault
 from haagent.control.client import Client, ControlError
 from haagent.control.place import AlreadyRunning, run_lock, running_pid, socket_path
 from haagent.control.server import MAX_CLIENTS, MAX_LINE, _is_allowed
 from haagent.core.messages import Record
 from haagent.core.view import MemberState
+from haagent.parts import CannotReload
 from tests.unit.small_agent import FAILED_MOVE, ON_B, PLANNED_MOVE, SINCE, SmallAgent, group, member, running
 
 
@@ -153,9 +153,12 @@ class TestOtherOrders:
         assert error.details["faults"][0]["line"] == 3
 
     def test_reload_whose_frames_cannot_be_composed(self, agent: SmallAgent, run_dir: str) -> None:
-        agent.reloaded = CannotCompose("no scapy here")
+        agent.reloaded = CannotReload("activation: no scapy here")
         error = refused(run_dir, "reload")
-        assert (error.status, error.message) == (1, "Refused; the running configuration stays: no scapy here")
+        assert (error.status, error.message) == (
+            1,
+            "Refused; the running configuration stays: activation: no scapy here",
+        )
 
     def test_a_bug_in_an_answer_costs_that_answer_only(self, agent: SmallAgent, run_dir: str) -> None:
         agent.reloaded = RuntimeError("boom")

@@ -13,7 +13,6 @@ from haagent.config import Config, ConfigError, parse
 from haagent.coordination.gateway import open_gateway
 from haagent.coordination.source import NoArbiter, arbiter_of
 from haagent.reload import refuse_what_needs_a_restart
-from haagent.report import status
 from tests.unit.small_agent import SINCE, SmallAgent
 from tests.unit.test_config_faults import faults_of, the_fault
 
@@ -120,9 +119,9 @@ def test_files_that_cannot_be_used_are_told_with_their_keys(tmp_path: Path) -> N
 
 def test_where_nothing_is_configured_nothing_is_asked() -> None:
     found = parse(file().replace("coordination:", "#").encode(), "haagent.yaml", node="A")
-    arbiter = arbiter_of(found, boot=1, post=lambda _: None, now=lambda: 0.0)
+    arbiter = arbiter_of(found, boot=1, post=lambda _: None, now=lambda: 0.0, background=lambda _: None)
     assert isinstance(arbiter, NoArbiter)
-    assert (arbiter.status(), arbiter.work()) == (None, ())
+    assert arbiter.status() == {"coordination": None}
 
 
 def test_a_reload_may_name_other_endpoints_but_no_other_keys() -> None:
@@ -147,7 +146,7 @@ def told(facts: dict[str, object], **view: object) -> tuple[str, str]:
     agent = SmallAgent()
     agent.config, agent.arbiter = config(), facts
     agent.now = msgspec.structs.replace(agent.now, arbiter="etcd", **view)
-    found = status(agent)
+    found = agent.status()
     text = status_text(found, style=Style(), now=SINCE, width=200)
     return text.splitlines()[0], " ".join(found["warnings"])
 

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from haagent.config import FencingConfig, NodeConfig
+from haagent.config import FencingConfig, NodeConfig, parse
 from haagent.core.events import Fenced
 from haagent.fencing import FenceError, Fences, find, options_in
 from haagent.fencing.agent import last_words, run
+from tests.unit.small_agent import FILE
 
 Program = Callable[..., FencingConfig]
 
@@ -150,7 +152,14 @@ class Stage:
         self.posted: list[Fenced] = []
         self.notes: list[tuple[str, str]] = []
         known = {node.name: node for node in nodes}
+        self.nodes = nodes
         self.fences = Fences(known, me="B", post=self.posted.append, note=lambda *note: self.notes.append(note))
+
+    def reload(self, *nodes: NodeConfig) -> None:
+        config = msgspec.structs.replace(
+            parse(FILE.encode(), "f.yaml", node="A"), nodes={one.name: one for one in nodes}
+        )
+        asyncio.run(self.fences.prepare(config)).apply()
 
     def play(self, story: Callable[[], Awaitable[None]]) -> None:
         async def whole() -> None:
@@ -210,13 +219,13 @@ class TestFences:
             waiting = asyncio.get_running_loop().create_task(stage.fences.fence_all(["A"]))
             await asyncio.sleep(0.05)
             waiting.cancel()
-            assert stage.fences.status()["A"]["running"]
+            assert stage.fences.states()["A"]["running"]
             async with asyncio.timeout(20):
                 while not stage.posted:
                     await asyncio.sleep(0.01)
 
         stage.play(story)
-        assert stage.fences.status()["A"] | {"agent": ""} == {
+        assert stage.fences.states()["A"] | {"agent": ""} == {
             "agent": "",
             "action": "off",
             "timeout_s": 10.0,
@@ -250,10 +259,9 @@ class TestFences:
 
     def test_what_would_keep_it_from_working_is_found_before_and_told_once(self, program: Program) -> None:
         stage = Stage(node("A", FencingConfig("fence_of_nobody")), node("B", FencingConfig("fence_of_nobody")))
-        stage.fences.check()
-        stage.fences.check()
+        stage.reload(*stage.nodes)
+        stage.reload(*stage.nodes)
         assert len(stage.fences.faults) == 1, "nobody fences itself"
         assert stage.notes == [("unfenced", fault) for fault in stage.fences.faults]
-        stage.fences.reconfigure({"A": node("A", program("exit 0"))})
-        stage.fences.check()
+        stage.reload(node("A", program("exit 0")))
         assert stage.fences.faults == []

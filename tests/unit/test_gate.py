@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from haagent.activation.activation import gate_warnings
 from haagent.gate import GateError, GateState, NoGate, encoding, gate, ruleset
 from haagent.gate.channel import Overtaken, Refused
 from haagent.gate.elements import Elements
@@ -18,7 +19,6 @@ from haagent.gate.gate import Gate
 from haagent.gate.prepared import Prepared
 from haagent.gate.ruleset import families
 from haagent.netlink import ACK, HEADER, split
-from haagent.report import gate_warnings
 
 FOUR, SIX, OTHER = (ip_address(text).packed for text in ("10.20.1.100", "fd00:20::100", "10.20.1.101"))
 
@@ -484,7 +484,7 @@ class TestGate:
 
 
 def _facts(state: str, *, why: str = "", here: str = "active") -> dict[str, Any]:
-    return {"name": "web", "here": here, "gate": {"state": state, "why": why}}
+    return {"held": here == "active", "gate": {"state": state, "why": why}}
 
 
 @pytest.mark.parametrize(
@@ -499,6 +499,6 @@ def _facts(state: str, *, why: str = "", here: str = "active") -> dict[str, Any]
     ],
 )
 def test_status_warns_of_what_is_not_as_it_should_be(facts: dict[str, Any], said: str) -> None:
-    told = list(gate_warnings([facts]))
+    told = list(gate_warnings({"web": facts}))
     assert len(told) == bool(said)
     assert all(said in text for text in told)

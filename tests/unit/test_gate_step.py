@@ -291,7 +291,7 @@ class Life:
 def live(story: Callable[[Life], Coroutine[Any, Any, None]], **wishes: bool) -> None:
     async def main(now: Callable[[], float]) -> None:
         life = Life(now, **wishes)
-        await life.activation.start()
+        await life.activation.open()
         try:
             await story(life)
         finally:
@@ -305,7 +305,7 @@ def test_the_gate_is_there_before_anything_an_earlier_life_left_is_looked_at() -
         assert life.host.log[0] == "gate starts"
         assert VIP.packed in life.gate.gated
         assert "strike" in life.host.log
-        assert life.activation.status()["web"]["gate"] == {"state": "shut", "why": ""}
+        assert life.activation.groups()["web"]["gate"] == {"state": "shut", "why": ""}
 
     live(story, is_left=True)
 
@@ -314,7 +314,7 @@ def test_what_maintenance_left_stays_open_until_it_is_taken_or_dropped() -> None
     async def story(life: Life) -> None:
         assert AddressFound(group="web") in life.said
         assert VIP.packed not in life.gate.gated
-        assert life.activation.status()["web"]["gate"]["state"] == "open"
+        assert life.activation.groups()["web"]["gate"]["state"] == "open"
         life.activation.drop("web", ONE, "somebody else holds it")
         assert VIP.packed in life.gate.gated
         await asyncio.sleep(0.02)

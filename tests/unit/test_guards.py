@@ -124,7 +124,7 @@ def test_a_stranger_is_answered_and_named_while_the_group_is_held() -> None:
         await asyncio.sleep(0.5)
         assert [at - began for at in stage.defences] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], abs=0.011)
         assert [kind for kind, _, _ in stage.notes] == ["conflict"]
-        assert stage.guards.counters == {"conflicts": 50, "defended": 6}
+        assert stage.guards.counters() == {"conflicts": 50, "defended": 6}
         stage.wire.hear(VIP.packed, THEIRS)
         stage.held.clear()  # let go before the answer is due
         await asyncio.sleep(0.5)
@@ -220,11 +220,11 @@ def test_without_a_default_route_nothing_is_watched_and_that_is_said() -> None:
         assert stage.words(GatewayChanged) == []
         text = "no default route on eth0: write `gateway: ADDRESS` of a router there, or `gateway: off`"
         assert stage.notes == [("unwatched", "", f"the gateway is not watched: {text}")]
-        assert stage.guards.status()["outside"]["why_not_watched"] == text
+        assert stage.guards.status()["guards"]["outside"]["why_not_watched"] == text
         stage.routed = GATEWAY
         await asyncio.sleep(1.1)
         assert stage.words(GatewayChanged) == [GatewayChanged(True)]
-        assert stage.guards.status()["outside"]["why_not_watched"] == ""
+        assert stage.guards.status()["guards"]["outside"]["why_not_watched"] == ""
 
     play(story)
 
@@ -270,7 +270,7 @@ def test_an_address_of_a_group_is_nobodys_gateway_and_no_source() -> None:
     async def story(stage: Stage) -> None:
         stage.routed = VIP
         await stage.begin()
-        assert "no default route" in stage.guards.status()["outside"]["why_not_watched"]
+        assert "no default route" in stage.guards.status()["guards"]["outside"]["why_not_watched"]
         assert stage.guards._outside is not None
         assert stage.guards._outside._own(VIP) == ""
 
@@ -291,7 +291,7 @@ def test_the_witness_counts_as_much_as_the_gateway(monkeypatch: pytest.MonkeyPat
         del stage.answering[GATEWAY.packed]
         await asyncio.sleep(5.0)
         assert stage.words(GatewayChanged) == [GatewayChanged(True)]
-        assert stage.guards.status()["outside"]["witness"] == {"tcp": "10.0.0.1:443", "reachable": True}
+        assert stage.guards.status()["guards"]["outside"]["witness"] == {"tcp": "10.0.0.1:443", "reachable": True}
         reached["it"] = False
         began = stage.now()
         stage.guards.hurry()
@@ -311,7 +311,7 @@ def test_a_reload_goes_on_asking_what_was_asked() -> None:
         await asyncio.sleep(0.1)
         first = stage.wire
         specs = (Spec("web"), Spec("db", addresses=(ip_interface("10.20.1.101/24"),)))
-        await stage.guards.reconfigure(specs, GuardsConfig(), counts=True)
+        await stage.reload(specs)
         assert first.is_closed
         assert ip_address("10.20.1.101") in stage.wire.listens
         assert stage.words(Guarded)[-1] == Guarded("web", ANSWERED)
@@ -319,9 +319,9 @@ def test_a_reload_goes_on_asking_what_was_asked() -> None:
         await asyncio.sleep(0.1)
         assert stage.words(Guarded)[-1] == Guarded("web", "")
         before = stage.wire
-        await stage.guards.reconfigure(specs, GuardsConfig(), counts=True)
+        await stage.reload(specs)
         assert stage.wire is before, "nothing has changed"
-        await stage.guards.reconfigure(specs, GuardsConfig(arp=False, gateway="off"), counts=True)
+        await stage.reload(specs, GuardsConfig(arp=False, gateway="off"))
         assert stage.words(GatewayChanged)[-1] == GatewayChanged(None)
 
     play(story)

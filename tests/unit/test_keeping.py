@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
+import msgspec
 import pytest
 
 from haagent.activation import Activation
@@ -18,11 +19,12 @@ from haagent.address.links import Links
 from haagent.checks import Context
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
-from haagent.config import CheckConfig, GroupConfig, PluginConfig
+from haagent.config import CheckConfig, Config, GroupConfig, PluginConfig, parse
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from tests.unit.fakes import FakeHost, link, run_virtual
+from tests.unit.small_agent import FILE
 
 ONE = Ballot(1, "A")
 
@@ -35,6 +37,10 @@ def web(*addresses: str, name: str = "web", checks: tuple[CheckConfig, ...] = ()
         backend=PluginConfig("arp", {}),
         checks=checks,
     )
+
+
+def with_groups(*groups: GroupConfig) -> Config:
+    return msgspec.structs.replace(parse(FILE.encode(), "f.yaml", node="A"), groups={one.name: one for one in groups})
 
 
 class Stage:
@@ -60,13 +66,19 @@ class Stage:
             raise CannotCompose(self.cannot_compose)
         return await here(wanted)
 
+    async def reload(self, *groups: GroupConfig) -> None:
+        commit = await self.activation.prepare(with_groups(*groups))
+        ending = commit.apply()
+        if ending is not None:
+            await ending
+
     def kinds(self) -> list[str]:
         return [kind for kind, _, _ in self.notes]
 
 
 def run(stage: Stage, story: Callable[[], Any]) -> None:
     async def told() -> None:
-        await stage.activation.start()
+        await stage.activation.open()
         try:
             await story()
         finally:
@@ -84,7 +96,7 @@ def test_what_is_removed_while_held_is_put_back() -> None:
         stage.host.put("10.20.1.100/24", index=2)  # on another interface it does not count
         stage.host.changed()
         assert sorted(stage.host.addresses()) == ["10.20.1.100/24", "10.20.1.100/24", "fd00:20::100/64"]
-        assert stage.activation.status()["web"]["counters"] == {"restored": 2, "announced": 1}
+        assert stage.activation.groups()["web"]["counters"] == {"restored": 2, "announced": 1}
         assert stage.said == [Taken(group="web", ballot=ONE)]  # no failover
 
     run(stage, story)
@@ -187,7 +199,7 @@ def test_a_reload_keeps_what_is_held_and_removes_what_is_gone() -> None:
         for name in ("web", "ends", "same"):
             stage.activation.take(name, ONE, stage.time + 60)
         before = len(stage.said)
-        await stage.activation.reconfigure([web("10.20.1.101/24", "10.20.1.102/24"), same])
+        await stage.reload(web("10.20.1.101/24", "10.20.1.102/24"), same)
         assert stage.host.addresses() == ["10.20.1.101/24", "10.20.1.102/24", "10.20.1.110/24"]
         assert sorted(stage.said[before:], key=str) == [
             Dropped(group="ends", ballot=ONE),
@@ -206,10 +218,10 @@ def test_a_reload_whose_frames_cannot_be_composed_changes_nothing() -> None:
         before = len(stage.said)
         stage.cannot_compose = "no scapy here"
         with pytest.raises(CannotCompose):
-            await stage.activation.reconfigure([web("10.20.1.101/24")])
+            await stage.reload(web("10.20.1.101/24"))
         assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.110/24"]
         assert len(stage.said) == before
-        assert all(stage.activation.status()[name]["held"] for name in ("web", "ends"))
+        assert all(stage.activation.groups()[name]["held"] for name in ("web", "ends"))
 
     run(stage, story)
 

@@ -23,8 +23,8 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_the_life_of_an_agent(manager) -> None:
     notifier = Notifier()
     notifier.ready()
-    notifier.status("web is active on A;\n2 of 2 online")
-    notifier.status("web is active on A;\n2 of 2 online")  # the same again: not sent
+    notifier.say("web is active on A;\n2 of 2 online")
+    notifier.say("web is active on A;\n2 of 2 online")  # the same again: not sent
     notifier.alive()
     notifier.reloading()
     notifier.stopping()

@@ -13,7 +13,6 @@ from haagent.cli.style import Style
 from haagent.core.group.transitions import GroupState
 from haagent.core.view import MemberState
 from haagent.realtime import Scheduling
-from haagent.report import status
 from tests.unit.small_agent import ON_B, SINCE, SmallAgent, group, member
 
 PLAIN = Style()
@@ -22,7 +21,7 @@ PLAIN = Style()
 def facts_of(**changes: Any) -> dict[str, Any]:
     agent = SmallAgent()
     agent.now = msgspec.structs.replace(agent.now, **changes)
-    facts = status(agent)
+    facts = agent.status()
     # The test's cluster is not sealed, which is a warning of its own.
     facts["warnings"] = [text for text in facts["warnings"] if "insecure" not in text]
     return facts
@@ -138,19 +137,19 @@ def test_nobody_ever_heard_names_the_likely_cause() -> None:
     agent = SmallAgent()
     alone = (member("A"), member("B", last_heard_s=None), member("W", last_heard_s=None))
     agent.now = msgspec.structs.replace(agent.now, members=alone)
-    assert any("UDP port 7265" in text for text in status(agent)["warnings"])
-    agent.counters["dropped_unknown_key"] = 5
-    assert any("sealed with another key" in text for text in status(agent)["warnings"])
+    assert any("UDP port 7265" in text for text in agent.status()["warnings"])
+    agent.counted["dropped_unknown_key"] = 5
+    assert any("sealed with another key" in text for text in agent.status()["warnings"])
 
 
 @pytest.mark.parametrize(("jitter_ms", "is_told"), [(None, False), (62.0, False), (63.0, True)])
 def test_a_lease_that_is_too_short_for_this_host_is_told(jitter_ms: float | None, is_told: bool) -> None:
     agent = SmallAgent()
     agent.jitter_ms = jitter_ms  # the lease is 350 ms and the interval 100: a quarter of what is between
-    found = [text for text in status(agent)["warnings"] if "woken 63 ms late" in text and "realtime: true" in text]
+    found = [text for text in agent.status()["warnings"] if "woken 63 ms late" in text and "realtime: true" in text]
     assert bool(found) is is_told
     agent.scheduling = Scheduling(wanted=True, realtime=True, why_not="memory cannot be locked")
-    found = [text for text in status(agent)["warnings"] if "realtime" in text]
+    found = [text for text in agent.status()["warnings"] if "realtime" in text]
     assert found == ["`process: {realtime: true}` is not wholly in force: memory cannot be locked."]
 
 

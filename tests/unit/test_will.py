@@ -199,7 +199,8 @@ class TestWill:
             will = Will(theirs)
             will.seal_with(sealer())
             abandoned = asyncio.Event()
-            will.open(asyncio.get_running_loop(), node="A", lease_s=0.35, abandoned=abandoned.set)
+            will.name_us(node="A", lease_s=0.35, abandoned=abandoned.set)
+            await will.open()
             assert will.guardian == os.getppid()
             ours.close()
             will.before(beat(1, claim=Ballot(1, "A")))  # nobody is there to take it: no error
