@@ -27,7 +27,7 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-down test system-test lint campaign replay golden chaos bench deb dist clean
+.PHONY: help setup lab lab-down test system-test lint campaign replay golden docs chaos bench deb dist clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | column -t -s '|'
@@ -93,6 +93,9 @@ replay: setup  ## the story of one simulated schedule: make replay SEED=7
 
 golden: setup  ## write the simulator's golden transcripts anew; commit only what you can explain
 	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/sim/test_stories.py tests/sim/test_scenarios.py
+
+docs: setup  ## write the tables of options in docs/ anew, from what the code declares
+	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/unit/test_config_docs.py
 
 chaos: setup  ## random faults on real agents, and nobody may ever serve twice: make chaos MINUTES=30 SEED=7
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --markdown docs/chaos.md

@@ -45,7 +45,7 @@ class Process(Still):
         self.jitter = Jitter()
 
     async def open(self) -> None:
-        self.scheduling = enter(wanted=self._config.realtime)
+        self.scheduling = enter(wanted=self._config.process.realtime)
         gc.collect()
         gc.freeze()  # what start-up made stays: the collector need not walk it again
 

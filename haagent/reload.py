@@ -19,7 +19,7 @@ def refuse_what_needs_a_restart(running: Config, wanted: Config) -> None:
         ("heartbeat.lease", running.heartbeat.lease_s, wanted.heartbeat.lease_s),
         ("nodes", _voters(running), _voters(wanted)),
         ("gate", running.gate, wanted.gate),
-        ("process", running.realtime, wanted.realtime),
+        ("process", running.process.realtime, wanted.process.realtime),
     ]
     faults = [
         Fault(0, path, "cannot change while the agent runs", "restart the agents one after the other instead")
@@ -36,7 +36,8 @@ def refuse_what_needs_a_restart(running: Config, wanted: Config) -> None:
 
 def _arbiter(config: Config) -> str:
     """The keys that give the leases. Where they are reached, and how one logs in there, may change."""
-    return "" if config.coordination is None else config.coordination.prefix
+    etcd = config.coordination.etcd
+    return "" if etcd is None else etcd.prefix
 
 
 def _voters(config: Config) -> list[tuple[str, bool]]:

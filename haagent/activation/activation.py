@@ -22,7 +22,6 @@ from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
 from haagent.address.links import Links
 from haagent.config import Config
-from haagent.config.plugins import typed_options
 from haagent.core.events import AddressFound, Dropped, TakeFailed
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
@@ -292,7 +291,7 @@ class Activation(Still):
             may_announce=lambda: self._has_lease(spec.name),
             compose=self._compose,
         )
-        backend = plugin(context, typed_options(plugin, dict(spec.backend.options)))
+        backend = plugin(context, spec.backend.options)
         vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
         steps: tuple[Step, ...] = (
             AddressStep(vips, self._host, self._now),

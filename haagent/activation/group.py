@@ -13,7 +13,6 @@ from haagent.activation.ports import GroupSpec, HostPort, Note
 from haagent.address.facts import AddressError, Link, Seen
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
-from haagent.config.plugins import typed_options
 from haagent.core.messages import Ballot
 
 
@@ -51,7 +50,7 @@ class Group:
         }
         for check in self.spec.checks:
             plugin = checks.find(check.kind)
-            running[check.name] = plugin(context, typed_options(plugin, dict(check.options)))
+            running[check.name] = plugin(context, check.options)
         self._health.start(running)
 
     def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:

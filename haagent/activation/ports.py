@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from haagent.address.facts import IpInterface, Link, Seen, Vip
@@ -62,7 +62,7 @@ class PluginSpec(Protocol):
     @property
     def kind(self) -> str: ...
     @property
-    def options(self) -> Mapping[str, Any]: ...
+    def options(self) -> Any: ...  # one of the plug-in's `Options`
 
 
 class CheckSpec(PluginSpec, Protocol):

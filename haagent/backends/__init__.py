@@ -2,8 +2,8 @@
 
 The contract, for whoever writes one:
 
-- The class has `Options`, a frozen `msgspec.Struct` with `forbid_unknown_fields`; it is what the group's
-  `backend:` table may contain. `Backend(context, options)` is called once per group. It must not block, connect or
+- The class has `Options`, a section of the configuration (config/schema.py); it is what the group's `backend:` may
+  contain beside `kind`. `Backend(context, options)` is called once per group. It must not block, connect or
   import anything slow.
 - `open` is awaited once at start, before anything is taken: load libraries, open sockets, build messages.
 - `take` returns when clients are steered here, or raises `BackendError` with the cause in words for an operator.

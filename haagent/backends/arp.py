@@ -8,20 +8,26 @@ whoever was away. The delays are options; 0 seconds is always the first.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from haagent.address.announce import Announcer
 from haagent.address.facts import Link
 from haagent.backends import Context
-from haagent.config.durations import Duration
+from haagent.config import Duration, Option, Section
 from haagent.core.messages import Ballot
 
 
-class ArpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    repeat: tuple[Duration, ...] = (Duration(1), Duration(3), Duration(7))  # after taking
-    refresh: Duration = Duration(60)  # while held; 0s: never
+class ArpOptions(Section, frozen=True):
+    repeat: Annotated[
+        tuple[Duration, ...],
+        Option("how long after taking the neighbours are told again: growing times; `[]`: once only"),
+    ] = (Duration(1), Duration(3), Duration(7))
+    refresh: Annotated[
+        Duration,
+        Option("how often they are told while the group is held, for whoever was away; `0s`: never"),
+    ] = Duration(60)
 
     def __post_init__(self) -> None:
         if any(delay <= 0 for delay in self.repeat) or list(self.repeat) != sorted(set(self.repeat)):
@@ -31,6 +37,8 @@ class ArpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Arp:
+    """The address is on this host's interface, and the neighbours are told so."""
+
     Options: ClassVar[type[msgspec.Struct]] = ArpOptions
     timeout_s: float = 1.0  # nothing here waits
 

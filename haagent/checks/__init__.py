@@ -2,8 +2,8 @@
 
 The contract, for whoever writes one:
 
-- The class has `Options`, a frozen `msgspec.Struct` with `forbid_unknown_fields`. `Check(context, options)` must
-  not block.
+- The class has `Options`, a section of the configuration (config/schema.py). `Check(context, options)` must not
+  block.
 - `run` is started once and runs until it is cancelled. It calls `report(is_fit, why)` whenever it has learned
   something; repeating the same answer is free. Until the first report the check counts as passed.
 - `why` is a clause for an operator ("eth0 has no carrier"). It is shown in `status` and in the history.

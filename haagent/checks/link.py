@@ -7,21 +7,25 @@ cable being pushed in, flaps for some hundred milliseconds, and a group that mov
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from haagent.address.facts import Link as Interface
 from haagent.checks import Context, Report
+from haagent.config import Option, Section
+from haagent.config.kinds import NETWORK
 
 SETTLE_S = 1.0
 
 
-class LinkOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    interface: str
+class LinkOptions(Section, frozen=True):
+    interface: Annotated[str, NETWORK, Option("what must be there, up and with carrier", example="eth0")]
 
 
 class Link:
+    """The interface is there, up, and has carrier: a loss counts at once, a return after a second."""
+
     Options: ClassVar[type[msgspec.Struct]] = LinkOptions
 
     def __init__(self, context: Context, options: Any) -> None:

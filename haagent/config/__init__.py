@@ -8,7 +8,6 @@ from haagent.config.durations import Duration, NotADuration, format_duration, pa
 from haagent.config.faults import ConfigError, Fault
 from haagent.config.keys import KeyFileError, generate_key, generate_key_text, load_keys, write_key
 from haagent.config.model import (
-    CheckConfig,
     Config,
     FencingConfig,
     GroupConfig,
@@ -16,12 +15,11 @@ from haagent.config.model import (
     HeartbeatConfig,
     HooksConfig,
     NodeConfig,
-    PluginConfig,
     WitnessConfig,
 )
-from haagent.config.options import option_table
-from haagent.config.plugins import typed_options
+from haagent.config.plugins import CheckConfig, PluginConfig
 from haagent.config.read import check, load, parse
+from haagent.config.schema import Option, Section
 from haagent.config.starter import Starter, StarterError, interface_of, parse_nodes, starter_text, write_starter
 
 __all__ = [
@@ -38,7 +36,9 @@ __all__ = [
     "KeyFileError",
     "NodeConfig",
     "NotADuration",
+    "Option",
     "PluginConfig",
+    "Section",
     "Starter",
     "StarterError",
     "WitnessConfig",
@@ -49,12 +49,10 @@ __all__ = [
     "interface_of",
     "load",
     "load_keys",
-    "option_table",
     "parse",
     "parse_duration",
     "parse_nodes",
     "starter_text",
-    "typed_options",
     "write_key",
     "write_starter",
 ]

@@ -7,12 +7,13 @@ only when a value it needs was refused itself: one mistake should be one fault.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
 
-from haagent.config.coordination import USUAL_LEASE_S, etcd_section, find_coordination_contradictions
+from haagent.config.coordination import PATIENCE, USUAL_LEASE_S, etcd_section, find_coordination_contradictions
 from haagent.config.durations import format_duration
 from haagent.config.faults import quoted, suggestion
-from haagent.config.section import Place, Section
+from haagent.config.kinds import Found
+from haagent.config.place import Place
+from haagent.config.schema import Draft
 from haagent.core.settings import LEADER
 
 LEAST_LEASE = 2.5  # intervals. The detector waits 0.86 leases: below this one lost heartbeat would be a death
@@ -23,49 +24,49 @@ SAID_BY_US = ("action", "option", "nodename")  # to a fence agent
 FEW = 3  # voters: below this a majority is everybody, and any loss would stop `consistent`
 
 
-def interval_s(heartbeat: Section) -> float | None:
-    found = heartbeat.get("interval")
-    return None if found is None else float(found)
+def fill_in(top: Draft) -> None:
+    """What follows from other options, where the file does not say it. What follows from a refused one stays open."""
+    heartbeat, etcd = top.get("heartbeat"), etcd_section(top)
+    nodes = top.sections("nodes")
+    interval = heartbeat.get("interval")
+    if interval is not None:
+        # Rounded to a microsecond: 3.5 x 100ms is 350ms, not 350.00000000000006ms.
+        usual = round(USUAL_LEASE * interval, 6)
+        heartbeat.fill("lease", usual if etcd is None else max(usual, USUAL_LEASE_S))
+    if heartbeat.get("transport") == "unicast":
+        heartbeat.fill("group", "")
+    if heartbeat.get("insecure"):
+        top.fill("key_file", ())
+    lease = heartbeat.get("lease")
+    if lease is not None:
+        top.fill("alone_after", max(LEAST_ALONE_S, 2 * lease))
+        if etcd is not None:
+            etcd.fill("timeout", lease / PATIENCE)
+        guards = top.section("guards")
+        witness = guards.section("witness") if guards else None
+        if witness is not None:
+            witness.fill("timeout", lease / 2)
+    top.fill("on_partition", "consistent" if len(nodes) >= FEW or etcd is not None else "available")
+    for node in nodes.values():
+        place = node.place.below("address")
+        if place is not None and node.get("address"):
+            node.fill("addresses", (Found(node.get("address"), place),))
+    for group in top.sections("groups").values():
+        group.fill("interface", next(iter(heartbeat.values("interfaces")), None))
 
 
-def lease_s(top: Section, heartbeat: Section) -> float | None:
-    written, interval = heartbeat.get("lease"), interval_s(heartbeat)
-    if written is not None:
-        return float(written)
-    if interval is None:
-        return None
-    # Rounded to a microsecond: 3.5 x 100ms is 350ms, not 350.00000000000006ms.
-    usual = round(USUAL_LEASE * interval, 6)
-    return usual if etcd_section(top) is None else max(usual, USUAL_LEASE_S)
-
-
-def alone_after_s(top: Section, lease: float) -> float:
-    written = top.get("alone_after")
-    return max(LEAST_ALONE_S, 2 * lease) if written is None else float(written)
-
-
-def node_addresses(node: Section) -> Iterator[tuple[str, Place]]:
-    """However they are written: `address`, or `addresses`."""
-    address, place = node.get("address"), node.place.below("address")
-    if address is not None and place is not None:
-        yield address, place
-    for found in node.get("addresses") or ():
-        yield found.value, found.place
-
-
-def find_contradictions(top: Section) -> None:
+def find_contradictions(top: Draft) -> None:
     heartbeat = top.get("heartbeat")
     nodes, groups = top.sections("nodes"), top.sections("groups")
-    if isinstance(heartbeat, Section):
-        _timing(top, heartbeat)
-        find_coordination_contradictions(top, lease_s(top, heartbeat))
-        _transport(heartbeat)
-        _security(top, heartbeat)
-        if heartbeat.get("transport") == "unicast":
-            _unicast_addresses(nodes, heartbeat)
+    _timing(top, heartbeat)
+    find_coordination_contradictions(top, heartbeat.get("lease"))
+    _transport(heartbeat)
+    _security(top, heartbeat)
+    if heartbeat.get("transport") == "unicast":
+        _unicast_addresses(nodes, heartbeat)
     _voters(top, nodes)
     _address_owners(nodes, groups)
-    _outside(top.get("guards"), groups)
+    _outside(top.section("guards"), groups)
     for node in nodes.values():
         _fencing(node)
     for name, group in groups.items():
@@ -75,9 +76,9 @@ def find_contradictions(top: Section) -> None:
         _preference(group, nodes)
 
 
-def _timing(top: Section, heartbeat: Section) -> None:
-    interval, lease = interval_s(heartbeat), lease_s(top, heartbeat)
-    if interval is None or lease is None or (heartbeat.written("lease") and heartbeat.get("lease") is None):
+def _timing(top: Draft, heartbeat: Draft) -> None:
+    interval, lease, alone = heartbeat.get("interval"), heartbeat.get("lease"), top.get("alone_after")
+    if interval is None or lease is None:
         return
     least = LEAST_LEASE * interval
     if lease < least - 1e-9:
@@ -87,15 +88,15 @@ def _timing(top: Section, heartbeat: Section) -> None:
             f"write at least {format_duration(least)} (2.5 x interval), or leave it out for "
             f"{format_duration(USUAL_LEASE * interval)}",
         )
-    elif alone_after_s(top, lease) < lease - 1e-9:
+    elif alone is not None and alone < lease - 1e-9:
         top.refuse(
             "alone_after",
-            f"{format_duration(alone_after_s(top, lease))} is shorter than the lease of {format_duration(lease)}",
+            f"{format_duration(alone)} is shorter than the lease of {format_duration(lease)}",
             f"write at least {format_duration(lease)}: whoever waits less may not have heard a living holder yet",
         )
 
 
-def _transport(heartbeat: Section) -> None:
+def _transport(heartbeat: Draft) -> None:
     transport = heartbeat.get("transport")
     if transport == "unicast" and heartbeat.written("group"):
         heartbeat.refuse("group", "unicast has no multicast group", "remove it, or write `transport: multicast`")
@@ -105,14 +106,14 @@ def _transport(heartbeat: Section) -> None:
         )
 
 
-def _security(top: Section, heartbeat: Section) -> None:
+def _security(top: Draft, heartbeat: Draft) -> None:
     if heartbeat.get("insecure") and top.written("key_file"):
         heartbeat.refuse("insecure", "`true`, and yet there is a `key_file`", "remove one of them")
 
 
-def _unicast_addresses(nodes: dict[str, Section], heartbeat: Section) -> None:
+def _unicast_addresses(nodes: dict[str, Draft], heartbeat: Draft) -> None:
     """Link n runs between the n-th addresses of two nodes, so these must be there and of one family."""
-    written = {name: [address for address, _ in node_addresses(node)] for name, node in nodes.items()}
+    written = {name: node.values("addresses") for name, node in nodes.items()}
     links = len(heartbeat.values("interfaces"))
     for name, node in nodes.items():
         if not written[name] and not node.written("address") and not node.written("addresses"):
@@ -123,17 +124,18 @@ def _unicast_addresses(nodes: dict[str, Section], heartbeat: Section) -> None:
                 f"has {len(written[name])}, but heartbeat.interfaces has {links}",
                 "write one for each interface, in the same order",
             )
-    most = max(written.values(), key=len, default=[])
+    most = max(written.values(), key=len, default=())
     for name, node in nodes.items():
         if links <= 1 and 0 < len(written[name]) < len(most):
             message = f"has {len(written[name])}, another node has {len(most)}"
             node.refuse("addresses", message, "write as many for every node")
-        for (text, place), other in zip(node_addresses(node), most, strict=False):
-            if (":" in text) != (":" in other):
-                place.refuse(f"{text} cannot talk to {other} of another node", "write IPv4 and IPv6 in the same order")
+        for found, other in zip(node.get("addresses") or (), most, strict=False):
+            if (":" in found.value) != (":" in other):
+                message = f"{found.value} cannot talk to {other} of another node"
+                found.place.refuse(message, "write IPv4 and IPv6 in the same order")
 
 
-def _voters(top: Section, nodes: dict[str, Section]) -> None:
+def _voters(top: Draft, nodes: dict[str, Draft]) -> None:
     if nodes and all(node.get("witness") for node in nodes.values()):
         top.refuse("nodes", "all nodes are witnesses, so nobody may hold", "remove `witness: true` from one or two")
     if top.get("on_partition") == "consistent" and 0 < len(nodes) < FEW and etcd_section(top) is None:
@@ -144,24 +146,25 @@ def _voters(top: Section, nodes: dict[str, Section]) -> None:
         )
 
 
-def _address_owners(nodes: dict[str, Section], groups: dict[str, Section]) -> None:
+def _address_owners(nodes: dict[str, Draft], groups: dict[str, Draft]) -> None:
     """One owner for each address, be it a node or a group."""
     owners: dict[object, str] = {}
     loopback: dict[bool, Place] = {}
     for name, node in nodes.items():
         if node.written("address") and node.written("addresses"):
             node.refuse("addresses", "`address` is there too", "put all addresses into `addresses`")
-        for text, place in node_addresses(node):
-            address = ipaddress.ip_address(text)
-            loopback.setdefault(address.is_loopback, place)
+        for found in node.get("addresses") or ():
+            address = ipaddress.ip_address(found.value)
+            loopback.setdefault(address.is_loopback, found.place)
             if owners.setdefault(address, name) != name:
-                place.refuse(f"{text} is the address of node {owners[address]} too", "give every node its own")
+                message = f"{found.value} is the address of node {owners[address]} too"
+                found.place.refuse(message, "give every node its own")
     if len(loopback) > 1:  # all of them on one machine is a test; some of them is a mistake
         loopback[True].refuse("a loopback address, which the other nodes cannot reach", "write the node's own address")
     _group_addresses(groups, owners)
 
 
-def _group_addresses(groups: dict[str, Section], of_nodes: dict[object, str]) -> None:
+def _group_addresses(groups: dict[str, Draft], of_nodes: dict[object, str]) -> None:
     seen: dict[object, tuple[str, object]] = {}
     for name, group in groups.items():
         for found in group.get("addresses") or ():
@@ -176,26 +179,26 @@ def _group_addresses(groups: dict[str, Section], of_nodes: dict[object, str]) ->
                 found.place.refuse(f"{address} is in the list twice, also as {written}", "remove one of them")
 
 
-def _outside(guards: object, groups: dict[str, Section]) -> None:
-    if not isinstance(guards, Section):
+def _outside(guards: Draft | None, groups: dict[str, Draft]) -> None:
+    if guards is None:
         return
     gateway = guards.get("gateway")
     for name, group in groups.items():
         if gateway and gateway in {str(found.value.ip) for found in group.get("addresses") or ()}:
             guards.refuse("gateway", f"{gateway} is an address of group {name}", "write the address of a router")
-    witness = guards.get("witness")
-    if not isinstance(witness, Section):
+    witness = guards.section("witness")
+    if witness is None:
         return
     kinds = [kind for kind in WITNESS_KINDS if witness.written(kind)]
     if len(kinds) > 1:
         witness.refuse(kinds[1], f"there is `{kinds[0]}` too", "remove one of them: one witness is asked")
-    elif not kinds and guards.written("witness"):
+    elif not kinds:
         guards.refuse("witness", "it says nothing of whom to ask", 'write `{tcp: "10.0.0.1:443"}`')
 
 
-def _fencing(node: Section) -> None:
-    fencing = node.get("fencing")
-    if not isinstance(fencing, Section):
+def _fencing(node: Draft) -> None:
+    fencing = node.section("fencing")
+    if fencing is None:
         return
     if node.get("witness"):
         node.refuse("fencing", "a witness never holds anything, so nobody has to fence it", "remove it")
@@ -205,8 +208,8 @@ def _fencing(node: Section) -> None:
             fencing.refuse("options", f"`{name}` is said by haagent itself", hint)
 
 
-def _interface(group: Section, heartbeat: object) -> None:
-    if group.written("interface") or not isinstance(heartbeat, Section):
+def _interface(group: Draft, heartbeat: Draft) -> None:
+    if group.written("interface"):
         return
     if heartbeat.written("interfaces"):
         names = list(dict.fromkeys(heartbeat.values("interfaces")))
@@ -218,12 +221,12 @@ def _interface(group: Section, heartbeat: object) -> None:
         group.refuse("interface", "missing", "write `interface: eth0`")
 
 
-def _preference(group: Section, nodes: dict[str, Section]) -> None:
+def _preference(group: Draft, nodes: dict[str, Draft]) -> None:
     holders = [name for name, node in nodes.items() if not node.get("witness")]
     for found in group.get("prefer") or ():
         if found.value not in nodes:
             found.place.refuse(f"{quoted(found.value)} is not a node", suggestion(found.value, holders))
         elif found.value not in holders:
             found.place.refuse(f"{found.value} is a witness and never holds", "remove it: " + ", ".join(holders))
-    if isinstance(group.get("failback"), Section) and not group.written("prefer"):
+    if group.get("failback") is not None and not group.written("prefer"):
         group.refuse("failback", "there is no node to go back to", "write `prefer: [...]`, or `failback: manual`")

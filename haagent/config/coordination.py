@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from typing import Annotated
 from urllib.parse import urlsplit
-
-import msgspec
 
 from haagent.config.durations import format_duration
 from haagent.config.faults import quoted
-from haagent.config.kinds import PATH, duration, list_of, of_text, section
-from haagent.config.section import Option, Place, Section
+from haagent.config.kinds import PATH, Wrong, duration, list_of, of_text
+from haagent.config.schema import Draft, Option, Section
 
 USUAL_LEASE_S = 3.0
 PATIENCE = 6  # of it in a lease: how long one endpoint may take before the next is asked as well
@@ -24,119 +23,81 @@ LEAST_PATIENCE = 3
 PORT = 2379  # etcd's own
 
 
-class EtcdConfig(msgspec.Struct, frozen=True):
-    endpoints: tuple[str, ...]  # URLs: scheme, host, port
-    prefix: str  # begins and ends with a slash
-    timeout_s: float
-    ca: str = ""  # empty: whom the system trusts
-    cert: str = ""
-    key: str = ""
-    user: str = ""  # empty: no log-in
-    password_file: str = ""
+def _endpoint(text: str) -> str:
+    hint = f"write one such as `http://10.20.1.20:{PORT}`"
+    try:
+        url = urlsplit(text if "://" in text else f"http://{text}")
+        host, port = url.hostname or "", url.port or PORT
+    except ValueError as error:
+        raise Wrong(f"{quoted(text)} is not a URL: {error}", hint) from error
+    if "://" not in text and host:
+        raise Wrong(f"{quoted(text)} does not say whether it is TLS", f"write `http://{text}` or `https://{text}`")
+    is_odd = url.username or url.path not in ("", "/") or url.query or url.fragment
+    if url.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.:_-]+", host) or is_odd:
+        raise Wrong(f"{quoted(text)} is not the URL of an etcd", hint)
+    return f"{url.scheme}://[{host}]:{port}" if ":" in host else f"{url.scheme}://{host}:{port}"
+
+
+def _prefix(text: str) -> str:
+    if re.fullmatch(r"/([A-Za-z0-9._-]+/)*", text) and len(text) <= 128:
+        return text
+    raise Wrong(f"{quoted(text)} cannot be a prefix", "write one such as `/haagent/`, with a slash at both ends")
+
+
+def _user(text: str) -> str:
+    if text.isprintable() and 0 < len(text) <= 128:
+        return text
+    raise Wrong(f"{quoted(text)} cannot be a user", "write the name as etcd knows it")
+
+
+class TlsConfig(Section, frozen=True):
+    ca: Annotated[
+        str, PATH, Option("the certificates that etcd's must be signed by", otherwise="whom the system trusts")
+    ] = ""
+    cert: Annotated[str, PATH, Option("the agent's own certificate, where etcd wants one")] = ""
+    key: Annotated[str, PATH, Option("the key of `cert`")] = ""
+
+
+class EtcdConfig(Section, frozen=True, kw_only=True):
+    endpoints: Annotated[
+        tuple[str, ...],
+        list_of(of_text("a URL", _endpoint), "a list of URLs"),
+        Option(
+            "the members of the etcd cluster (3.4 or later); all are tried", example=f'["http://10.20.1.20:{PORT}"]'
+        ),
+    ]
+    tls: Annotated[TlsConfig, Option("for endpoints with `https`", otherwise="as below")] = TlsConfig()
+    user: Annotated[str, of_text("a user of etcd", _user), Option("who logs in, where etcd wants it")] = ""
+    password_file: Annotated[str, PATH, Option("the user's password, in a file guarded like the key")] = ""
+    prefix: Annotated[
+        str,
+        of_text("a path with a slash at both ends", _prefix),
+        Option("keys are `PREFIX` `CLUSTER` `/` `GROUP`"),
+    ] = "/haagent/"
+    timeout_s: Annotated[
+        float,
+        duration("5ms", "1m"),
+        Option("how long one endpoint may take before the next is asked as well", otherwise="a sixth of the lease"),
+    ]
 
     @property
     def uses_tls(self) -> bool:
         return any(endpoint.startswith("https:") for endpoint in self.endpoints)
 
 
-def _endpoint(place: Place, text: str) -> str | None:
-    hint = f"write one such as `http://10.20.1.20:{PORT}`"
-    try:
-        url = urlsplit(text if "://" in text else f"http://{text}")
-        host, port = url.hostname or "", url.port or PORT
-    except ValueError as error:
-        place.refuse(f"{quoted(text)} is not a URL: {error}", hint)
-        return None
-    if "://" not in text and host:
-        place.refuse(f"{quoted(text)} does not say whether it is TLS", f"write `http://{text}` or `https://{text}`")
-        return None
-    is_odd = url.username or url.path not in ("", "/") or url.query or url.fragment
-    if url.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.:_-]+", host) or is_odd:
-        place.refuse(f"{quoted(text)} is not the URL of an etcd", hint)
-        return None
-    return f"{url.scheme}://[{host}]:{port}" if ":" in host else f"{url.scheme}://{host}:{port}"
-
-
-def _prefix(place: Place, text: str) -> str | None:
-    if re.fullmatch(r"/([A-Za-z0-9._-]+/)*", text) and len(text) <= 128:
-        return text
-    place.refuse(f"{quoted(text)} cannot be a prefix", "write one such as `/haagent/`, with a slash at both ends")
-    return None
-
-
-def _user(place: Place, text: str) -> str | None:
-    if text.isprintable() and 0 < len(text) <= 128:
-        return text
-    place.refuse(f"{quoted(text)} cannot be a user", "write the name as etcd knows it")
-    return None
-
-
-TLS = (
-    Option("ca", PATH, "the certificates that etcd's must be signed by", otherwise="whom the system trusts"),
-    Option("cert", PATH, "the agent's own certificate, where etcd wants one", otherwise="none"),
-    Option("key", PATH, "the key of `cert`", otherwise="none"),
-)
-
-ETCD = (
-    Option(
-        "endpoints",
-        list_of(of_text("a URL", _endpoint), "a list of URLs"),
-        "the members of the etcd cluster (3.4 or later); all are tried",
-        required=True,
-        example=f'["http://10.20.1.20:{PORT}"]',
-    ),
-    Option("tls", section(*TLS), "for endpoints with `https`", otherwise="as below"),
-    Option("user", of_text("a user of etcd", _user), "who logs in, where etcd wants it", otherwise="none"),
-    Option("password_file", PATH, "the user's password, in a file guarded like the key", otherwise="none"),
-    Option(
-        "prefix",
-        of_text("a path with a slash at both ends", _prefix),
-        "keys are `PREFIX` `CLUSTER` `/` `GROUP`",
-        default="/haagent/",
-    ),
-    Option(
-        "timeout",
-        duration(least="5ms", most="1m"),
-        "how long one endpoint may take before the next is asked as well",
-        otherwise="a sixth of the lease",
-    ),
-)
-
-COORDINATION = (
-    Option(
-        "etcd",
-        section(*ETCD, may_lack=True),
-        "the leases come from this etcd, not from the nodes' votes",
-        otherwise="none",
-    ),
-)
-
-
-def etcd_section(top: Section) -> Section | None:
-    """None: the nodes' own votes."""
-    coordination = top.get("coordination")
-    found = coordination.get("etcd") if isinstance(coordination, Section) else None
-    return found if isinstance(found, Section) else None
-
-
-def etcd_config(top: Section, lease_s: float) -> EtcdConfig | None:
-    etcd = etcd_section(top)
-    if etcd is None:
-        return None
-    tls = etcd.get("tls")
-    return EtcdConfig(
-        endpoints=etcd.values("endpoints"),
-        prefix=etcd.get("prefix"),
-        timeout_s=etcd.get("timeout") or lease_s / PATIENCE,
-        ca=tls.get("ca") or "",
-        cert=tls.get("cert") or "",
-        key=tls.get("key") or "",
-        user=etcd.get("user") or "",
-        password_file=etcd.get("password_file") or "",
+class CoordinationConfig(Section, frozen=True):
+    etcd: Annotated[EtcdConfig | None, Option("the leases come from this etcd, not from the nodes' votes")] = (
+        None  # the nodes' own votes give the leases
     )
 
 
-def find_coordination_contradictions(top: Section, lease_s: float | None) -> None:
+def etcd_section(top: Draft) -> Draft | None:
+    """None: the nodes' own votes."""
+    coordination = top.section("coordination")
+    return coordination.section("etcd") if coordination else None
+
+
+def find_coordination_contradictions(top: Draft, lease_s: float | None) -> None:
     etcd = etcd_section(top)
     if etcd is None:
         return
@@ -155,13 +116,13 @@ def find_coordination_contradictions(top: Section, lease_s: float | None) -> Non
         )
 
 
-def _find_tls_contradictions(etcd: Section) -> None:
-    tls = etcd.get("tls")
-    if not isinstance(tls, Section):
+def _find_tls_contradictions(etcd: Draft) -> None:
+    tls = etcd.section("tls")
+    if tls is None:
         return
     for one, other in (("cert", "key"), ("key", "cert")):
         if tls.written(one) and not tls.written(other):
             tls.refuse(other, f"missing, and there is `{one}`", f"write `{other}` too")
     endpoints = etcd.values("endpoints")
-    if etcd.written("tls") and endpoints and all(endpoint.startswith("http:") for endpoint in endpoints):
+    if endpoints and all(endpoint.startswith("http:") for endpoint in endpoints):
         etcd.refuse("tls", "no endpoint has TLS", "write `https://...` for the endpoints, or remove it")

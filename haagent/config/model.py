@@ -1,112 +1,272 @@
-"""The configuration as the rest of the agent sees it: frozen, complete, free of contradictions."""
+"""Every section of the configuration file: what can be written, and what the rest of the agent sees.
+
+One struct a section, one field an option (schema.py says how). They are frozen, complete and free of contradictions:
+what follows from other options is filled in by contradictions.py before a struct is made.
+"""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface, IPv6Interface
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from haagent import __version__
-from haagent.config.coordination import EtcdConfig
+from haagent.config.coordination import USUAL_LEASE_S, CoordinationConfig
+from haagent.config.document import Mapping, Scalar
+from haagent.config.durations import format_duration
+from haagent.config.kinds import (
+    GATEWAY,
+    GROUP_ADDRESS,
+    HOST_AND_PORT,
+    HOST_URL,
+    MULTICAST,
+    NAME,
+    NETWORK,
+    NODE_ADDRESS,
+    PATH,
+    PORT,
+    PROGRAM,
+    Interface,
+    Kind,
+    choice,
+    duration,
+    list_of,
+    texts,
+)
+from haagent.config.place import Place
+from haagent.config.plugins import BACKENDS, CheckConfig, PluginConfig, checks, plug_in
+from haagent.config.schema import Given, Option, Section, named, section
+from haagent.core.limits import MAX_GROUPS, MAX_NODES
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
 
 
-class FencingConfig(msgspec.Struct, frozen=True):
+class FencingConfig(Section, frozen=True):
     """How a node is made sure to be down. The options may be secret: they are in no `repr`, and so in no log."""
 
-    agent: str  # a program: a name that is looked for in PATH, or an absolute path
-    options: tuple[tuple[str, str], ...] = ()  # as written, in order
-    options_file: str = ""  # more of them, in a file that is guarded like a key
-    action: str = "off"  # off | reboot
-    timeout_s: float = 30.0
+    agent: Annotated[
+        str, PROGRAM, Option("a fence agent: a program with the interface of `fence_*`", example="fence_ipmilan")
+    ]
+    options: Annotated[
+        tuple[tuple[str, str], ...],
+        texts("agent options"),
+        Option("what the agent is told, on its standard input", example="{ip: 10.9.0.1, username: admin}"),
+    ] = ()
+    options_file: Annotated[
+        str,
+        PATH,
+        Option("more options, a line `name=value` each, in a file guarded like the key: for passwords"),
+    ] = ""
+    action: Annotated[str, choice("off", "reboot"), Option("what is done to the node")] = "off"
+    timeout_s: Annotated[float, duration("1s", "10m"), Option("an agent that runs longer is killed")] = 30.0
 
     def __repr__(self) -> str:
         return f"FencingConfig(agent={self.agent!r}, action={self.action!r}, timeout_s={self.timeout_s!r}, ...)"
 
 
-class NodeConfig(msgspec.Struct, frozen=True):
-    name: str
-    addresses: tuple[str, ...]
-    witness: bool = False
-    fencing: FencingConfig | None = None
+class NodeConfig(Section, frozen=True, kw_only=True):
+    name: Annotated[str, Given]
+    address: Annotated[
+        str,
+        NODE_ADDRESS,
+        Option("the node's own address on the link; needed for `unicast`", example="10.20.1.10"),
+    ] = ""  # as written: `addresses` has it as well
+    addresses: Annotated[
+        tuple[str, ...],
+        list_of(NODE_ADDRESS, "a list of IP addresses"),
+        Option(
+            "instead of `address`: one for each link, in the order of `heartbeat.interfaces`",
+            example="[10.20.1.10, 10.30.1.10]",
+        ),
+    ] = ()
+    witness: Annotated[bool, Option("votes, and never holds anything")] = False
+    fencing: Annotated[
+        FencingConfig | None,
+        Option("how to make sure that this node is down before another takes what it held"),
+    ] = None
 
 
-class HeartbeatConfig(msgspec.Struct, frozen=True):
-    transport: str  # multicast | unicast
-    group: str  # empty for unicast
-    port: int
-    interfaces: tuple[str, ...]
-    interval_s: float
-    lease_s: float
-    insecure: bool = False
+class HeartbeatConfig(Section, frozen=True, kw_only=True):
+    transport: Annotated[str, choice("multicast", "unicast"), Option("how heartbeats travel")] = "multicast"
+    group: Annotated[str, MULTICAST, Option("multicast group, IPv4 or IPv6")] = (
+        "239.192.72.65"  # organisation-local scope (RFC 2365): "H", "A"; empty for unicast
+    )
+    port: Annotated[int, PORT, Option("UDP port of the heartbeats")] = 7265
+    interfaces: Annotated[
+        tuple[str, ...],
+        list_of(NETWORK, "a list of network interfaces"),
+        Option(
+            "the links: heartbeats use all of them at once. Needed for `multicast`",
+            otherwise="any, by routing (`unicast`)",
+            example="[eth0]",
+        ),
+    ] = ()
+    interval_s: Annotated[float, duration("5ms", "60s"), Option("time between two heartbeats")] = 0.1
+    lease_s: Annotated[
+        float,
+        duration("13ms", "1h"),
+        Option(
+            "how long a vote counts, and so how long after a host's loss another takes; at least 2.5 x interval",
+            otherwise=f"3.5 x interval; with `coordination` at least {format_duration(USUAL_LEASE_S)}",
+        ),
+    ]
+    insecure: Annotated[bool, Option("heartbeats without key, readable and forgeable: for labs")] = False
 
 
-class PluginConfig(msgspec.Struct, frozen=True):
-    """The options have been checked against the plug-in's `Options`; `typed_options` makes one of them."""
-
-    kind: str
-    options: dict[str, Any]
-
-
-class CheckConfig(msgspec.Struct, frozen=True):
-    name: str
-    kind: str
-    options: dict[str, Any]
+class HooksConfig(Section, frozen=True):
+    taken: Annotated[str, PATH, Option("run after the group became active here")] = ""
+    released: Annotated[str, PATH, Option("run after the group was let go here")] = ""
+    failed: Annotated[str, PATH, Option("run after taking the group failed here")] = ""
+    timeout_s: Annotated[float, duration("100ms", "1h"), Option("a hook that runs longer is killed")] = 10.0
 
 
-class HooksConfig(msgspec.Struct, frozen=True):
-    taken: str = ""  # absolute path; empty: none
-    released: str = ""
-    failed: str = ""
-    timeout_s: float = 10.0
+class WitnessConfig(Section, frozen=True, kw_only=True):
+    """A third party that a node which is not cut off can reach. One of the three is there."""
+
+    tcp: Annotated[str, HOST_AND_PORT, Option("whether a connection is accepted there", example='"10.0.0.1:443"')] = ""
+    http: Annotated[str, HOST_URL, Option("whether it answers, and with a status below 500")] = ""
+    icmp: Annotated[str, NODE_ADDRESS, Option("whether it answers an echo request")] = ""
+    timeout_s: Annotated[
+        float, duration("5ms", "10s"), Option("no answer within this is none", otherwise="half of the lease")
+    ]
+
+    @property
+    def kind(self) -> str:
+        return "tcp" if self.tcp else "http" if self.http else "icmp"
+
+    @property
+    def target(self) -> str:
+        return self.tcp or self.http or self.icmp
 
 
-class WitnessConfig(msgspec.Struct, frozen=True):
-    """A third party that a node which is not cut off can reach."""
-
-    kind: str  # tcp | http | icmp
-    target: str  # ADDRESS:PORT, a URL, an address
-    timeout_s: float
-
-
-class GuardsConfig(msgspec.Struct, frozen=True):
-    arp: bool = True
-    gateway: str = "auto"  # auto | off | an address
-    witness: WitnessConfig | None = None
+class GuardsConfig(Section, frozen=True):
+    arp: Annotated[bool, Option("what a neighbour still answers for is not taken (`available`)")] = True
+    gateway: Annotated[
+        str,
+        GATEWAY,
+        Option(
+            "who alone does not reach it lets go and does not take (`available`); `auto`: each group's interface's own"
+        ),
+    ] = "auto"
+    witness: Annotated[WitnessConfig | None, Option("a third party: to reach it is worth as much as the gateway")] = (
+        None
+    )
 
     @property
     def looks_outside(self) -> bool:
         return self.gateway != "off" or self.witness is not None
 
 
-class GroupConfig(msgspec.Struct, frozen=True):
-    name: str
-    addresses: tuple[IPv4Interface | IPv6Interface, ...]
-    interface: str
-    backend: PluginConfig
-    prefer: tuple[str, ...] = ()
-    failback_after_s: float | None = None  # None: manual
-    checks: tuple[CheckConfig, ...] = ()
-    hooks: HooksConfig = HooksConfig()
+class ProcessConfig(Section, frozen=True):
+    realtime: Annotated[
+        bool,
+        Option(
+            "the agent runs before every ordinary process, with its memory locked; for hosts that are often overloaded"
+        ),
+    ] = False
 
 
-class Config(msgspec.Struct, frozen=True):
-    cluster: str
-    me: str  # the node that this host is; empty when only checked
-    nodes: dict[str, NodeConfig]
-    key_files: tuple[str, ...]  # empty: insecure
-    heartbeat: HeartbeatConfig
-    on_partition: str  # consistent | available
-    alone_after_s: float
-    failure_expiry_s: float
-    groups: dict[str, GroupConfig]
-    path: str
-    digest: str  # of the file's content without comments and order of keys: the same on all nodes
-    guards: GuardsConfig = GuardsConfig()
-    gate: str = "auto"  # auto | off
-    realtime: bool = False
-    coordination: EtcdConfig | None = None  # None: the nodes' votes give the leases
+class FailbackAfter(Section, frozen=True):
+    after: Annotated[float, duration("0s", "24h"), Option("how long it must have been fit", example="30s")]
+
+
+def _failback(place: Place) -> Any:
+    """The seconds of `{after: 30s}`, or None for `manual`."""
+    if isinstance(place.node, Mapping):
+        return section(FailbackAfter).read(place).get("after")
+    if not isinstance(place.node, Scalar) or place.node.text != "manual":
+        place.refuse(f"{place.shape()}, but it is `manual` or a time", "write `manual` or `{after: 30s}`")
+    return None
+
+
+FAILBACK = Kind("`manual` or `{after: 30s}`", _failback)
+
+
+class GroupConfig(Section, frozen=True):
+    LATER: ClassVar = ("http", "sessions", "units")
+
+    name: Annotated[str, Given]
+    addresses: Annotated[
+        tuple[Interface, ...],
+        list_of(GROUP_ADDRESS, "a list of addresses with prefix length"),
+        Option(
+            "the addresses that fail over; without a prefix length `/32` or `/128` is meant",
+            example="[10.20.1.100/24]",
+        ),
+    ]
+    interface: Annotated[
+        str, NETWORK, Option("where the addresses are put", otherwise="the one of `heartbeat.interfaces`")
+    ]
+    backend: Annotated[
+        PluginConfig,
+        plug_in(BACKENDS, PluginConfig),
+        Option("how clients are steered to the holder", written="arp"),
+    ]
+    prefer: Annotated[
+        tuple[str, ...],
+        list_of(NAME, "a list of node names"),
+        Option("who tries first; nodes that are not named come after those that are", otherwise="no preference"),
+    ] = ()
+    failback_after_s: Annotated[
+        float | None,
+        FAILBACK,
+        Option("whether a fitter node gets the group back by itself", otherwise="`manual`"),
+    ] = msgspec.field(name="failback", default=None)
+    checks: Annotated[tuple[CheckConfig, ...], checks(), Option("what must be well for a node to hold the group")] = ()
+    hooks: Annotated[HooksConfig, Option("programs to run", otherwise="none")] = HooksConfig()
+
+
+class Config(Section, frozen=True, kw_only=True):
+    LATER: ClassVar = ("http", "sessions", "units")
+
+    cluster: Annotated[str, NAME, Option("the cluster's name", example="shop")]
+    key_files: Annotated[
+        tuple[str, ...],
+        list_of(PATH, "an absolute path, or a list of them"),
+        Option("files with the cluster key; of several keys the first seals and all open"),
+    ] = msgspec.field(name="key_file", default=("/etc/haagent/cluster.key",))  # empty: insecure
+    nodes: Annotated[
+        dict[str, NodeConfig],
+        named("node", section(NodeConfig), most=MAX_NODES),
+        Option("the hosts that run the agent", example="{A: {address: 10.20.1.10}, B: {address: 10.20.1.11}}"),
+    ]
+    heartbeat: Annotated[HeartbeatConfig, Option("how the nodes hear each other", otherwise="as below")]
+    on_partition: Annotated[
+        str,
+        choice("consistent", "available"),
+        Option(
+            "who may hold when the cluster is cut: only a majority of all voters, or of those still heard",
+            otherwise="`consistent` with three voters or more or with `coordination`, else `available`",
+        ),
+    ]
+    alone_after_s: Annotated[
+        float,
+        duration("13ms", "2h"),
+        Option(
+            "how long a node that starts and hears nobody waits before it takes anything (`available`)",
+            otherwise="5s, at least 2 x lease",
+        ),
+    ]
+    failure_expiry_s: Annotated[float, duration("1s", "168h"), Option("when a failed take is forgotten")] = 600.0
+    gate: Annotated[
+        str,
+        choice("auto", "off"),
+        Option("rules of nf_tables that let traffic to a group's addresses through only while its lease is fresh"),
+    ] = "auto"
+    process: Annotated[ProcessConfig, Option("how the agent itself runs", otherwise="as below")] = ProcessConfig()
+    guards: Annotated[
+        GuardsConfig, Option("what is asked besides the votes before a group is taken", otherwise="as below")
+    ] = GuardsConfig()
+    coordination: Annotated[
+        CoordinationConfig, Option("who gives the leases, if not the nodes' own votes", otherwise="nobody")
+    ] = CoordinationConfig()
+    groups: Annotated[
+        dict[str, GroupConfig],
+        named("group", section(GroupConfig), most=MAX_GROUPS),
+        Option("what fails over", example="{web: {addresses: [10.20.1.100/24]}}"),
+    ]
+    me: Annotated[str, Given]  # the node that this host is; empty when only checked
+    path: Annotated[str, Given]
+    digest: Annotated[str, Given]  # of the content without comments and order of keys: the same on all nodes
 
     @property
     def peers(self) -> tuple[NodeConfig, ...]:
@@ -142,7 +302,7 @@ class Config(msgspec.Struct, frozen=True):
             fenced=tuple(node.name for node in self.nodes.values() if node.fencing is not None),
             alone_after_s=self.alone_after_s,
             failure_expiry_s=self.failure_expiry_s,
-            arbiter="" if self.coordination is None else "etcd",
+            arbiter="" if self.coordination.etcd is None else "etcd",
             version=__version__,
             config_hash=self.digest,
         )

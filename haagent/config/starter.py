@@ -12,14 +12,18 @@ from collections.abc import Iterable
 
 import msgspec
 
+from haagent.config.contradictions import USUAL_LEASE
+from haagent.config.durations import format_duration, parse_duration
 from haagent.config.faults import ConfigError, quoted
 from haagent.config.files import write_whole
 from haagent.config.keys import load_keys, write_key
-from haagent.config.options import DEFAULT_KEY_FILE, DEFAULT_MULTICAST
+from haagent.config.model import Config, HeartbeatConfig
 from haagent.config.read import parse
+from haagent.config.schema import keys_of
 
 CONFIG_MODE = 0o644
 USUAL_INTERFACE = "eth0"
+DEFAULT_KEY_FILE = keys_of(Config)["key_file"].shown
 
 
 class StarterError(Exception):
@@ -169,17 +173,19 @@ def _node_lines(wanted: Starter) -> list[str]:
 
 
 def _heartbeat_lines(wanted: Starter, *, interface: str, how: str) -> list[str]:
+    usual = {name: key.shown for name, key in keys_of(HeartbeatConfig).items()}
     lines = [f"  transport: {_yaml(wanted.transport)}  # multicast | unicast (clouds have no multicast)"]
     if wanted.transport == "multicast":
         is_v6 = all(":" in address for address in wanted.nodes.values())
-        lines.append(f"  group: {_yaml('ff15::7265' if is_v6 else DEFAULT_MULTICAST)}")
+        lines.append(f"  group: {_yaml('ff15::7265' if is_v6 else usual['group'])}")
     remark = f"  # {how}" if how else ""
+    lease = format_duration(USUAL_LEASE * parse_duration(usual["interval"]))
     return [
         *lines,
-        "  port: 7265  # UDP; open it between the nodes",
+        f"  port: {usual['port']}  # UDP; open it between the nodes",
         f"  interfaces: [{_yaml(interface)}]{remark}",
-        "  interval: 100ms",
-        "  lease: 350ms  # another node takes so long after a host's loss; at least 2.5 x interval",
+        f"  interval: {usual['interval']}",
+        f"  lease: {lease}  # another node takes so long after a host's loss; at least 2.5 x interval",
     ]
 
 

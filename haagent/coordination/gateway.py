@@ -222,7 +222,7 @@ def _words(error: BaseException) -> str:
 
 def open_gateway(config: Config) -> Gateway:
     """Reads the files that the configuration names: not for the event loop. Raises `ConfigError`."""
-    etcd = config.coordination
+    etcd = config.coordination.etcd
     assert etcd is not None
     faults: list[Fault] = []
     credentials = None
@@ -231,7 +231,7 @@ def open_gateway(config: Config) -> Gateway:
             credentials = Credentials(etcd.user, load_password(etcd.password_file))
         except KeyFileError as error:
             faults.append(Fault(0, "coordination.etcd.password_file", str(error), "give every node the same"))
-    context = tls_context(etcd.ca, etcd.cert, etcd.key, faults) if etcd.uses_tls else None
+    context = tls_context(etcd.tls.ca, etcd.tls.cert, etcd.tls.key, faults) if etcd.uses_tls else None
     if faults:
         raise ConfigError(config.path, faults)
     return Gateway(etcd.endpoints, patience_s=etcd.timeout_s, context=context, credentials=credentials)

@@ -51,10 +51,11 @@ class EtcdArbiter(Still):
         from haagent.coordination.arbiter import Arbiter
         from haagent.coordination.gateway import open_gateway
 
-        assert config.coordination is not None
+        etcd = config.coordination.etcd
+        assert etcd is not None
         self._arbiter: Arbiter = Arbiter(
             open_gateway(config),
-            prefix=f"{config.coordination.prefix}{config.cluster}/",
+            prefix=f"{etcd.prefix}{config.cluster}/",
             groups=_groups(config),
             node=config.me,
             boot=boot,
@@ -102,7 +103,7 @@ def arbiter_of(
     background: Background,
 ) -> EtcdArbiter | NoArbiter:
     """Raises `ConfigError` when what the configuration names cannot be used."""
-    if config.coordination is None:
+    if config.coordination.etcd is None:
         return NoArbiter()
     return EtcdArbiter(config, boot=boot, post=post, now=now, background=background)
 

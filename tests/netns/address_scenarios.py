@@ -20,6 +20,7 @@ from haagent.activation import Activation
 from haagent.address.facts import TAG, Seen
 from haagent.address.kernel import Kernel
 from haagent.address.release import release_all
+from haagent.backends.arp import ArpOptions
 from haagent.config import GroupConfig, PluginConfig
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
 from haagent.core.messages import Ballot
@@ -41,7 +42,7 @@ def group(*addresses: str) -> GroupConfig:
         name="web",
         addresses=tuple(ip_interface(address) for address in addresses or (f"{V4}/24", f"{V6}/64")),
         interface="eth0",
-        backend=PluginConfig("arp", {}),
+        backend=PluginConfig("arp", ArpOptions()),
     )
 
 

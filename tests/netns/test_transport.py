@@ -85,7 +85,7 @@ class Host:
         )
 
     def node(self, *networks: int, family: int = AF_INET) -> NodeConfig:
-        return NodeConfig(self.name, tuple(self.address(network, family) for network in networks))
+        return NodeConfig(name=self.name, addresses=tuple(self.address(network, family) for network in networks))
 
     def open(self, config: HeartbeatConfig, me: NodeConfig, *peers: NodeConfig) -> list[LinkStatus]:
         self.transport = Transport(
@@ -182,10 +182,10 @@ def wires() -> Iterator[Wires]:
 
 
 def multicast(group: str, *interfaces: str, port: int = 7265) -> HeartbeatConfig:
-    return HeartbeatConfig("multicast", group, port, interfaces, interval_s=0.1, lease_s=0.35)
+    return HeartbeatConfig(group=group, port=port, interfaces=interfaces, lease_s=0.35)
 
 
-UNICAST = HeartbeatConfig("unicast", "", 7265, (), interval_s=0.1, lease_s=0.35)
+UNICAST = HeartbeatConfig(transport="unicast", group="", lease_s=0.35)
 
 
 def open_multicast(wires: Wires, group: str, *interfaces: str) -> None:

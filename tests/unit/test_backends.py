@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from haagent import backends, checks, plugins
 from haagent.backends import Backend, Immediate
 from haagent.backends.arp import Arp, ArpOptions
-from haagent.config import Duration
-from haagent.config.plugins import typed_options
+from haagent.config import ConfigError, Duration, parse
 from haagent.core.messages import Ballot
 from tests.unit.backend_contract import BackendContract, context
 from tests.unit.fakes import Cloud, CloudBackend, link, run_virtual
+from tests.unit.test_config import SMALL
 
 
 class TestArp(BackendContract):
@@ -46,11 +45,17 @@ def test_arp_needs_no_waiting_and_a_cloud_does() -> None:
 
 
 def test_arp_options_are_written_as_durations() -> None:
-    options = typed_options(Arp, {"repeat": ["500ms", "2s"], "refresh": "5m"})
-    assert options == ArpOptions(repeat=(Duration(0.5), Duration(2)), refresh=Duration(300))
-    for wrong in ({"repeat": ["3s", "1s"]}, {"refresh": "100ms"}):
-        with pytest.raises(msgspec.ValidationError, match="write"):
-            typed_options(Arp, wrong)
+    def options(written: str) -> ArpOptions:
+        file = SMALL + f"    backend: {{kind: arp, {written}}}\n"
+        found: ArpOptions = parse(file.encode(), "").groups["web"].backend.options
+        return found
+
+    assert options("repeat: [500ms, 2s], refresh: 5m") == ArpOptions((Duration(0.5), Duration(2)), Duration(300))
+    assert options("repeat: 2s").repeat == (2.0,)
+    assert options("repeat: []").repeat == ()
+    for wrong in ("repeat: [3s, 1s]", "refresh: 100ms"):
+        with pytest.raises(ConfigError, match="write"):
+            options(wrong)
 
 
 def test_arp_repeats_after_1_3_7_seconds_and_then_each_minute() -> None:

@@ -156,7 +156,7 @@ GROUP_MISTAKE = [
     ("failback: {after: 30s}", "failback", "no node to go back to"),
     ("checks: {nic: link}", "checks.nic", "write `{kind: link}`"),
     ("checks: {nic: {kind: link}}", "checks.nic.interface", "missing"),
-    ("checks: {nic: {kind: link, interface: 3}}", "checks.nic.interface", "expected `str`, got `int`"),
+    ("checks: {nic: {kind: link, interface: eth0/1}}", "checks.nic.interface", "cannot be a network interface"),
     ("checks: {nic: {kind: lnk}}", "checks.nic.kind", "did you mean `link`?"),
     ("checks: [link]", "checks", "names each check"),
     ("hooks: {taken: bin/x}", "hooks.taken", "begin with `/`"),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import pytest
 
 import haagent.plugins
-from haagent.config import ConfigError, Duration, GroupConfig, parse, typed_options
+from haagent.config import ConfigError, Duration, GroupConfig, Option, Section, parse
 from haagent.config import plugins as config_plugins
+from haagent.config.kinds import NODE_ADDRESS, duration, list_of, of_text, whole
 from tests.unit.test_config import SMALL
 
 
@@ -51,9 +52,18 @@ class Odd:
     Options = dict
 
 
+class TwiceOptions(Section, frozen=True):
+    kind: str = ""
+
+
+class Twice:
+    Options = TwiceOptions
+
+
 @pytest.fixture(autouse=True)
 def doors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     names = {"probe": f"{__name__}:Probe", "other": f"{__name__}:Other", "odd": f"{__name__}:Odd"}
+    names["twice"] = f"{__name__}:Twice"
     names["gone"] = "no_such_module_here:Gone"
     points = [EntryPoint(name=name, value=value, group="haagent.checks") for name, value in names.items()]
     points.append(EntryPoint(name="arp", value=f"{__name__}:Other", group="haagent.backends"))
@@ -77,21 +87,23 @@ def faults_of(check: str) -> list[tuple[int, str, str]]:
     return [(fault.line, fault.path.removeprefix("groups.web.checks."), fault.message) for fault in caught.value.faults]
 
 
-def test_options_are_kept_as_written_and_typed_on_request() -> None:
-    config = parse(with_check("kind: probe\nurl: http://x/\ninterval: 500ms\nretries: [{delay: 2s}, {}]"), "")
-    (check,) = config.groups["web"].checks
-    assert check.options["interval"] == "500ms"
-    typed: Any = typed_options(Probe, check.options)
-    assert typed == ProbeOptions("http://x/", Duration(0.5), 3, (Retry(Duration(2.0)), Retry()))
+def options_of(check: str) -> Any:
+    (found,) = parse(with_check(check), "").groups["web"].checks
+    return found.options
+
+
+def test_the_plug_in_is_given_its_own_struct() -> None:
+    options = options_of("kind: probe\nurl: http://x/\ninterval: 500ms\nretries: [{delay: 2s}, {}]")
+    assert options == ProbeOptions("http://x/", Duration(0.5), 3, (Retry(Duration(2.0)), Retry()))
 
 
 def test_every_wrong_option_is_a_fault_with_its_line() -> None:
     assert faults_of("kind: probe\ninterval: 5\nfal: 2\nfall: x\nretries:\n  - {}\n  - {delay: 3}") == [
         (11, "app.url", "missing"),
-        (13, "app.interval", "it needs a unit: write `5ms` or `5s`"),
+        (13, "app.interval", "`5` is not a duration"),
         (14, "app.fal", "unknown option"),
         (15, "app.fall", "expected `int`, got `str`"),
-        (18, "app.retries[1].delay", "it needs a unit: write `3ms` or `3s`"),
+        (18, "app.retries[1].delay", "`3` is not a duration"),
     ]
 
 
@@ -103,6 +115,7 @@ def test_every_wrong_option_is_a_fault_with_its_line() -> None:
         ("kind: probe\nurl: crash", "app", "RuntimeError: oops"),
         ("kind: gone", "app.kind", "cannot be loaded"),
         ("kind: odd", "app.kind", "not a struct"),
+        ("kind: twice", "app.kind", "has an option `kind`, which every check has"),
         ("kind: prob", "app.kind", "not an installed check"),
     ],
 )
@@ -114,3 +127,56 @@ def test_what_only_the_plug_in_knows(check: str, path: str, said: str) -> None:
 
 def test_a_method_of_an_instance_is_not_called() -> None:
     assert parse(with_check("kind: other\ndelay: 1s"), "").groups["web"].checks[0].kind == "other"
+
+
+class Everything(Section, frozen=True):
+    """Each way to declare an option."""
+
+    colour: Annotated[str, of_text("a colour", lambda text: text.lower()), Option("how it looks")] = "red"
+    mode: Literal["fast", "safe"] = "safe"
+    retries: Annotated[int, whole(0, 9), Option("how often")] = 3
+    at_most: Annotated[int, msgspec.Meta(le=5)] = 5
+    wait_s: Annotated[float, duration("1s", "1m"), Option("how long")] = 2.0
+    targets: Annotated[tuple[str, ...], list_of(NODE_ADDRESS, "a list of addresses"), Option("whom to ask")] = ()
+    keys: tuple[int, ...] = ()
+    tls: Retry | None = None
+    is_loud: bool = False
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Other, "Options", Everything)
+
+
+@pytest.mark.usefixtures("everything")
+class TestEveryWayToDeclareAnOption:
+    def test_defaults(self) -> None:
+        assert options_of("kind: other") == Everything()
+
+    def test_what_is_written_arrives(self) -> None:
+        written = "kind: other\ncolour: RED\nmode: fast\nretries: 0\nat_most: 4\nwait: 3s\ntargets: 10.0.0.1\n"
+        found = options_of(written + "keys: [1, 1]\ntls: {delay: 5s}\nis_loud: yes")
+        assert found == Everything("red", "fast", 0, 4, 3.0, ("10.0.0.1",), (1, 1), Retry(Duration(5)), is_loud=True)
+
+    @pytest.mark.parametrize(
+        ("written", "path", "said"),
+        [
+            ("mode: slow", "mode", "write one of: fast, safe"),
+            ("retries: 10", "retries", "`10` is not a number from 0 to 9"),
+            ("retries: 1s", "retries", "is not a number"),
+            ("at_most: 6", "at_most", "expected `int` <= 5"),
+            ("wait: 1ms", "wait", "write 1s to 1m"),
+            ("wait_s: 1s", "wait_s", "did you mean `wait`?"),
+            ("targets: [10.0.0.1, 10.0.0.1]", "targets[1]", "twice"),
+            ("targets: []", "targets", "the list is empty"),
+            ("keys: [1, x]", "keys[1]", "expected `int`, got `str`"),
+            ("tls: {delya: 5s}", "tls.delya", "did you mean `delay`?"),
+            ("is_loud: 2", "is_loud", "write `true` or `false`"),
+        ],
+    )
+    def test_faults(self, written: str, path: str, said: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            parse(with_check(f"kind: other\n{written}"), "test.yaml")
+        (fault,) = caught.value.faults
+        assert fault.path == f"groups.web.checks.app.{path}"
+        assert said in f"{fault.message}; {fault.hint}"

@@ -10,6 +10,7 @@ import pytest
 from haagent.cli.layout import status_text
 from haagent.cli.style import Style
 from haagent.config import Config, ConfigError, parse
+from haagent.config.coordination import CoordinationConfig
 from haagent.coordination.gateway import open_gateway
 from haagent.coordination.source import NoArbiter, arbiter_of
 from haagent.reload import refuse_what_needs_a_restart
@@ -38,9 +39,10 @@ def test_two_nodes_are_enough_for_consistent_and_the_lease_survives_a_change_of_
     found = config()
     assert (found.on_partition, found.heartbeat.lease_s, found.heartbeat.interval_s) == ("consistent", 3.0, 0.1)
     assert (found.settings().arbiter, found.settings().consistent) == ("etcd", True)
-    assert found.coordination is not None
-    assert (found.coordination.prefix, found.coordination.timeout_s) == ("/haagent/", 0.5)
-    assert not found.coordination.uses_tls
+    etcd = found.coordination.etcd
+    assert etcd is not None
+    assert (etcd.prefix, etcd.timeout_s) == ("/haagent/", 0.5)
+    assert not etcd.uses_tls
 
 
 def test_a_lease_may_be_written_and_a_long_interval_has_its_own() -> None:
@@ -51,8 +53,8 @@ def test_a_lease_may_be_written_and_a_long_interval_has_its_own() -> None:
 def test_without_it_nothing_is_different() -> None:
     text = file().replace("coordination:", "#")
     found = parse(text.encode(), "haagent.yaml", node="A")
-    assert (found.coordination, found.on_partition, found.heartbeat.lease_s) == (None, "available", 0.35)
-    assert parse(text.replace("#", "coordination: {}\n#").encode(), "haagent.yaml", node="A").coordination is None
+    assert (found.coordination.etcd, found.on_partition, found.heartbeat.lease_s) == (None, "available", 0.35)
+    assert parse(text.replace("#", "coordination: {}\n#").encode(), "haagent.yaml", node="A").coordination.etcd is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_without_it_nothing_is_different() -> None:
     ],
 )
 def test_endpoints(written: str, read: str) -> None:
-    found = config(f'endpoints: "{written}"').coordination
+    found = config(f'endpoints: "{written}"').coordination.etcd
     assert found is not None
     assert found.endpoints == (read,)
 
@@ -133,7 +135,7 @@ def test_a_reload_may_name_other_endpoints_but_no_other_keys() -> None:
 
 
 def _without() -> Config:
-    return msgspec.structs.replace(config(), coordination=None)
+    return msgspec.structs.replace(config(), coordination=CoordinationConfig())
 
 
 REACHED = {"kind": "etcd", "reachable": True, "fault": "", "round_trip_ms": 1.234, "worst_round_trip_ms": 3.0}

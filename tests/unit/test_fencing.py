@@ -96,7 +96,7 @@ class TestOneAgent:
         assert refusal(config).endswith("Parse error: Ignoring unknown option 'passwd=***'")
         config = program("tail -1; exit 1", options_file=secret(tmp_path, "community=s3cret\n"))
         assert refusal(config).endswith("community=***")
-        assert "hunter2" not in repr(NodeConfig("A", (), fencing=FencingConfig("x", options=(("passwd", "hunter2"),))))
+        assert "hunter2" not in repr(NodeConfig(name="A", fencing=FencingConfig("x", options=(("passwd", "hunter2"),))))
 
     def test_what_is_kept_of_it_is_short_and_printable(self) -> None:
         assert last_words("first\n\x1b[31mlast\x07\n \n", ()) == "[31mlast"
@@ -172,7 +172,7 @@ class Stage:
 
 
 def node(name: str, config: FencingConfig | None) -> NodeConfig:
-    return NodeConfig(name, (), fencing=config)
+    return NodeConfig(name=name, fencing=config)
 
 
 class TestFences:

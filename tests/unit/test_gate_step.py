@@ -13,6 +13,7 @@ from haagent.activation import Activation
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.steps import AddressStep, GateStep
 from haagent.address.facts import Vip
+from haagent.backends.arp import ArpOptions
 from haagent.config import GroupConfig, PluginConfig
 from haagent.core.events import AddressFound, AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
@@ -274,7 +275,7 @@ class Life:
             self.host.put(str(VIP.address))
         self.gate = FakeGate(self.host.log)
         self.said: list[AnyEvent] = []
-        group = GroupConfig("web", (VIP.address,), "eth0", PluginConfig("arp", {}))
+        group = GroupConfig("web", (VIP.address,), "eth0", PluginConfig("arp", ArpOptions()))
         self.activation = Activation(
             groups=[group],
             post=self.said.append,

@@ -286,7 +286,7 @@ def test_the_witness_counts_as_much_as_the_gateway(monkeypatch: pytest.MonkeyPat
             return reached["it"]
 
         monkeypatch.setattr("haagent.guards.witness.question", lambda wanted: ask)
-        await stage.begin(GuardsConfig(witness=WitnessConfig("tcp", "10.0.0.1:443", 0.175)))
+        await stage.begin(GuardsConfig(witness=WitnessConfig(tcp="10.0.0.1:443", timeout_s=0.175)))
         await asyncio.sleep(2.5)
         del stage.answering[GATEWAY.packed]
         await asyncio.sleep(5.0)

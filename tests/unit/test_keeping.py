@@ -16,6 +16,7 @@ from haagent.activation.health import Health
 from haagent.address.composer import CannotCompose, Wanted, here
 from haagent.address.facts import TAG
 from haagent.address.links import Links
+from haagent.backends.arp import ArpOptions
 from haagent.checks import Context
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
@@ -34,7 +35,7 @@ def web(*addresses: str, name: str = "web", checks: tuple[CheckConfig, ...] = ()
         name=name,
         addresses=tuple(ip_interface(address) for address in addresses or ("10.20.1.100/24",)),
         interface="eth0",
-        backend=PluginConfig("arp", {}),
+        backend=PluginConfig("arp", ArpOptions()),
         checks=checks,
     )
 
@@ -275,7 +276,7 @@ def test_lost_carrier_is_known_at_once_and_a_return_after_a_second() -> None:
 
 
 def test_configured_checks_and_the_own_interface_count_together() -> None:
-    stage = Stage(web(checks=(CheckConfig("uplink", "link", {"interface": "eth9"}),)))
+    stage = Stage(web(checks=(CheckConfig(name="uplink", kind="link", options=LinkOptions("eth9")),)))
 
     async def story() -> None:
         await asyncio.sleep(0)

@@ -51,16 +51,16 @@ class TestGuards:
 
     def test_a_witness_alone_is_a_look_outside(self) -> None:
         config = read('guards: {gateway: off, witness: {tcp: "[fd00::1]:443"}}')
-        assert config.guards.witness == WitnessConfig("tcp", "[fd00::1]:443", 0.175)
+        assert config.guards.witness == WitnessConfig(tcp="[fd00::1]:443", timeout_s=0.175)
         assert config.settings().gateway_guard
 
     @pytest.mark.parametrize(
         ("written", "expected"),
         [
-            ('{tcp: "10.0.0.1:443", timeout: 50ms}', WitnessConfig("tcp", "10.0.0.1:443", 0.05)),
-            ("{http: http://10.0.0.1/health}", WitnessConfig("http", "http://10.0.0.1/health", 0.175)),
-            ('{http: "https://[fd00::1]:8443/"}', WitnessConfig("http", "https://[fd00::1]:8443/", 0.175)),
-            ("{icmp: 10.0.0.1}", WitnessConfig("icmp", "10.0.0.1", 0.175)),
+            ('{tcp: "10.0.0.1:443", timeout: 50ms}', WitnessConfig(tcp="10.0.0.1:443", timeout_s=0.05)),
+            ("{http: http://10.0.0.1/health}", WitnessConfig(http="http://10.0.0.1/health", timeout_s=0.175)),
+            ('{http: "https://[fd00::1]:8443/"}', WitnessConfig(http="https://[fd00::1]:8443/", timeout_s=0.175)),
+            ("{icmp: 10.0.0.1}", WitnessConfig(icmp="10.0.0.1", timeout_s=0.175)),
         ],
     )
     def test_witnesses(self, written: str, expected: WitnessConfig) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from haagent.config.options import DEFAULT_KEY_FILE
 from haagent.config.secret import ACCOUNT
+from haagent.config.starter import DEFAULT_KEY_FILE
 from haagent.control.server import GROUP
 from haagent.guardian.process import HIGH_DESCRIPTOR
 

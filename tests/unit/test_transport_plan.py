@@ -16,9 +16,9 @@ def heartbeat(transport: str, *, group: str = "", interfaces: tuple[str, ...] = 
     )
 
 
-A = NodeConfig("A", ("192.0.2.1", "2001:db8::1"))
-B = NodeConfig("B", ("192.0.2.2", "2001:db8::2"))
-W = NodeConfig("W", ("192.0.2.3",), witness=True)
+A = NodeConfig(name="A", addresses=("192.0.2.1", "2001:db8::1"))
+B = NodeConfig(name="B", addresses=("192.0.2.2", "2001:db8::2"))
+W = NodeConfig(name="W", addresses=("192.0.2.3",), witness=True)
 
 
 def test_multicast_has_one_link_for_each_interface() -> None:
@@ -39,7 +39,7 @@ def test_unicast_has_one_link_for_each_address_and_leaves_out_who_has_none() -> 
 
 
 def test_unicast_links_never_mix_families() -> None:
-    crossed = NodeConfig("B", ("2001:db8::2", "192.0.2.2"))
+    crossed = NodeConfig(name="B", addresses=("2001:db8::2", "192.0.2.2"))
     assert [link.hosts for link in plan(heartbeat("unicast"), me=A, peers=(crossed,))] == [(), ()]
 
 

@@ -41,7 +41,7 @@ def asked(serve: Serve | None, target: str, *, kind: str, timeout_s: float = 5.0
             server.close()  # the port is known to be free
             await server.wait_closed()
         try:
-            return await question(WitnessConfig(kind, target.replace("PORT", str(port)), timeout_s))()
+            return await question(WitnessConfig(**{kind: target.replace("PORT", str(port))}, timeout_s=timeout_s))()
         finally:
             server.close()
 
