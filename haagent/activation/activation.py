@@ -15,14 +15,15 @@ from haagent.activation.health import Health
 from haagent.activation.hooks import Hooks
 from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
-from haagent.activation.ports import Clock, FencePort, GatePort, GroupSpec, HostPort, Note, Post
+from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
 from haagent.activation.steps import AddressStep, FenceStep, GateStep, SteerStep, Step
 from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
 from haagent.address.links import Links
-from haagent.config import Config
+from haagent.config import Config, GroupConfig
 from haagent.core.events import AddressFound, Dropped, TakeFailed
+from haagent.core.kinds import Note
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, NoGate
@@ -37,7 +38,7 @@ class Activation(Still):
     def __init__(
         self,
         *,
-        groups: Sequence[GroupSpec],
+        groups: Sequence[GroupConfig],
         post: Post,
         note: Note,
         now: Clock,
@@ -279,7 +280,7 @@ class Activation(Still):
     def _vips(self) -> list[Vip]:
         return [vip for group in self._groups.values() for vip in group.keeper.vips]
 
-    def _build(self, spec: GroupSpec) -> Group:
+    def _build(self, spec: GroupConfig) -> Group:
         plugin = backends.find(spec.backend.kind)
         context = backends.Context(
             cluster=self._cluster,
@@ -315,7 +316,7 @@ class Activation(Still):
 
     def _group(
         self,
-        spec: GroupSpec | None,
+        spec: GroupConfig | None,
         *,
         vips: Sequence[Vip],
         steps: Sequence[Step],

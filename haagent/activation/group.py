@@ -9,17 +9,19 @@ from haagent import backends, checks
 from haagent.activation.health import Health
 from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
-from haagent.activation.ports import GroupSpec, HostPort, Note
+from haagent.activation.ports import HostPort
 from haagent.address.facts import AddressError, Link, Seen
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
+from haagent.config import GroupConfig
+from haagent.core.kinds import Note
 from haagent.core.messages import Ballot
 
 
 class Group:
     def __init__(
         self,
-        spec: GroupSpec | None,
+        spec: GroupConfig | None,
         pipeline: GroupPipeline,
         keeper: Keeper,
         *,

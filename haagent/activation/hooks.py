@@ -11,19 +11,18 @@ import asyncio
 import os
 import shlex
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from haagent import programs
-from haagent.activation.ports import HooksSpec
+from haagent.config import HooksConfig
+from haagent.core.kinds import Remark
 from haagent.core.messages import Ballot
 
 START_DELAY_S = 0.005
 MAX_WAITING = 8  # a group that flaps faster than its hooks run: the newest events count
 MAX_OUTPUT = 2000  # characters kept, of the end: that is where errors are
-
-Note = Callable[[str, str], None]  # kind, text
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -33,7 +32,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Hooks:
-    def __init__(self, spec: HooksSpec, *, group: str, node: str, addresses: Sequence[str], note: Note) -> None:
+    def __init__(self, spec: HooksConfig, *, group: str, node: str, addresses: Sequence[str], note: Remark) -> None:
         self._spec = spec
         self._group, self._node, self._addresses = group, node, tuple(addresses)
         self._note = note

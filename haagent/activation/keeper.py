@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from haagent.activation.fight import Fight
-from haagent.activation.ports import Clock, HostPort, Note
+from haagent.activation.ports import Clock, HostPort
 from haagent.activation.steps import Tenure, lifetime_s
 from haagent.address.facts import AddressError, Seen, Vip
+from haagent.core.kinds import Note
 
 FOREVER_S = 0xFFFFFFFF  # the kernel's word for no end
 RENEW_S = 1.0  # lifetimes are whole seconds, at least one longer than the lease: refreshing more often gains nothing

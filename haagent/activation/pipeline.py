@@ -27,9 +27,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from haagent.activation.hooks import Call, Hooks
-from haagent.activation.ports import Clock, Note, Post
+from haagent.activation.ports import Clock, Post
 from haagent.activation.steps import AHEAD_S, FAULTS, AddressStep, GateStep, Later, SteerStep, Step, Tenure
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
+from haagent.core.kinds import Note
 from haagent.core.messages import Ballot
 
 GRACE_S = 0.002  # after `until`: the core's own timer goes first; only a hung core lets ours act

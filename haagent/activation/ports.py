@@ -1,17 +1,16 @@
-"""What the activation asks of others, in the words of the one who asks: the host, the configuration."""
+"""What the activation asks of others, in the words of the one who asks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from haagent.address.facts import IpInterface, Link, Seen, Vip
+from haagent.address.facts import Link, Seen, Vip
 from haagent.address.links import Links
 from haagent.core.events import AnyEvent
 from haagent.gate import GateState
 
 Post = Callable[[AnyEvent], None]  # enqueues; never runs the core from inside
-Note = Callable[[str, str, str], None]  # kind, group, text
 Clock = Callable[[], float]  # seconds of CLOCK_BOOTTIME
 
 
@@ -56,43 +55,3 @@ class GatePort(Protocol):
     def leave(self) -> None: ...
     def close(self, *, keeps: bool = False) -> None: ...
     def state(self, addresses: Sequence[bytes]) -> tuple[GateState, str]: ...
-
-
-class PluginSpec(Protocol):
-    @property
-    def kind(self) -> str: ...
-    @property
-    def options(self) -> Any: ...  # one of the plug-in's `Options`
-
-
-class CheckSpec(PluginSpec, Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-class HooksSpec(Protocol):
-    @property
-    def taken(self) -> str: ...
-    @property
-    def released(self) -> str: ...
-    @property
-    def failed(self) -> str: ...
-    @property
-    def timeout_s(self) -> float: ...
-
-
-class GroupSpec(Protocol):
-    """As much of a group's configuration as is needed here. Comparable: a reload asks what has changed."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def addresses(self) -> tuple[IpInterface, ...]: ...
-    @property
-    def interface(self) -> str: ...
-    @property
-    def backend(self) -> PluginSpec: ...
-    @property
-    def checks(self) -> Sequence[CheckSpec]: ...
-    @property
-    def hooks(self) -> HooksSpec: ...

@@ -27,8 +27,6 @@ from haagent.address.rewriting import (
 
 REQUEST, REPLY = 1, 2
 
-Note = Callable[[str], None]
-
 
 def wanted(address: IpAddress) -> tuple[Wanted, Wanted]:
     """The request form and the reply form, whose sender and target are both the address itself; or what is said by a
@@ -61,7 +59,7 @@ def _forwards(interface: str) -> bool:
 class Announcer:
     """Frames and socket of one group on one interface, ready to go."""
 
-    def __init__(self, addresses: Sequence[IpAddress], *, note: Note) -> None:
+    def __init__(self, addresses: Sequence[IpAddress], *, note: Callable[[str], None]) -> None:
         self._addresses = tuple(addresses)
         self._note = note
         self._link: Link | None = None

@@ -6,23 +6,15 @@ Needs no loop and not pyroute2: a removal repeats the kernel's own words. Runnin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from haagent.address.facts import AddressError, IpInterface, Seen
 from haagent.address.kernel import Kernel
 
 
-class HasAddresses(Protocol):
-    """As much of a group's configuration as is needed here."""
-
-    @property
-    def addresses(self) -> Sequence[IpInterface]: ...
-
-
-def release_all(groups: Iterable[HasAddresses], tell: Callable[[str], None] = print) -> bool:
-    """Every address of the groups, and everything with our tag, on all interfaces. True: nothing is left."""
-    unwanted = {address.ip.packed for group in groups for address in group.addresses}
+def release_all(addresses: Iterable[IpInterface], tell: Callable[[str], None] = print) -> bool:
+    """All of these, and everything with our tag, on all interfaces. True: nothing is left."""
+    unwanted = {address.ip.packed for address in addresses}
     kernel = Kernel()
     is_clean = True
     try:

@@ -36,6 +36,7 @@ import msgspec
 from haagent import plugins
 from haagent.address.composer import Compose, here
 from haagent.address.facts import IpInterface, Link
+from haagent.core.kinds import Remark
 from haagent.core.messages import Ballot
 
 ENTRY_POINTS = "haagent.backends"
@@ -53,7 +54,7 @@ class Context(msgspec.Struct, frozen=True):
     group: str
     interface: str
     addresses: tuple[IpInterface, ...]
-    note: Callable[[str, str], None]  # kind, text: a line of this node's history
+    note: Remark  # a line of this node's history
     may_announce: Callable[[], bool] = lambda: True  # False: the lease is over, whatever a timer still wants to say
     compose: Compose = here  # frames for the neighbours; in `open`, where it may take a second
 

@@ -20,8 +20,9 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
     Removes the groups' addresses, every address that carries the agent's mark, and then the gate's rules. A
     configuration that cannot be read does not stop it: the marked ones go all the same.
     """
+    from haagent.address.facts import IpInterface
     from haagent.address.release import release_all
-    from haagent.config import ConfigError, GroupConfig, check
+    from haagent.config import ConfigError, check
     from haagent.gate import GateError, remove_tables
 
     _refuse_while_running(invocation.run_dir, is_meant=force)
@@ -29,15 +30,15 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
         text = "Maintenance is on: everything stays in place. Use `haagent release --force` to remove it all the same."
         invocation.tell({"released": []}, text)
         return
-    groups: list[GroupConfig] = []
+    addresses: list[IpInterface] = []
     try:
-        groups = list(check(file).groups.values())
+        addresses = [address for group in check(file).groups.values() for address in group.addresses]
     except ConfigError:
         why = f"{file} cannot be used (`haagent check-config` says why)"
         invocation.progress(f"{why}: removing by the agent's mark only")
     told: list[str] = []
     try:
-        is_clean = release_all(groups, told.append)
+        is_clean = release_all(addresses, told.append)
         if is_clean:  # else the gate goes on keeping silent what could not be removed
             remove_tables(told.append)
     except GateError as error:

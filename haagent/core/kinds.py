@@ -7,6 +7,7 @@ is, and counts as `info`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 
@@ -102,3 +103,7 @@ _SEVERITIES = {kind.value: kind.severity for kind in Kind}
 
 def severity_of(word: str) -> Severity:
     return _SEVERITIES.get(word, Severity.INFO)
+
+
+Note = Callable[[str, str, str], None]  # what the shell adds to the history: kind, group, text
+Remark = Callable[[str, str], None]  # the same where the group is known, or none is meant: kind, text

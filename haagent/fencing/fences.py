@@ -13,6 +13,7 @@ from typing import Any
 
 from haagent.config import Config, FencingConfig, NodeConfig
 from haagent.core.events import Fenced
+from haagent.core.kinds import Remark
 from haagent.fencing import agent
 from haagent.fencing.agent import FenceError
 from haagent.parts import Commit, Facts, Still
@@ -46,7 +47,7 @@ class Fences(Still):
         *,
         me: str,
         post: Callable[[Fenced], None],
-        note: Callable[[str, str], None],
+        note: Remark,
     ) -> None:
         self._me = me
         self._post, self._note = post, note

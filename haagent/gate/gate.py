@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from haagent.core.kinds import Remark
 from haagent.gate import encoding as nft
 from haagent.gate import ruleset
 from haagent.gate.channel import Channel, GateError, Refused
@@ -44,7 +45,7 @@ REMIND_S = 60.0  # between two lines about the same trouble
 
 
 class Gate:
-    def __init__(self, *, note: Callable[[str, str], None], now: Callable[[], float], may_persist: bool = True) -> None:
+    def __init__(self, *, note: Remark, now: Callable[[], float], may_persist: bool = True) -> None:
         """`may_persist=False`: as on a kernel before 6.9, whose owned tables cannot outlive their owner."""
         self._note, self._now, self._may_persist = note, now, may_persist
         self.counters: Counter[str] = Counter()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from haagent.core.kinds import Remark
 from haagent.gate.channel import GateError
 from haagent.gate.release import remove_tables
 from haagent.gate.state import GateState
@@ -12,7 +13,7 @@ from haagent.gate.state import GateState
 class NoGate:
     is_in_force = False
 
-    def __init__(self, note: Callable[[str, str], None] = lambda _kind, _text: None) -> None:
+    def __init__(self, note: Remark = lambda _kind, _text: None) -> None:
         self._note = note
 
     def start(self, addresses: Iterable[bytes], *, adopting: Collection[bytes] = ()) -> None:

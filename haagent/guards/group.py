@@ -17,6 +17,7 @@ from typing import Any
 
 from haagent.address.facts import IpAddress
 from haagent.core.events import Guarded
+from haagent.core.kinds import Note
 from haagent.guards.conflict import Conflict
 from haagent.guards.ear import Ear
 from haagent.guards.frames import Heard, question
@@ -25,7 +26,6 @@ from haagent.guards.inquiry import Inquiry
 TOLD_AFTER_S = 1.0  # a heartbeat that is merely late is no line of history
 
 Post = Callable[[Guarded], None]
-Note = Callable[[str, str, str], None]  # kind, group, text
 
 
 class GroupGuard:

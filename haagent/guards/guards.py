@@ -12,30 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from haagent.address.composer import Compose, Wanted, here
-from haagent.address.facts import IpAddress, IpInterface, Link
+from haagent.address.facts import IpAddress, Link
 from haagent.address.links import Links
 from haagent.address.routes import Routes
-from haagent.config import Config, GuardsConfig
+from haagent.config import Config, GroupConfig, GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
+from haagent.core.kinds import Note
 from haagent.guards.ear import Ear
 from haagent.guards.frames import WANTED_GREETINGS, Heard, wanted_question
 from haagent.guards.group import GroupGuard
 from haagent.guards.inquiry import round_s
 from haagent.guards.outside import Outside
 from haagent.parts import Commit, Ending, Facts, Still
-
-Note = Callable[[str, str, str], None]  # kind, group, text
-
-
-class GroupSpec(Protocol):
-    """As much of a group's configuration as is needed here."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def addresses(self) -> tuple[IpInterface, ...]: ...
-    @property
-    def interface(self) -> str: ...
 
 
 class Holder(Protocol):
@@ -52,7 +40,7 @@ class Guards(Still):
 
     def __init__(
         self,
-        groups: Sequence[GroupSpec],
+        groups: Sequence[GroupConfig],
         wanted: GuardsConfig,
         *,
         lease_s: float,
@@ -103,7 +91,7 @@ class Guards(Still):
 
         return Commit(apply)
 
-    async def _needs(self, groups: Sequence[GroupSpec], wanted: GuardsConfig) -> dict[Wanted, bytes]:
+    async def _needs(self, groups: Sequence[GroupConfig], wanted: GuardsConfig) -> dict[Wanted, bytes]:
         questions = [wanted_question(address.ip) for spec in groups for address in spec.addresses]
         asked = [*(questions if wanted.arp else ()), *(WANTED_GREETINGS if wanted.looks_outside else ())]
         return dict(zip(asked, await self._compose(asked), strict=True))

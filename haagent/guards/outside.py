@@ -25,6 +25,7 @@ from haagent.address.facts import AddressError, IpAddress
 from haagent.address.links import Links
 from haagent.address.routes import Routes
 from haagent.config import GuardsConfig, WitnessConfig
+from haagent.core.kinds import Remark
 from haagent.guards import witness
 from haagent.guards.ear import Ear
 from haagent.guards.frames import Heard, greeting
@@ -104,7 +105,7 @@ class Outside:
         links: Links,
         ear_of: Callable[[str], Ear],
         said: Callable[[bool | None], None],
-        note: Callable[[str, str], None],
+        note: Remark,
         is_ours: Callable[[IpAddress], bool],
     ) -> None:
         self.reachable: bool | None = None
