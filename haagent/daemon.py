@@ -67,7 +67,6 @@ from haagent.heartbeats import Heartbeats
 from haagent.notify import Notifier
 from haagent.parts import CannotReload, Ending, Parts
 from haagent.realtime import Process
-from haagent.rehearsal import rehearse
 from haagent.reload import refuse_what_needs_a_restart
 from haagent.report import Cluster
 
@@ -371,7 +370,6 @@ def run(
     config: Config, *, keys: tuple[bytes, ...], run_dir: str, state_dir: str, will: Will, composer: Composer
 ) -> int:
     sys.setswitchinterval(SWITCH_S)
-    rehearse(config.settings())
 
     async def main() -> int:
         return await Daemon(config, keys=keys, run_dir=run_dir, state_dir=state_dir, will=will, composer=composer).run()

@@ -23,7 +23,7 @@ CIPHERS = {"wire.py", "fragments.py"}  # the only files of the core that may see
 # What each room may import of the package, besides itself and `core`. From the bottom up: a room names only rooms that
 # are above it in this list, so no two can depend on each other.
 ARROWS: dict[str, set[str]] = {
-    **{room: set() for room in ("core", "netlink", "plugins", "timer", "jitter", "log", "rehearsal")},
+    **{room: set() for room in ("core", "netlink", "plugins", "timer", "jitter", "log")},
     "address": {"netlink"},
     "config": {"plugins"},
     "parts": {"config"},
@@ -50,7 +50,7 @@ ARROWS: dict[str, set[str]] = {
     "desk": {"chronicle", "config", "fencing", "parts", "report", "trace"},
     "daemon": {
         *("activation", "address", "chronicle", "config", "control", "coordination", "desk", "fencing", "gate"),
-        *("guardian", "guards", "heartbeats", "log", "memory", "notify", "parts", "realtime", "rehearsal", "reload"),
+        *("guardian", "guards", "heartbeats", "log", "memory", "notify", "parts", "realtime", "reload"),
         *("report", "timer"),
     },
     "lab": {"control"},

@@ -11,14 +11,11 @@ import sys
 import textwrap
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from haagent.cli import _names_run
 from haagent.control.place import running_pid
-from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
 from haagent.guardian import process
-from haagent.rehearsal import rehearse
 from tests.unit.test_will import NOWHERE, PATIENCE_S, udp
 
 PROLOGUE = """
@@ -261,11 +258,3 @@ def test_a_faulty_configuration_still_ends_with_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "none.yaml" in done.stderr
     assert "guardian" not in done.stderr
-
-
-def test_the_moves_are_rehearsed() -> None:
-    nodes = (NodeSettings("N1"), NodeSettings("N2"), NodeSettings("W", witness=True))
-    groups = (GroupSettings("web"), GroupSettings(LEADER))
-    settings = Settings("c", "N1", nodes, groups, interval_s=1.0, lease_s=3.5)
-    assert rehearse(settings) >= 18
-    assert rehearse(msgspec.structs.replace(settings, nodes=nodes[:1])) >= 18
