@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from haagent import log
-from haagent.core.events import AnyAction
+from haagent.core.events import AnyAction, Note
 from haagent.core.node import Node
 from haagent.parts import Still
 from haagent.trace import Ring, Trace, take
@@ -33,6 +34,7 @@ class Chronicle(Still):
         self._steps: list[Step] = []
         self._news: list[tuple[float, AnyAction]] = []
         self._later: asyncio.TimerHandle | None = None
+        self._noted: Counter[str] = Counter()
 
     def add(self, now: float, actions: Sequence[AnyAction]) -> None:
         """The node has just done this step.
@@ -42,6 +44,7 @@ class Chronicle(Still):
         """
         if not self._node.is_unmoved:
             self._steps.append((now, self._node.heeded, actions))
+        self._noted.update(action.record.kind for action in actions if isinstance(action, Note))
         self._news += [(time.time(), action) for action in actions if log.is_news(action)]
 
     def rest(self) -> None:
@@ -60,6 +63,10 @@ class Chronicle(Still):
         self._ring.keep(steps)
         for at, action in news:
             log.action(action, at=at)
+
+    def counters(self) -> Mapping[str, int]:
+        """How often this node had something to tell, by kind of event."""
+        return {f"events_{kind}": count for kind, count in self._noted.items()}
 
     async def close(self) -> None:
         self.write()  # what letting go has added

@@ -9,14 +9,20 @@ do.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from haagent import __version__
 from haagent.config import Config
 from haagent.core.group.transitions import GroupState
+from haagent.core.kinds import Kind
+from haagent.core.messages import Record
 from haagent.core.settings import LEADER
 from haagent.core.view import GroupView, MemberState, MemberView, View
 from haagent.parts import Commit, Facts, Still
+
+LATELY_S = 600.0
+ALARMS = (Kind.LAPSED, Kind.BLOCKED, Kind.STUCK, Kind.GATE)  # no state of now says that it was so
 
 
 class Cluster(Still):
@@ -55,7 +61,7 @@ class Cluster(Still):
             "groups": {group.name: _group(group, view, config) for group in view.groups if group.name != LEADER},
             "sessions": {},  # this release has no session store
             "pids": {"guardian": None, "agent": None, "store": None},
-            "warnings": [*warnings(view)],
+            "warnings": [*warnings(view), *lately(view, now=time.time())],
         }
 
 
@@ -132,6 +138,19 @@ def warnings(view: View) -> Iterator[str]:
         if group.name != LEADER and not group.holder:
             yield f"{group.name}: {group.why or 'nobody holds it'}."
     yield from _differences(view)
+
+
+def lately(view: View, *, now: float) -> Iterator[str]:
+    """What may be over and should be known all the same: the newest of each, on any node. `now`: of the epoch."""
+    newest: dict[tuple[str, str, str], Record] = {}
+    for node, record in reversed(view.history):
+        if record.wall < now - LATELY_S:
+            break
+        if record.kind in ALARMS:
+            newest.setdefault((node, record.group, record.kind), record)
+    for (node, group, _), record in newest.items():
+        at = time.strftime("%H:%M:%S", time.localtime(record.wall))
+        yield f"{node} at {at}{f', {group}' if group else ''}: {record.text} (`haagent events --severity warning`)."
 
 
 def _no_quorum(view: View) -> str:

@@ -7,6 +7,7 @@ returns when the backend allows it (`arp`), and never waits for anything outside
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from haagent import backends
@@ -211,6 +212,11 @@ class Activation(Still):
         groups = {name: facts for name, facts in self.groups().items() if name != LEADER}
         facts = {name: {"gate": facts["gate"], "activation": facts} for name, facts in groups.items()}
         return {"groups": facts, "warnings": [*gate_warnings(groups)]}
+
+    def counters(self) -> Mapping[str, int]:
+        """What the gate had to do (it lapsed, was slammed or rebuilt), and of all groups together what was repaired."""
+        gate = Counter({f"gate_{what}": count for what, count in self._gate.counters.items()})
+        return sum((group.counters for group in self._groups.values()), gate)
 
     def groups(self) -> dict[str, Facts]:
         """Per group: whether it is held, what is in the kernel, how long each step took, what had to be repaired."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -82,10 +83,14 @@ class Group:
             "ballot": str(tenure.ballot) if tenure else "",
             "addresses": [str(one) for one in self.keeper.mine(seen)],
             "steps": self.pipeline.timings,
-            "counters": dict(self.pipeline.counters + self.keeper.counters),
+            "counters": dict(self.counters),
             "unfit": self._health.why_not,
             "gate": self._gate(),
         }
+
+    @property
+    def counters(self) -> Counter[str]:
+        return self.pipeline.counters + self.keeper.counters
 
     def _gate(self) -> dict[str, str]:
         step = self.pipeline.gate

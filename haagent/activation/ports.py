@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from haagent.address.facts import Link, Seen, Vip
@@ -44,6 +44,8 @@ class GatePort(Protocol):
 
     @property
     def is_in_force(self) -> bool: ...
+    @property
+    def counters(self) -> Mapping[str, int]: ...
 
     def start(self, addresses: Iterable[bytes], *, adopting: Collection[bytes] = ()) -> None: ...
     def guard(self, addresses: Iterable[bytes]) -> None: ...

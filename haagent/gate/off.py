@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from haagent.core.kinds import Remark
 from haagent.gate.channel import GateError
@@ -12,6 +12,7 @@ from haagent.gate.state import GateState
 
 class NoGate:
     is_in_force = False
+    counters: Mapping[str, int] = {}
 
     def __init__(self, note: Remark = lambda _kind, _text: None) -> None:
         self._note = note

@@ -139,7 +139,11 @@ def test_a_host_whose_kernel_cannot_says_so_and_serves(make_lab: MakeLab) -> Non
         lab.start(theirs)
         lab.wait_for(lambda: group(lab, theirs)["gate"]["state"] == "unavailable", what=f"{theirs} says it has no gate")
         wait_whole(lab, holders={"web": mine})
-        assert any("nothing can be served" in one["text"] for one in events(lab, mine) if one["node"] == theirs)
+        (blocked,) = [one for one in events(lab, mine) if (one["node"], one["kind"]) == (theirs, "blocked")]
+        assert blocked["severity"] == "error"
+        assert "nothing can be served" in blocked["text"]
+        assert any("nothing can be served" in text for text in told(lab, mine, "status")["warnings"])
+        assert told(lab, theirs, "status")["counters"]["events_blocked"] == 1
         done = lab.run(mine, ["haagent", "failover", "--to", theirs, "--wait", "3s"], checks=False)
         assert done.returncode
         wait_whole(lab, holders={"web": mine})

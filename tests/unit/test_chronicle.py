@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from haagent.chronicle import MOST, PAUSE_S, Chronicle
-from haagent.core.events import AnyAction, Drop, Renew, Take, Woke
-from haagent.core.messages import Ballot
+from haagent.core.events import AnyAction, Drop, Note, Renew, Take, Woke
+from haagent.core.messages import Ballot, Record
 from haagent.trace import encode, read
 from tests.unit.fakes import run_virtual
 from tests.unit.recording import agent, recorded_world
@@ -85,6 +85,18 @@ def test_a_trace_that_is_asked_for_has_all_of_it(said: Callable[[], list[str]]) 
         assert len(said()) == 2
         await asyncio.sleep(2 * PAUSE_S)
         assert len(said()) == 2
+
+    play(story)
+
+
+def test_what_was_told_is_counted_by_kind() -> None:
+    async def story(stage: Stage) -> None:
+        assert stage.chronicle.counters() == {}
+        told = (("taken", "web"), ("lapsed", "web"), ("lapsed", "db"))
+        taken, web, db = (Note(Record(1, 0.0, kind, group, "why")) for kind, group in told)
+        stage.do(TAKE, taken, web)
+        stage.do(db)
+        assert stage.chronicle.counters() == {"events_taken": 1, "events_lapsed": 2}
 
     play(story)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from ipaddress import ip_interface
 from typing import Any
@@ -33,6 +34,7 @@ class FakeGate:
         self.until: dict[bytes, float] = {}
         self.gated: set[bytes] = set()
         self.refusing = ""
+        self.counters: Counter[str] = Counter()
 
     def start(self, addresses: Iterable[bytes], *, adopting: Collection[bytes] = ()) -> None:
         self.gated = set(addresses) - set(adopting)
@@ -322,6 +324,21 @@ def test_what_maintenance_left_stays_open_until_it_is_taken_or_dropped() -> None
         assert not life.host.held
 
     live(story, adopt=True, is_left=True)
+
+
+def test_what_the_gate_and_the_groups_have_counted_is_told() -> None:
+    async def story(life: Life) -> None:
+        life.gate.counters.update(slammed=1, lapsed=2)
+        life.activation.take("web", ONE, life.now() + 1)
+        await asyncio.sleep(1.1)  # the core has hung
+        counted = life.activation.counters()
+        assert {name: counted[name] for name in ("gate_slammed", "gate_lapsed", "lapsed")} == {
+            "gate_slammed": 1,
+            "gate_lapsed": 2,
+            "lapsed": 1,
+        }
+
+    live(story)
 
 
 def test_leaving_removes_the_gate_and_no_address() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -11,8 +12,10 @@ from haagent.cli.events import line
 from haagent.cli.layout import duration, status_text
 from haagent.cli.style import Style
 from haagent.core.group.transitions import GroupState
+from haagent.core.messages import Record
 from haagent.core.view import MemberState
 from haagent.realtime import Scheduling
+from haagent.report import lately
 from tests.unit.small_agent import ON_B, SINCE, SmallAgent, group, member
 
 PLAIN = Style()
@@ -140,6 +143,26 @@ def test_nobody_ever_heard_names_the_likely_cause() -> None:
     assert any("UDP port 7265" in text for text in agent.status()["warnings"])
     agent.counted["dropped_unknown_key"] = 5
     assert any("sealed with another key" in text for text in agent.status()["warnings"])
+
+
+def test_what_is_over_is_told_for_ten_minutes_the_newest_of_each() -> None:
+    now = SINCE + 7_445
+    history = (
+        ("A", Record(1, now - 601, "blocked", "", "long ago")),
+        ("A", Record(2, now - 500, "lapsed", "web", "the first")),
+        ("B", Record(7, now - 400, "gate", "", "another program removed the gate's table; made again")),
+        ("A", Record(3, now - 300, "lapsed", "web", "the lease ended 40 ms ago")),
+        ("A", Record(4, now - 200, "failed", "web", "is told by the group's state")),
+    )
+    agent = SmallAgent()
+    found = list(lately(msgspec.structs.replace(agent.now, history=history), now=now))
+    at = [time.strftime("%H:%M:%S", time.localtime(now - ago)) for ago in (300, 400)]
+    assert found == [
+        f"A at {at[0]}, web: the lease ended 40 ms ago (`haagent events --severity warning`).",
+        f"B at {at[1]}: another program removed the gate's table; made again (`haagent events --severity warning`).",
+    ]
+    agent.happen("A", Record(5, time.time(), "blocked", "", "nothing can be served"))
+    assert any("nothing can be served" in text for text in agent.status()["warnings"])
 
 
 @pytest.mark.parametrize(("jitter_ms", "is_told"), [(None, False), (62.0, False), (63.0, True)])
