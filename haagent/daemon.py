@@ -69,6 +69,7 @@ from haagent.parts import CannotReload, Ending, Parts
 from haagent.realtime import Process
 from haagent.reload import refuse_what_needs_a_restart
 from haagent.report import Cluster
+from haagent.strays import Strays, is_ours
 
 STOP_S = 15.0  # a stop that takes longer than this ends without having told the peers
 SWITCH_S = 0.0005  # the longest time that a thread beside the loop (log, disk) may keep the interpreter to itself
@@ -87,6 +88,7 @@ class Daemon:
         state_dir: str,
         will: Will,
         composer: Composer,
+        strays: Strays | None = None,
     ) -> None:
         self._queue: deque[AnyEvent] = deque()
         self._is_stopping = False
@@ -110,6 +112,7 @@ class Daemon:
         self._cluster = Cluster(config, lambda: node.view(timer.now()))
         self._chronicle = Chronicle(node)
         self._composer, self._will = composer, will
+        self._strays = strays or Strays()
         self._will.name_us(node=config.me, lease_s=config.heartbeat.lease_s, abandoned=self._guardian_died)
         self._notifier = Notifier(sentence=self._cluster.sentence, is_alive=self.is_stepped, background=aside)
         self._memory = memory.Keeper(state_dir)
@@ -166,6 +169,7 @@ class Daemon:
             self._arbiter,
             self._will,
             self._process,
+            self._strays,
             ControlServer(desk, run_dir=run_dir),
             self._notifier,
         )
@@ -343,8 +347,12 @@ class Daemon:
     # ------------------------------------------------------------------ ends
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+        """Nobody waited for it. What a library or a plug-in left lying about is shown; what is ours ends the agent."""
         error = context.get("exception")
-        self._fail(error if isinstance(error, BaseException) else RuntimeError(str(context.get("message"))))
+        if isinstance(error, BaseException) and is_ours(error):
+            self._fail(error)
+        else:
+            self._strays.show(str(context.get("message")), error)
 
     def _fail(self, error: BaseException) -> None:
         logger.critical("a bug ends this agent: %r", error, exc_info=error)
@@ -371,7 +379,10 @@ def run(
 ) -> int:
     sys.setswitchinterval(SWITCH_S)
 
-    async def main() -> int:
-        return await Daemon(config, keys=keys, run_dir=run_dir, state_dir=state_dir, will=will, composer=composer).run()
+    strays = Strays()
 
-    return asyncio.run(main())
+    async def main() -> int:
+        places = {"run_dir": run_dir, "state_dir": state_dir}
+        return await Daemon(config, keys=keys, **places, will=will, composer=composer, strays=strays).run()
+
+    return strays.run(main())

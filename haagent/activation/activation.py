@@ -17,14 +17,17 @@ from haagent.activation.hooks import Hooks
 from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
-from haagent.activation.steps import AddressStep, FenceStep, GateStep, SteerStep, Step
+from haagent.activation.steer import SteerStep
+from haagent.activation.steps import AddressStep, FenceStep, GateStep, Step
 from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
 from haagent.address.links import Links
 from haagent.config import Config, GroupConfig
+from haagent.contained import Broke, one_line
 from haagent.core.events import AddressFound, Dropped, TakeFailed
-from haagent.core.kinds import Note
+from haagent.core.kinds import Note, Remark
+from haagent.core.limits import MAX_NAME
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, NoGate
@@ -84,12 +87,17 @@ class Activation(Still):
         self._may_have(self._packed(self._groups.values()))
         await self._host.open(self._vips(), self.compare)
         self._gate.start(self._packed(self._groups.values()), adopting=self._packed(self._left_behind()))
-        for group in self._groups.values():
-            await group.open()
+        await asyncio.gather(*(self._open_group(group) for group in self._groups.values()))
         self._clean_up()
         for group in self._groups.values():
             group.start_checks(self._node)
         self._tick()
+
+    async def _open_group(self, group: Group) -> None:
+        try:
+            await group.open()
+        except Broke as fault:
+            self._note("failed", group.name, f"{fault}; it is tried again when the group is taken")
 
     def take(self, group: str, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
         if group in self._groups:
@@ -287,23 +295,16 @@ class Activation(Still):
         return [vip for group in self._groups.values() for vip in group.keeper.vips]
 
     def _build(self, spec: GroupConfig) -> Group:
-        plugin = backends.find(spec.backend.kind)
-        context = backends.Context(
-            cluster=self._cluster,
-            node=self._node,
-            group=spec.name,
-            interface=spec.interface,
-            addresses=tuple(spec.addresses),
-            note=lambda kind, text: self._note(kind, spec.name, text),
-            may_announce=lambda: self._has_lease(spec.name),
-            compose=self._compose,
-        )
-        backend = plugin(context, spec.backend.options)
+        def note(kind: str, text: str) -> None:
+            is_word = isinstance(kind, str) and kind.isidentifier() and len(kind) <= MAX_NAME
+            self._note(kind if is_word else "failed", spec.name, one_line(text))
+
+        steer = SteerStep(spec.backend.kind, lambda: self._backend(spec, note), tell=lambda text: note("failed", text))
         vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
         steps: tuple[Step, ...] = (
             AddressStep(vips, self._host, self._now),
             GateStep(vips, self._gate),
-            SteerStep(spec.backend.kind, backend),
+            steer,
         )
         if self._fences is not None:
             steps = (FenceStep(self._fences), *steps)
@@ -312,13 +313,27 @@ class Activation(Still):
             group=spec.name,
             node=self._node,
             addresses=[str(address) for address in spec.addresses],
-            note=lambda kind, text: self._note(kind, spec.name, text),
+            note=note,
         )
-        return self._group(spec, vips=vips, steps=steps, hooks=hooks, backend=backend)
+        return self._group(spec, vips=vips, steps=steps, hooks=hooks, steer=steer)
+
+    def _backend(self, spec: GroupConfig, note: Remark) -> backends.Backend:
+        plugin = backends.find(spec.backend.kind)
+        context = backends.Context(
+            cluster=self._cluster,
+            node=self._node,
+            group=spec.name,
+            interface=spec.interface,
+            addresses=tuple(spec.addresses),
+            note=note,
+            may_announce=lambda: self._has_lease(spec.name),
+            compose=self._compose,
+        )
+        return plugin(context, spec.backend.options)
 
     def _build_leader(self) -> Group:
         """It has no addresses: taken and dropped at once."""
-        return self._group(None, vips=(), steps=(), hooks=None, backend=None)
+        return self._group(None, vips=(), steps=(), hooks=None, steer=None)
 
     def _group(
         self,
@@ -327,7 +342,7 @@ class Activation(Still):
         vips: Sequence[Vip],
         steps: Sequence[Step],
         hooks: Hooks | None,
-        backend: backends.Backend | None,
+        steer: SteerStep | None,
     ) -> Group:
         name = spec.name if spec is not None else LEADER
         pipeline = GroupPipeline(name, steps=steps, hooks=hooks, post=self._post, note=self._note, now=self._now)
@@ -336,7 +351,7 @@ class Activation(Still):
             spec,
             pipeline,
             keeper,
-            backend=backend,
+            steer=steer,
             health=Health(name, self._post),
             host=self._host,
             note=self._note,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from haagent import backends, checks
+from haagent import checks
 from haagent.activation.health import Health
 from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import HostPort
+from haagent.activation.steer import SteerStep
 from haagent.address.facts import AddressError, Link, Seen
+from haagent.backends import BackendError
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
-from haagent.config import GroupConfig
+from haagent.config import CheckConfig, GroupConfig
+from haagent.contained import Broke
 from haagent.core.kinds import Note
 from haagent.core.messages import Ballot
 
@@ -26,35 +30,41 @@ class Group:
         pipeline: GroupPipeline,
         keeper: Keeper,
         *,
-        backend: backends.Backend | None,
+        steer: SteerStep | None,
         health: Health,
         host: HostPort,
         note: Note,
         touched: Callable[[], None],
     ) -> None:
         self.spec, self.pipeline, self.keeper = spec, pipeline, keeper
-        self._backend, self._health, self._host = backend, health, host
+        self._steer, self._health, self._host = steer, health, host
         self._note, self._touched = note, touched
         self._unsubscribe: Callable[[], None] = lambda: None
 
+    @property
+    def name(self) -> str:
+        return self.pipeline.name
+
     async def open(self) -> None:
-        if self.spec is None or self._backend is None:
+        """Raises `Broke`, `CannotCompose`."""
+        if self.spec is None or self._steer is None:
             return
-        await self._backend.open()
-        self._unsubscribe = self._host.links.subscribe(self.spec.interface, self._link_changed)
-        self._prepare_link(self._host.links.get(self.spec.interface))
+        try:
+            await self._steer.open()
+        except (BackendError, Broke) as fault:
+            raise Broke(f"{self._steer.name}: not ready: {fault}") from fault
+        finally:
+            self._unsubscribe = self._host.links.subscribe(self.spec.interface, self._link_changed)
+            self._prepare_link(self._host.links.get(self.spec.interface))
 
     def start_checks(self, node: str) -> None:
         if self.spec is None:
             return
         context = checks.Context(node=node, group=self.spec.name, interface=self.spec.interface, links=self._host.links)
-        running: dict[str, checks.Check] = {
-            "its own interface": LinkCheck(context, LinkOptions(interface=self.spec.interface))
-        }
+        own = LinkOptions(interface=self.spec.interface)
+        self._health.start("its own interface", lambda: LinkCheck(context, own))
         for check in self.spec.checks:
-            plugin = checks.find(check.kind)
-            running[check.name] = plugin(context, check.options)
-        self._health.start(running)
+            self._health.start(check.name, partial(_check, check, context), kind=check.kind)
 
     def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
         self.pipeline.take(ballot, until, vanished)
@@ -106,8 +116,8 @@ class Group:
         self._unsubscribe()
         await self._health.close()
         await self.pipeline.close()
-        if self._backend is not None:
-            await self._backend.close()
+        if self._steer is not None:
+            await self._steer.close()
 
     def _link_changed(self, link: Link | None) -> None:
         self._prepare_link(link)
@@ -115,12 +125,15 @@ class Group:
             self._touched()  # an interface that was made anew has none of our addresses
 
     def _prepare_link(self, link: Link | None) -> None:
-        backend = self._backend
-        if backend is not None and isinstance(backend, backends.Immediate):
-            backend.link_changed(link)
+        if self._steer is not None:
+            self._steer.link_changed(link)
         if link is None or not any(vip.address.version == 4 for vip in self.keeper.vips):
             return
         try:
             self._host.promote_secondaries(link)
         except AddressError as error:
-            self._note("failed", self.pipeline.name, f"{error}; removing an address may remove others of its subnet")
+            self._note("failed", self.name, f"{error}; removing an address may remove others of its subnet")
+
+
+def _check(spec: CheckConfig, context: checks.Context) -> checks.Check:
+    return checks.find(spec.kind)(context, spec.options)

@@ -1,13 +1,19 @@
-"""Is this node fit for a group? All checks together, told to the core when the answer changes."""
+"""Is this node fit for a group? All checks together, told to the core when the answer changes.
+
+A check is a plug-in: whatever it does wrong makes this node unfit for its group, says so, and does nothing else.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from haagent.activation.ports import Post
 from haagent.checks import Check
+from haagent.contained import Broke, Contained, one_line
 from haagent.core.events import HealthChanged
+
+CLOSE_S = 1.0  # how long a check that is called off may take to end
 
 
 class Health:
@@ -22,10 +28,8 @@ class Health:
     def why_not(self) -> str:
         return "; ".join(dict.fromkeys(self._faults.values()))
 
-    def start(self, checks: Mapping[str, Check]) -> None:
-        for name, check in checks.items():
-            task = asyncio.get_running_loop().create_task(self._run(name, check))
-            self._tasks.append(task)
+    def start(self, name: str, make: Callable[[], Check], *, kind: str = "link") -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._run(name, kind, make)))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -37,19 +41,23 @@ class Health:
         if is_fit:
             self._faults.pop(name, None)
         else:
-            self._faults[name] = why or f"check {name} failed"
+            self._faults[name] = one_line(why) or f"check {name} failed"
         if self._said != self.why_not:
             self._said = self.why_not
             self._post(HealthChanged(group=self._group, ok=not self._said, why=self._said))
 
-    async def _run(self, name: str, check: Check) -> None:
+    async def _run(self, name: str, kind: str, make: Callable[[], Check]) -> None:
+        contained = Contained(f"check {name} ({kind})", patience_s=CLOSE_S)
+
+        def report(is_fit: object, why: object) -> None:
+            if not isinstance(is_fit, bool):
+                raise TypeError(f"it reported a {type(is_fit).__name__}, not True or False")
+            self.report(name, is_fit=is_fit, why=str(why))
+
         try:
-            await check.run(lambda is_fit, why: self.report(name, is_fit=is_fit, why=why))
-        except Exception as bug:
-            # A plug-in is foreign code: its bug makes this node unfit for the group, and is shown. That is all.
-            self.report(name, is_fit=False, why=f"check {name} broke: {bug}")
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"check {name} of group {self._group} broke", "exception": bug}
-            )
+            check = contained.call("its making", make)
+            await contained.ask("run", check.run, report)
+        except Broke as fault:
+            self.report(name, is_fit=False, why=str(fault))
         else:
             self.report(name, is_fit=False, why=f"check {name} ended")

@@ -17,6 +17,7 @@ import msgspec
 
 from haagent import programs
 from haagent.config import HooksConfig
+from haagent.contained import one_line
 from haagent.core.kinds import Remark
 from haagent.core.messages import Ballot
 
@@ -68,10 +69,10 @@ class Hooks:
         limit_s = self._spec.timeout_s
         try:
             ended = await programs.run(shlex.split(command), env=self._environment(call), timeout_s=limit_s)
-        except (programs.CannotStart, ValueError) as error:  # ValueError: a quote that does not end
+        except (programs.CannotStart, OSError, ValueError) as error:  # a quote that does not end; no pipe to be had
             self._note("hook_fail", f"hook {call.event} ({command}) cannot be started: {error}")
             return
-        text = " ".join(ended.output.split())[-MAX_OUTPUT:]
+        text = one_line(ended.output)[-MAX_OUTPUT:]
         kind = "hook" if ended.status == 0 else "hook_fail"
         self._note(kind, f"hook {call.event} {ended.verdict(limit_s)}" + (f": {text}" if text else ""))
 

@@ -28,7 +28,9 @@ from functools import partial
 
 from haagent.activation.hooks import Call, Hooks
 from haagent.activation.ports import Clock, Post
-from haagent.activation.steps import AHEAD_S, FAULTS, AddressStep, GateStep, Later, SteerStep, Step, Tenure
+from haagent.activation.steer import SteerStep
+from haagent.activation.steps import AHEAD_S, FAULTS, AddressStep, GateStep, Later, Step, Tenure
+from haagent.contained import one_line
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.kinds import Note
 from haagent.core.messages import Ballot
@@ -208,8 +210,9 @@ class GroupPipeline:
         self._measure(step, "take_us", began)
         self._proceed(tenure, position + 1)
 
-    def _fail(self, tenure: Tenure, error: str) -> None:
+    def _fail(self, tenure: Tenure, fault: str) -> None:
         self.tenure = None
+        error = one_line(fault)
         self._owed = TakeFailed(group=self.name, ballot=tenure.ballot, error=error)
         self._note("failed", error)
         self._taking = None
@@ -338,7 +341,7 @@ class GroupPipeline:
         )
 
     def _note(self, kind: str, text: str) -> None:
-        self._tell(kind, self.name, text)
+        self._tell(kind, self.name, one_line(text))
 
     # asynchronous work, one after another
 
@@ -368,12 +371,6 @@ class GroupPipeline:
             return f"no answer within {step.timeout_s:g} s"
         except FAULTS as fault:
             return str(fault)
-        except Exception as bug:
-            # A plug-in is foreign code: its bug fails this group's step, and is shown; it does not end the agent.
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"backend of group {self.name} broke", "exception": bug}
-            )
-            return f"the backend broke: {type(bug).__name__}: {bug}"
         return ""
 
     async def _verify(self, tenure: Tenure, remote: Sequence[SteerStep]) -> None:

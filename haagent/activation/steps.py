@@ -17,13 +17,14 @@ import msgspec
 
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort
 from haagent.address.facts import AddressError, Vip
-from haagent.backends import Backend, BackendError, Immediate
+from haagent.backends import BackendError
+from haagent.contained import Broke
 from haagent.core.messages import Ballot
 from haagent.fencing import FenceError
 from haagent.gate import GateError, GateState
 
 Later = Callable[[], Awaitable[None]]
-FAULTS = (AddressError, BackendError, FenceError, GateError)
+FAULTS = (AddressError, BackendError, Broke, FenceError, GateError)
 
 AHEAD_S = 1.0  # how long before the take addresses may be there, behind a shut gate
 SPARE_S = 1  # the kernel counts whole seconds and looks now and then: it must not be earlier than we are
@@ -135,48 +136,6 @@ class GateStep:
     @property
     def state(self) -> tuple[GateState, str]:
         return self._gate.state(self._addresses)
-
-
-class SteerStep:
-    """Clients are steered here, by whatever backend the group has."""
-
-    shuts = False
-
-    def __init__(self, kind: str, backend: Backend) -> None:
-        self.name = kind
-        self.timeout_s = backend.timeout_s
-        self._backend = backend
-        self._immediate = backend if isinstance(backend, Immediate) else None  # asking takes 10 us: once
-
-    @property
-    def is_immediate(self) -> bool:
-        return self._immediate is not None
-
-    def take(self, tenure: Tenure) -> Later | None:
-        if self._immediate is not None:
-            self._immediate.take_now(tenure.ballot)
-            return None
-        return lambda: self._backend.take(tenure.ballot)
-
-    def drop(self, ballot: Ballot) -> Later | None:
-        if self._immediate is not None:
-            self._immediate.drop_now(ballot)
-            return None
-        return lambda: self._backend.drop(ballot)
-
-    def announce(self) -> bool:
-        """False: this backend has nothing to say quickly; ask it `verified` instead."""
-        if self._immediate is not None:
-            self._immediate.announce()
-            return True
-        return False
-
-    async def verify(self, ballot: Ballot) -> bool:
-        """False: it was not held, and has been taken again."""
-        if await self._backend.holds():
-            return True
-        await self._backend.take(ballot)
-        return False
 
 
 def lifetime_s(remaining_s: float) -> int:

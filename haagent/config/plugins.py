@@ -57,7 +57,7 @@ def _find(door: str, kind: str, struct: type[PluginConfig]) -> type:
     except plugins.UnknownKind as error:
         hint = suggestion(kind, error.installed) if error.installed else "install haagent again: it has none at all"
         raise _Unusable(f"{quoted(kind)} is not an installed {word}", hint) from error
-    except Exception as error:  # a stranger's module may fail in any way, and must not take the agent along
+    except (Exception, SystemExit) as error:  # a stranger's module may fail in any way, and must not take us along
         cause = f"{type(error).__name__}: {error}"
         raise _Unusable(f"{word} {quoted(kind)} cannot be loaded: {cause}", "install what it needs") from error
     hint = "install a release of it that is for this haagent"
@@ -109,8 +109,8 @@ def _options(place: Place, struct: type[msgspec.Struct], own: dict[str, Any]) ->
         return None
     try:
         return draft.build()
-    except Exception as error:  # of the struct's own __post_init__: each option is valid by itself
-        place.refuse(str(error))
+    except (Exception, SystemExit) as error:  # of the struct's own __post_init__: each option is valid by itself
+        place.refuse(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
         return None
 
 
@@ -136,7 +136,7 @@ def find_plug_in_contradictions(used: PlugInDraft, group: GroupConfig) -> None:
     check: Callable[[Any, GroupConfig], list[str]] = used.plugin.check
     try:
         sentences = list(check(used.options, group))
-    except Exception as error:  # a stranger's code, as in `_find`
+    except (Exception, SystemExit) as error:  # a stranger's code, as in `_find`
         sentences = [
             f"{used.get('kind')} could not check its options ({type(error).__name__}: {error});"
             " report this to its author"

@@ -23,11 +23,11 @@ CIPHERS = {"wire.py", "fragments.py"}  # the only files of the core that may see
 # What each room may import of the package, besides itself and `core`. From the bottom up: a room names only rooms that
 # are above it in this list, so no two can depend on each other.
 ARROWS: dict[str, set[str]] = {
-    **{room: set() for room in ("core", "netlink", "plugins", "timer", "jitter", "log")},
+    **{room: set() for room in ("core", "netlink", "plugins", "timer", "jitter", "log", "contained")},
     "address": {"netlink"},
     "config": {"plugins"},
     "parts": {"config"},
-    **{room: {"parts"} for room in ("memory", "notify")},
+    **{room: {"parts"} for room in ("memory", "notify", "strays")},
     "guardian": {"netlink", "parts"},
     "realtime": {"config", "jitter", "parts", "timer"},
     "report": {"config", "parts"},
@@ -39,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "programs": {"guardian"},
     "fencing": {"config", "parts", "programs"},
     "guards": {"address", "config", "parts"},
-    "activation": {"address", "backends", "checks", "config", "fencing", "gate", "parts", "programs"},
+    "activation": {"address", "backends", "checks", "config", "contained", "fencing", "gate", "parts", "programs"},
     "trace": set(),
     "coordination": {"config", "jitter", "parts"},
     "simulate": {"config", "coordination"},
@@ -51,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
     "daemon": {
         *("activation", "address", "chronicle", "config", "control", "coordination", "desk", "fencing", "gate"),
         *("guardian", "guards", "heartbeats", "log", "memory", "notify", "parts", "realtime", "reload"),
-        *("report", "timer"),
+        *("report", "strays", "timer"),
     },
     "lab": {"control"},
     "doctor": {"address", "config", "control", "gate", "guards", "heartbeats", "jitter", "transport"},

@@ -29,6 +29,8 @@ class ProbeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.fall < 1:
             raise ValueError("fall: write at least 1")
+        if self.fall > 9:
+            raise KeyError(self.fall)
 
 
 class Probe:
@@ -38,6 +40,8 @@ class Probe:
     def check(cls, options: ProbeOptions, group: GroupConfig) -> list[str]:
         if options.url == "crash":
             raise RuntimeError("oops")
+        if options.url == "exit":
+            raise SystemExit("usage")
         return [f"{group.name} has no {options.url}"] if options.url == "bad" else []
 
 
@@ -113,6 +117,8 @@ def test_every_wrong_option_is_a_fault_with_its_line() -> None:
         ("kind: probe\nurl: a\nfall: 0", "app", "fall: write at least 1"),
         ("kind: probe\nurl: bad", "app", "web has no bad"),
         ("kind: probe\nurl: crash", "app", "RuntimeError: oops"),
+        ("kind: probe\nurl: exit", "app", "SystemExit: usage"),
+        ("kind: probe\nurl: a\nfall: 10", "app", "KeyError: 10"),
         ("kind: gone", "app.kind", "cannot be loaded"),
         ("kind: odd", "app.kind", "not a struct"),
         ("kind: twice", "app.kind", "has an option `kind`, which every check has"),
