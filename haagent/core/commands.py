@@ -72,14 +72,14 @@ def _move(scene: Scene, election: Election, now: float, asked: Asked) -> tuple[i
 
 def _ballot_of(scene: Scene, election: Election, now: float, holder: str) -> Ballot | None:
     if holder == scene.settings.me:
-        return election.lease.ballot if election.lease is not None else None
+        return election.group.lease.ballot if election.group.lease is not None else None
     claims = [beat.claim for peer, beat in scene.beats(now, election.group.name) if peer.name == holder]
     return claims[0] if claims else None
 
 
 def _why_ineligible(scene: Scene, election: Election, now: float, target: str) -> str:
     if target == scene.settings.me:
-        return election.why_unfit
+        return election.group.why_unfit
     for peer, beat in scene.beats(now, election.group.name):
         if peer.name == target:
             return "" if beat.eligible else beat.why_not or "a check fails"
@@ -102,7 +102,8 @@ def _maintenance(scene: Scene, elections: dict[str, Election], now: float, asked
         return DONE, f"maintenance is already {'on' if asked.on else 'off'}"
     if not asked.on and not asked.force:
         alive = scene.membership.alive_names(now)
-        away = sorted({election.service.by for election in elections.values() if election.service.by} - set(alive))
+        holders = {election.group.service.by for election in elections.values()} - {""}
+        away = sorted(holders - set(alive))
         if away:
             return REFUSED, (
                 f"{', '.join(away)} held something when it was last heard and is offline: its addresses may still be "

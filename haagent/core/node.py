@@ -20,21 +20,15 @@ from haagent.core import commands, picture, speech
 from haagent.core.election import Election
 from haagent.core.events import (
     URGENCY,
-    AddressFound,
     AnyAction,
     AnyEvent,
-    AnyGroupEvent,
     ArbiterChanged,
     Asked,
     ClockSet,
-    Denied,
     Drop,
-    Dropped,
     Farewell,
     Fenced,
     GatewayChanged,
-    Granted,
-    Guarded,
     HealthChanged,
     HeartbeatHeard,
     Noticed,
@@ -43,16 +37,16 @@ from haagent.core.events import (
     Send,
     Stopped,
     StopRequested,
-    TakeFailed,
-    Taken,
     Woke,
 )
+from haagent.core.group import arbitration, candidacy, handover
+from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.limits import MAX_TEXT
-from haagent.core.membership import Peer, Verdict
+from haagent.core.membership import NEVER, Peer, Verdict
 from haagent.core.messages import Heartbeat
 from haagent.core.scene import PATIENCE_S, Scene
-from haagent.core.settings import LEADER, Memory, Settings
+from haagent.core.settings import LEADER, GroupSettings, Memory, Settings
 from haagent.core.view import View
 
 FOLLOWING = 1.1  # intervals
@@ -76,10 +70,10 @@ class Node:
     ) -> None:
         self.scene = Scene(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
         self.scene.wall_offset_s = wall_offset_s
-        self.elections = {group.name: Election(self.scene, group, now) for group in settings.groups}
+        self.elections = {group.name: self._election(group, now) for group in settings.groups}
         for name in memory.served if memory is not None and self.scene.orders.in_maintenance else ():
             if name in self.elections:
-                self.elections[name].service.by = settings.me  # its agent died, and was started again
+                self.elections[name].group.service.by = settings.me  # its agent died, and was started again
         self.deadline = float("inf")  # until the first step
         self._next_beat = now
         self._is_following = False  # the next heartbeat answers a holder's
@@ -88,6 +82,9 @@ class Node:
         self._has_stopped = False
         self.heeded: list[AnyEvent] = []  # of the last step's events, all but mere copies
         self.is_unmoved = False  # the last step changed nothing that any later decision depends on
+
+    def _election(self, settings: GroupSettings, now: float, *, silent_until: float = NEVER) -> Election:
+        return Election(self.scene, Group.new(settings, now, floor=self.scene.round, silent_until=silent_until))
 
     # ------------------------------------------------------------------ the door
 
@@ -112,7 +109,7 @@ class Node:
             self.is_unmoved = not self.heeded  # a stranger is remembered, and greeted
             return []  # copies, or recordings: a flood of them must stay cheap
         self._notice_members(now)
-        scene.own_held = sum(election.state in HOLDING for name, election in self.elections.items() if name != LEADER)
+        scene.own_held = sum(one.group.state in HOLDING for name, one in self.elections.items() if name != LEADER)
         for election in self.elections.values():
             election.advance(now)
         self._finish(now)
@@ -163,26 +160,8 @@ class Node:
                 scene.is_stopping = True
                 scene.note("stopping", "", "asked to stop", now=now)
             case _ if (election := self.elections.get(event.group)) is not None:
-                self._tell(election, now, event)
+                election.told(now, event)
         return Verdict.NEW
-
-    @staticmethod
-    def _tell(election: Election, now: float, event: AnyGroupEvent) -> None:
-        match event:
-            case Taken(_, ballot):
-                election.taken(now, ballot)
-            case TakeFailed(_, ballot, error):
-                election.take_failed(now, ballot, error)
-            case Dropped(_, ballot):
-                election.dropped(now, ballot)
-            case AddressFound():
-                election.was_found = True
-            case Guarded(_, why):
-                election.caution.hear_word(why[:MAX_TEXT])
-            case Granted(_, ballot, asked_at):
-                election.arbitration.grant(ballot, asked_at)
-            case Denied(_, ballot, stored, is_bound):
-                election.arbitration.deny(now, ballot, stored, is_bound=is_bound)
 
     def _notice_stall(self, now: float) -> None:
         """A node that was not scheduled (stopped, swapped, a frozen host) believes what was true when it fell asleep.
@@ -241,9 +220,9 @@ class Node:
 
     def _judge_health(self, now: float, group: str, why_unfit: str) -> None:
         election = self.elections.get(group)
-        if election is None or election.why_unfit == why_unfit:
+        if election is None or election.group.why_unfit == why_unfit:
             return
-        election.why_unfit = why_unfit
+        election.group.why_unfit = why_unfit
         text = f"not fit to hold it: {why_unfit}" if why_unfit else "fit to hold it again"
         self.scene.note("unfit" if why_unfit else "fit", group, text, now=now)
         self.scene.urge()
@@ -262,7 +241,7 @@ class Node:
         scene.note("no_leases" if fault else "leases", "", text[:MAX_TEXT], now=now)
         scene.urge()
         for election in self.elections.values() if fault else ():
-            election.arbitration.lost()
+            arbitration.lost(election.group, scene)
 
     def _fenced(self, now: float, node: str, how: str) -> None:
         """Everybody is told; whoever waited for it need not wait any more."""
@@ -273,8 +252,7 @@ class Node:
         scene.note("fenced", "", f"{node} is down: {how or 'its fence says so'}", now=now)
         scene.urge()
         for election in self.elections.values():
-            election.campaign.not_before = min(election.campaign.not_before, now)
-            election.campaign.courteous_until = min(election.campaign.courteous_until, now)
+            candidacy.hurry(election.group, now)
 
     def _notice_members(self, now: float) -> None:
         """Arrivals and departures are history, and reason to be heard at once."""
@@ -306,12 +284,12 @@ class Node:
                 election.drop(now, "the group was removed from the configuration")
                 del self.elections[name]
             else:
-                election.group = kept[name]
+                election.group.settings = kept[name]
         for name, group in kept.items():
             if name not in self.elections:
                 # It may have been here before: no vote for one lease, as after a restart.
                 silent_until = now + settings.silence_s(scene.longest_lease_s)
-                self.elections[name] = Election(scene, group, now, silent_until=silent_until)
+                self.elections[name] = self._election(group, now, silent_until=silent_until)
         scene.settings, scene.witnesses = settings, settings.witnesses
         scene.membership.reconfigure(settings)
         scene.orders.reconfigure(settings)
@@ -329,7 +307,7 @@ class Node:
         if not scene.orders.in_maintenance:
             for election in elections:
                 election.abandon(now)
-            if any(election.state is not GroupState.IDLE for election in elections):
+            if any(election.group.state is not GroupState.IDLE for election in elections):
                 return
         self._send(now, stopping=True)
         scene.do(Stopped())
@@ -361,7 +339,7 @@ class Node:
         drop = next((action for action in scene.actions if isinstance(action, Drop)), None)
         if drop is None or drop.group not in self.elections:
             return
-        word = self.elections[drop.group].handover.farewell(now)
+        word = handover.farewell(self.elections[drop.group].group, now)
         if word is not None:
             beat = speech.heartbeat(scene, self.elections, now, self._next_seq(now))
             scene.do(Farewell(drop.group, drop.ballot, speech.with_word(beat, word)))
@@ -378,7 +356,7 @@ class Node:
         # The longest lease that anybody uses: our silence after a restart must cover what we have accepted.
         served: tuple[str, ...] = ()
         if scene.orders.in_maintenance:
-            served = tuple(name for name, one in self.elections.items() if one.service.by == scene.settings.me)
+            served = tuple(name for name, one in self.elections.items() if one.group.service.by == scene.settings.me)
         memory = Memory(scene.round, scene.longest_lease_s, scene.orders.lasting, served)
         if memory != self._remembered:
             self._remembered = memory

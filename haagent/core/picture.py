@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from haagent.core.election import Election
+from haagent.core.group import arbitration, candidacy
+from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import GroupBeat
@@ -66,47 +68,49 @@ def _state(scene: Scene, name: str, *, is_alive: bool) -> MemberState:
 
 
 def _group(scene: Scene, election: Election, now: float) -> GroupView:
-    name = election.group.name
+    group = election.group
+    name = group.name
     holder, peer = election.holder(now)
     theirs = peer.groups.get(name) if peer is not None else None
     is_mine = holder == scene.settings.me
-    failures = {scene.settings.me: len(election.failures)}
+    failures = {scene.settings.me: len(group.failures)}
     failures |= {other.name: beat.failures for other, beat in scene.beats(now, name)}
     if is_mine:
-        held_s = now - election.held_since
-        gap_s, moving_to = election.service.gap_s, election.handover.to if election.state is GroupState.YIELDING else ""
-        ballot = election.lease.ballot if election.lease else None
-        left_s = election.lease.ends_at - now if election.lease else None
+        held_s = now - group.held_since
+        gap_s = group.service.gap_s
+        moving_to = group.handover.to if group.state is GroupState.YIELDING else ""
+        ballot = group.lease.ballot if group.lease else None
+        left_s = group.lease.ends_at - now if group.lease else None
     else:
         held_s = theirs.held_ms / 1000 + now - peer.heard_at if theirs and peer else 0.0
         gap_s = theirs.gap_ms / 1000 if theirs and theirs.gap_ms >= 0 else None
         moving_to = theirs.yield_to if theirs and theirs.held_ms else ""
-        accepted = election.voter.accepted
+        accepted = group.voter.accepted
         ballot = theirs.claim if theirs else accepted.ballot if accepted else None
-        left_s = election.voter.bound_until - now if election.voter.is_bound(now) else None
+        left_s = group.voter.bound_until - now if group.voter.is_bound(now) else None
     return GroupView(
         name=name,
         holder=holder,
-        state=election.state,
-        active=bool(election.state in (GroupState.ACTIVE, GroupState.YIELDING) or (theirs and theirs.active)),
+        state=group.state,
+        active=bool(group.state in (GroupState.ACTIVE, GroupState.YIELDING) or (theirs and theirs.active)),
         since=scene.wall(now) - held_s if holder else None,
         ballot=ballot,
         lease_s=left_s if holder else None,
-        why=_why(scene, election, now, holder, peer, theirs),
+        why=_why(scene, group, now, holder, peer, theirs),
         failures={node: count for node, count in sorted(failures.items()) if count},
         gap_s=gap_s if holder else None,
         moving_to=moving_to,
-        eligible=not election.why_unfit,
-        why_not=election.why_unfit,
+        eligible=not group.why_unfit,
+        why_not=group.why_unfit,
     )
 
 
-def _why(scene: Scene, election: Election, now: float, holder: str, peer: Peer | None, theirs: GroupBeat | None) -> str:
+def _why(scene: Scene, group: Group, now: float, holder: str, peer: Peer | None, theirs: GroupBeat | None) -> str:
     if not holder:
-        return _why_nobody(scene, election, now)
+        return _why_nobody(scene, group, now)
     if holder == scene.settings.me:
-        return _why_mine(election)
-    if holder == election.arbitration.holder(now) and (peer is None or not peer.is_alive(now)):
+        return _why_mine(group)
+    if holder == arbitration.holder(group, now) and (peer is None or not peer.is_alive(now)):
         return f"{scene.settings.arbiter} has given it to {holder}, which is not heard here"
     if theirs is None or peer is None or not theirs.held_ms:
         return f"{holder} held it when it was last heard; its lease has not run out yet"
@@ -119,30 +123,30 @@ def _why(scene: Scene, election: Election, now: float, holder: str, peer: Peer |
     return f"{holder} holds it: {theirs.cause}" if theirs.cause else f"{holder} holds it"
 
 
-def _why_mine(election: Election) -> str:
-    match election.state:
+def _why_mine(group: Group) -> str:
+    match group.state:
         case GroupState.TAKING:
             return "this node has the lease and is activating it"
         case GroupState.YIELDING:
-            return f"this node is handing it over to {election.handover.to}"
+            return f"this node is handing it over to {group.handover.to}"
         case GroupState.DROPPING:
             return "this node is letting go of it"
-    return f"this node holds it: {election.cause}"
+    return f"this node holds it: {group.cause}"
 
 
-def _why_nobody(scene: Scene, election: Election, now: float) -> str:
-    if election.state in (GroupState.WANTING, GroupState.CLAIMING):
+def _why_nobody(scene: Scene, group: Group, now: float) -> str:
+    if group.state in (GroupState.WANTING, GroupState.CLAIMING):
         return f"this node is asking {scene.settings.arbiter if scene.is_arbitrated else 'the others'} for the lease"
-    reasons = [obstacle] if (obstacle := election.campaign.obstacle(now)) else []
+    reasons = [obstacle] if (obstacle := candidacy.obstacle(group, scene, now)) else []
     if not scene.is_quorate(now) or scene.orders.in_maintenance:
         return f"nobody holds it: {obstacle}"
-    for peer, beat in scene.beats(now, election.group.name):
+    for peer, beat in scene.beats(now, group.name):
         if unfit := scene.unfitness(peer.name, now):
             reasons.append(unfit)
         elif not beat.eligible:
             reasons.append(f"{peer.name}: {beat.why_not}")
         elif beat.failures:
             reasons.append(f"{peer.name} failed {beat.failures} times and waits")
-    if election.failures and not obstacle:
-        reasons.append(f"this node failed {len(election.failures)} times and waits")
+    if group.failures and not obstacle:
+        reasons.append(f"this node failed {len(group.failures)} times and waits")
     return "nobody holds it: " + ("; ".join(reasons) if reasons else "an election is under way")

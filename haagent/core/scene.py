@@ -17,7 +17,7 @@ from haagent.core.orders import Orders
 from haagent.core.settings import LEADER, Memory, Settings
 
 if TYPE_CHECKING:
-    from haagent.core.voter import Voter
+    from haagent.core.group.voter import Voter
 
 MAX_SLOT_S = 0.2
 PATIENCE_S = 3.0  # after our gateway was lost, before we believe that it is only we who have lost it

@@ -1,4 +1,4 @@
-"""What a node says: its heartbeat, and the farewell to a group (`Handover`)."""
+"""What a node says: its heartbeat, and the farewell to a group (`handover`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haagent.core.election import Election
+from haagent.core.group import word
 from haagent.core.messages import GroupBeat, Heartbeat
 from haagent.core.scene import Scene
 
@@ -26,7 +27,7 @@ def heartbeat(
         lease_ms=max(1, math.ceil(1000 * settings.lease_s - 1e-6)),
         standby=scene.orders.is_standby(settings.me),
         heard=scene.membership.next_echoes(),
-        groups=tuple(election.beat(now) for election in elections.values()),
+        groups=tuple(word.beat(election.group, now) for election in elections.values()),
         orders=scene.orders.to_send(now),
         version=settings.version,
         gateway=scene.gateway,

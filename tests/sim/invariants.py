@@ -62,7 +62,7 @@ class Watch:
         if host.node is None:
             return
         said = next(group for group in beat.groups if group.name == name).accepted
-        given = host.node.elections[name].voter.accepted
+        given = host.node.elections[name].group.voter.accepted
         if said is None or given is None or given.ballot != said.ballot or given.seq < said.seq:
             raise Violation(f"at {self.world.t:.6f} {host.name} said that it accepts {said} and has accepted {given}")
 
@@ -72,7 +72,7 @@ class Watch:
             return
         for name, election in host.node.elections.items():
             key = (host.name, host.node.scene.boot, name)
-            promised = election.voter.promised
+            promised = election.group.voter.promised
             before = self.promised.get(key)
             if before is not None and (promised is None or promised < before):
                 raise Violation(f"at {self.world.t:.6f} {host.name} promised {promised} for {name} after {before}")

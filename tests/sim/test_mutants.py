@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from haagent.core import election
 from haagent.core.events import AnyAction, Farewell
-from haagent.core.lease import Lease
+from haagent.core.group import counting
+from haagent.core.group.lease import Lease
+from haagent.core.group.voter import Voter
 from haagent.core.messages import Ballot, GroupBeat
 from haagent.core.scene import Scene
-from haagent.core.voter import Voter
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 from tests.sim.world import Host, World
@@ -57,13 +57,13 @@ def test_missing_restart_silence_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_lease_counted_from_receipt_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The holder counts from when it received the acceptance instead of from when it sent what was accepted."""
-    genuine = election.acceptances
+    genuine = counting.acceptances
 
     def from_receipt(lease: Lease, membership, votes):  # type: ignore[no-untyped-def]
         sent = genuine(lease, membership, votes)
         return {name: membership.peers[name].heard_at if name in membership.peers else at for name, at in sent.items()}
 
-    monkeypatch.setattr(election, "acceptances", from_receipt)
+    monkeypatch.setattr(counting, "acceptances", from_receipt)
     assert _caught() is not None
 
 

@@ -52,7 +52,7 @@ def test_any_batch_keeps_the_promises_in_one_step_or_in_several(
     edges = [0, *sorted(cut for cut in cuts if cut < len(events)), len(events)]
     for first, end in itertools.pairwise(edges):
         election = node.elections.get("web")
-        voter = election.voter if election is not None else None
+        voter = election.group.voter if election is not None else None
         held_by, promised = (voter.holder(now), voter.promised) if voter is not None else ("", None)
         actions = node.step(now, *events[first:end])
         check_step(node, state, now, actions, is_same_group=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haagent.core.lease import Lease, acceptances
+from haagent.core.group.lease import Lease, acceptances
 from haagent.core.membership import NEVER, Membership
 from haagent.core.messages import Accepted, Ballot
 from haagent.core.settings import NodeSettings, Settings
@@ -15,7 +15,7 @@ BALLOT = Ballot(3, "A")
 
 
 def lease() -> Lease:
-    return Lease(SETTINGS, BALLOT)
+    return Lease.begin(SETTINGS, BALLOT)
 
 
 def test_without_votes_there_is_no_lease() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from haagent.core.group.voter import Voter
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat, is_well_formed
 from haagent.core.testament import covers_claims, last_words, releases
-from haagent.core.voter import Voter
 from haagent.core.wire import Opener, Sealer
 from tests.sim.world import make_settings, steady_world
 from tests.unit.overhearing import overheard

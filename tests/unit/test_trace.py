@@ -97,7 +97,6 @@ def test_what_is_one_object_is_one_again_and_the_history_is_left_out() -> None:
     double = restore(capture(node))
     for election in double.elections.values():
         assert election.scene is double.scene
-        assert election.campaign.election is election
     assert double.scene.membership.peers["B"].groups.keys() == node.scene.membership.peers["B"].groups.keys()
     assert node.scene.history.merged()
     assert not double.scene.history.merged()
@@ -108,10 +107,10 @@ def test_what_is_one_object_is_one_again_and_the_history_is_left_out() -> None:
 
 
 def test_the_ring_stays_in_its_bounds_and_forgets_the_oldest() -> None:
-    world = recorded_world(30.0, limit_bytes=40_000)
+    world = recorded_world(200.0, limit_bytes=40_000)
     ring = agent(world).ring
     assert len(ring.segments) == SEGMENTS
-    assert ring.size <= 40_000 + SEGMENTS * 8_000  # and their snapshots
+    assert ring.size <= 40_000 + SEGMENTS * 16_000  # which each one's compressor may hold back
     again = replay(agent(world).trace())
     assert again.difference is None
     assert 0 < again.steps < len(agent(world).steps)

@@ -80,14 +80,13 @@ def test_every_arc_is_walked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_else_sets_a_state() -> None:
-    """But where a group is made."""
     setters = [
         f"{path.name}: {ast.unparse(node)}"
         for path in sorted((ROOT / "haagent" / "core").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == "state"
     ]
-    assert sorted(setters) == ["election.py: self.state", "transitions.py: group.state"]
+    assert sorted(setters) == ["transitions.py: group.state"]
 
 
 def test_the_documents_show_the_table() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haagent.core.group.voter import Voter
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
-from haagent.core.voter import Voter
 
 LEASE_S = 0.35
 A1, A2, A9 = Ballot(1, "A"), Ballot(2, "A"), Ballot(9, "A")
@@ -124,11 +124,11 @@ def test_the_highest_release_of_a_node_counts() -> None:
 
 
 def test_rounds_of_an_earlier_life_are_never_promised_again() -> None:
-    voter = Voter(floor=5)
+    voter = Voter.above(5)
     assert not voter.hear_want(0.0, says(want=Ballot(5, "zebra")), "zebra")
     assert voter.hear_want(0.0, says(want=Ballot(6, "A")), "A")
     assert Voter().highest_round == 0
-    assert Voter(floor=5).highest_round == 5
+    assert Voter.above(5).highest_round == 5
 
 
 ballots = st.builds(Ballot, st.integers(1, 4), st.sampled_from("ABC"))

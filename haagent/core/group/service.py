@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from haagent.core.membership import NEVER
 from haagent.core.messages import GroupBeat
 
 
-class Service:
-    def __init__(self) -> None:
-        self.by = ""  # who served last, as far as we know
-        self.at = NEVER  # when clients were last known to be served
-        self.is_exact = False  # the last server said when it stopped; otherwise: when we last heard it serve
-        self.gap_s: float | None = None  # how long clients were without, when we took over
+class Service(msgspec.Struct):
+    by: str = ""  # who served last, as far as we know
+    at: float = NEVER  # when clients were last known to be served
+    is_exact: bool = False  # the last server said when it stopped; otherwise: when we last heard it serve
+    gap_s: float | None = None  # how long clients were without, when we took over
 
     def hear(self, now: float, node: str, beat: GroupBeat) -> None:
         if beat.claim is not None and beat.active:

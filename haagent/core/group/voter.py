@@ -16,18 +16,27 @@ because the holder counts from when it sent that datagram.
 
 from __future__ import annotations
 
+from typing import Self
+
+import msgspec
+
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
 
 
-class Voter:
-    def __init__(self, floor: int = 0) -> None:
-        # A round that an earlier life has seen: no ballot up to it is promised again, so that ballots never go back.
-        # `~` sorts after every node's name.
-        self.promised: Ballot | None = Ballot(floor, "~") if floor else None
-        self.accepted: Accepted | None = None
-        self.bound_until = float("-inf")
-        self.was_freed = False  # by the holder's own word, and bound to nobody since
-        self.released: dict[str, Ballot] = {}  # highest release announced by each node
+class Voter(msgspec.Struct):
+    promised: Ballot | None = None
+    accepted: Accepted | None = None
+    bound_until: float = float("-inf")
+    was_freed: bool = False  # by the holder's own word, and bound to nobody since
+    released: dict[str, Ballot] = {}  # highest release announced by each node
+
+    @classmethod
+    def above(cls, floor: int) -> Self:
+        """A round that an earlier life has seen: no ballot up to it is promised again, so that ballots never go back.
+
+        `~` sorts after every node's name.
+        """
+        return cls(promised=Ballot(floor, "~") if floor else None)
 
     def is_bound(self, now: float) -> bool:
         """To somebody, by an acceptance that still runs."""

@@ -11,20 +11,28 @@ Both only ever grow within one tenure: what was proved stays proved when the ele
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Self
+
+import msgspec
 
 from haagent.core.membership import NEVER, Membership
 from haagent.core.messages import Accepted, Ballot
 from haagent.core.settings import Settings
 
 
-class Lease:
+class Lease(msgspec.Struct):
     """One attempt to hold, from the want to the release."""
 
-    def __init__(self, settings: Settings, ballot: Ballot) -> None:
-        self.settings = settings
-        self.ballot = ballot  # may be raised while held
-        self.tenure = ballot  # with which this attempt began: older acceptances do not count
-        self.proved_at = NEVER  # a majority is bound by heartbeats that we sent at or after this instant
+    ballot: Ballot  # may be raised while held
+    tenure: Ballot  # with which this attempt began: older acceptances do not count
+    lease_s: float
+    drift_margin_s: float
+    let_go_s: float
+    proved_at: float = NEVER  # a majority is bound by heartbeats that we sent at or after this instant
+
+    @classmethod
+    def begin(cls, settings: Settings, ballot: Ballot) -> Self:
+        return cls(ballot, ballot, settings.lease_s, settings.drift_margin_s, settings.let_go_s)
 
     def count(self, sent: dict[str, float], electorate: Collection[str], *, needed: int) -> bool:
         """`sent`: per voter, when we sent the heartbeat it accepted last. True when the lease grew."""
@@ -40,11 +48,11 @@ class Lease:
 
     @property
     def ends_at(self) -> float:
-        return self.proved_at + self.settings.lease_s - self.settings.drift_margin_s
+        return self.proved_at + self.lease_s - self.drift_margin_s
 
     @property
     def let_go_at(self) -> float:
-        return self.proved_at + self.settings.let_go_s
+        return self.proved_at + self.let_go_s
 
 
 def acceptances(lease: Lease, membership: Membership, votes: Iterable[tuple[str, Accepted | None]]) -> dict[str, float]:

@@ -1,0 +1,182 @@
+"""When this node tries to take a group: what keeps it from trying, and when its turn comes."""
+
+from __future__ import annotations
+
+from haagent.core import placement
+from haagent.core.group import arbitration, caution
+from haagent.core.group.state import Group
+from haagent.core.membership import NEVER
+from haagent.core.messages import GroupBeat, Heartbeat
+from haagent.core.placement import Candidate
+from haagent.core.scene import Scene
+
+
+def hear(group: Group, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
+    if beat.claim is not None:
+        group.candidacy.claims[sender.node] = now + sender.lease_ms / 1000
+        if beat.held_ms:
+            group.candidacy.courteous_until = NEVER
+    else:
+        group.candidacy.claims.pop(sender.node, None)
+
+
+def let_others(group: Group, now: float, *, wait_s: float) -> None:
+    group.candidacy.not_before = max(group.candidacy.not_before, now + wait_s)
+
+
+def hurry(group: Group, now: float) -> None:
+    """Whoever was waited for is down."""
+    group.candidacy.not_before = min(group.candidacy.not_before, now)
+    group.candidacy.courteous_until = min(group.candidacy.courteous_until, now)
+
+
+def obstacle(group: Group, scene: Scene, now: float) -> str:
+    """Why this node would not take the group at present; empty: it would."""
+    me = scene.settings.me
+    if not scene.is_fit(me, now):
+        return scene.unfitness(me, now)
+    if group.why_unfit and not is_forced(group, scene, now):
+        return group.why_unfit
+    was_ours = group.was_found or group.service.by == me
+    if scene.orders.in_maintenance and not was_ours:
+        return "maintenance is on"
+    if not group.may_vote(scene, now):
+        return "it has just started and waits for votes of its earlier life to run out"
+    if now < scene.listen_until:
+        return "it was not running for a while and listens first"
+    if not scene.may_act_alone(now):
+        return "it hears no other node and waits for alone_after"
+    if why := scene.isolation(now):
+        return why
+    if not is_successor(group, scene, now) and (why := caution.obstacle(group, scene, now)):
+        return why
+    if scene.settings.arbiter:
+        return scene.arbiter_fault if scene.settings.consistent else ""
+    if not scene.membership.is_quorate(now):
+        alive, total = len(scene.membership.alive(now)) + 1, len(scene.settings.nodes)
+        return f"it sees {alive} of {total} voters and needs {scene.settings.majority}"
+    return ""
+
+
+def is_forced(group: Group, scene: Scene, now: float) -> bool:
+    order = scene.orders.move(now, group.name)
+    return order is not None and order.forced and order.target == scene.settings.me
+
+
+def may_try(group: Group, now: float) -> bool:
+    """Our turn has come, as `reckon` has found it."""
+    return now >= group.candidacy.try_at
+
+
+def reckon(group: Group, scene: Scene, now: float) -> None:
+    """Set when our turn comes (`try_at`), as things are now."""
+    mine = group.candidacy
+    mine.try_at = float("inf")
+    is_chosen = is_successor(group, scene, now)
+    is_settled = group.voter.is_bound(now) and not is_chosen
+    if is_settled or obstacle(group, scene, now):
+        mine.free_since = now
+        return
+    if is_chosen:
+        mine.try_at = now
+        return
+    # A claim that we heard while we had no vote to give (restart silence) counts as well: in `available` its
+    # holder may be declared dead, and leave the electorate, before its lease ends.
+    spent_at = max([group.voter.bound_until, group.arbitration.bound_until, *mine.claims.values()])
+    is_held = holder_elsewhere(group, scene, now) or is_claimed(group, now)
+    if is_held or arbitration.holder(group, now):
+        mine.free_since = now
+        return
+    if _has_promised(group, scene, now):
+        mine.try_at = now + scene.slot_s
+        return
+    # The patience counts from when the group became free, not from when we came to look.
+    mine.free_since = min(now, max(mine.free_since, spent_at))
+    mine.try_at = max(mine.not_before, mine.courteous_until, mine.free_since + patience_s(group, scene, now))
+
+
+def is_successor(group: Group, scene: Scene, now: float) -> bool:
+    """A holder is about to let go in our favour (rule 4)."""
+    me = scene.settings.me
+    return any(
+        beat.yield_to == me and (beat.claim is not None or _is_free_after(group, scene, now, beat))
+        for _, beat in scene.beats(now, group.name)
+    )
+
+
+def _is_free_after(group: Group, scene: Scene, now: float, beat: GroupBeat) -> bool:
+    """Its release is the last word on the group that we know of."""
+    if beat.released is None:
+        return False
+    promises = [group.voter.promised]
+    promises += [other.promised for _, other in scene.beats(now, group.name)]
+    return all(promised is None or promised <= beat.released for promised in promises)
+
+
+def _has_promised(group: Group, scene: Scene, now: float) -> bool:
+    """Our vote is with somebody's present want: let it win."""
+    promised = group.voter.promised
+    return any(beat.want is not None and beat.want == promised for _, beat in scene.beats(now, group.name))
+
+
+def is_claimed(group: Group, now: float) -> bool:
+    """Somebody has claimed it lately enough to hold it still, whether or not it hears us."""
+    return any(now < end for end in group.candidacy.claims.values())
+
+
+def holder_elsewhere(group: Group, scene: Scene, now: float) -> str:
+    """A living peer that says it holds the group."""
+    for peer, beat in scene.beats(now, group.name):
+        if beat.claim is not None and beat.held_ms > 0:
+            return peer.name
+    return ""
+
+
+def patience_s(group: Group, scene: Scene, now: float) -> float:
+    """Rule 3: a slot for each node that is before us."""
+    me, ranked = scene.settings.me, _ranked(group, scene, now)
+    rank = ranked.index(me) if me in ranked else len(ranked)
+    return rank * scene.slot_s
+
+
+def first_choice(group: Group, scene: Scene, now: float) -> str:
+    return next(iter(_ranked(group, scene, now)), "")
+
+
+def _ranked(group: Group, scene: Scene, now: float) -> list[str]:
+    return placement.order(group.settings, candidates(group, scene, now))
+
+
+def candidates(group: Group, scene: Scene, now: float, *, may_wait: bool = False) -> list[Candidate]:
+    """Every living node, as far as it may hold this group; without `may_wait`, now."""
+    me = scene.settings.me
+    fit = scene.is_fit(me, now) and not group.why_unfit
+    fit = fit and not scene.isolation(now)
+    found = [Candidate(me, fit, len(group.failures), scene.held_by(me, now))]
+    for peer, beat in scene.beats(now, group.name):
+        has_vote = peer.beat is not None and peer.beat.silent_ms < 1000 * scene.slot_s
+        has_vote = has_vote or may_wait
+        fit = scene.is_fit(peer.name, now) and beat.eligible and has_vote
+        fit = fit and not scene.isolation(now, peer.name)
+        found.append(Candidate(peer.name, fit, beat.failures, scene.held_by(peer.name, now)))
+    return found
+
+
+def explain(group: Group, scene: Scene, now: float) -> str:
+    if group.was_found:
+        return "it was active here before the agent restarted"
+    for peer, beat in scene.beats(now, group.name):
+        if beat.yield_to == scene.settings.me:
+            return f"{peer.name} handed it over"
+    last = group.service
+    if not last.by:
+        return "nobody held it and this node is the first choice"
+    if last.by == scene.settings.me:
+        return "nobody else took it" if last.at > NEVER else "it was active here before the agent restarted"
+    has_let_go = last.by in group.voter.released and last.by in scene.membership.alive_names(now)
+    return f"{last.by} let it go" if has_let_go else f"{last.by} is gone"
+
+
+def due(group: Group) -> list[float]:
+    mine = group.candidacy
+    return [*mine.claims.values(), group.arbitration.bound_until, mine.not_before, mine.courteous_until, mine.try_at]

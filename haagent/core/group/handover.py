@@ -1,0 +1,157 @@
+"""Handing a group over while it is served: to whom, why, and when to let go.
+
+The holder names its successor; the successor announces its want while the group is still served here, which shows that
+it is alive and ready. Only then does the holder let go.
+
+What it will say when it has let go is known before: that the group is released, and that its vote is now the
+successor's. These words are left with the shell (`farewell`), which says them the moment the addresses are shut. What
+they state is true from the next decision on: the vote is given when `Dropped` comes (`redeem`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from haagent.core import placement
+from haagent.core.events import Prepare
+from haagent.core.group import candidacy, word
+from haagent.core.group.state import Group, Pledge
+from haagent.core.group.wants import HandOver, LetGo, Stay
+from haagent.core.membership import Peer
+from haagent.core.messages import Accepted, Ballot, GroupBeat
+from haagent.core.scene import Scene
+
+
+def best_other(group: Group, scene: Scene, now: float, *, may_wait: bool = False) -> str:
+    """`may_wait`: also one that has just started and has no vote yet."""
+    others = placement.order(group.settings, candidacy.candidates(group, scene, now, may_wait=may_wait))
+    return next((name for name in others if name != scene.settings.me), "")
+
+
+def consider(group: Group, scene: Scene, now: float) -> HandOver | LetGo | None:
+    """While it is served here: to whom it should go, if to anybody."""
+    if must_leave(scene):
+        why = "this node is stopping" if scene.is_stopping else "this node is in standby"
+        if successor := best_other(group, scene, now):
+            return HandOver(successor, _patience_s(scene))
+        if successor := best_other(group, scene, now, may_wait=True):
+            return HandOver(successor, _patience_s(scene) + _silence_s(scene, successor))
+        return LetGo(f"{why}; no other node can take it")
+    if scene.orders.in_maintenance:
+        return None
+    if successor := _ordered_successor(group, scene, now):
+        order = scene.orders.move(now, group.name)
+        return HandOver(successor, order.ttl_ms / 1000 if order else 0.0)
+    if successor := _failback(group, scene, now):
+        return HandOver(successor, _patience_s(scene))
+    return None
+
+
+def _patience_s(scene: Scene) -> float:
+    """With a successor that nobody has ordered."""
+    return max(1.0, 3 * scene.settings.interval_s)
+
+
+def _silence_s(scene: Scene, name: str) -> float:
+    peer = scene.membership.peers.get(name)
+    return 0.0 if peer is None or peer.beat is None else peer.beat.silent_ms / 1000
+
+
+def must_leave(scene: Scene) -> bool:
+    if scene.orders.in_maintenance:
+        return False  # nothing moves; a stop leaves everything in place
+    return scene.is_stopping or scene.orders.is_standby(scene.settings.me)
+
+
+def _ordered_successor(group: Group, scene: Scene, now: float) -> str:
+    order = scene.orders.move(now, group.name)
+    if order is None or order.ballot is None or group.lease is None:
+        return ""
+    is_ours = group.lease.tenure <= order.ballot <= group.lease.ballot
+    return order.target if is_ours and order.target != scene.settings.me else ""
+
+
+def _failback(group: Group, scene: Scene, now: float) -> str:
+    after_s, since = group.settings.failback_after_s, group.handover.better_since
+    if after_s is None:
+        return ""
+    better = placement.should_yield(group.settings, scene.settings.me, candidacy.candidates(group, scene, now))
+    if not better:
+        since.clear()
+        return ""
+    if now < since.setdefault(better, now) + after_s:
+        return ""
+    since[better] = now  # if it does not take now, ask again after the same time
+    return better
+
+
+def begin(group: Group, scene: Scene, now: float, want: HandOver) -> None:
+    group.handover.to, group.handover.deadline = want.to, now + want.patience_s
+    scene.note("yielding", group.name, f"handing over to {want.to}", now=now)
+    scene.do(Prepare(group.name))
+    scene.urge()
+
+
+def proceed(group: Group, scene: Scene, now: float) -> LetGo | Stay | None:
+    """Rule 4: let go as soon as the successor wants."""
+    assert group.lease is not None
+    to = group.handover.to
+    for peer, beat in scene.beats(now, group.name):
+        if peer.name == to and beat.want is not None and beat.want > group.lease.ballot:
+            _pledge_vote(group, scene, now, peer, beat.want)
+            return LetGo(f"{to} is ready")
+    if now < group.handover.deadline and scene.is_fit(to, now):
+        return None
+    return LetGo(f"leaving; {to} did not get ready in time") if must_leave(scene) else Stay()
+
+
+def end(group: Group, scene: Scene, now: float) -> None:
+    """The group stays."""
+    to = group.handover.to
+    scene.note("stays", group.name, f"{to} did not get ready; the group stays here", now=now)
+    order = scene.orders.move(now, group.name)
+    if order is not None and order.target == to:  # not a newer one, to somebody else
+        scene.order(now, f"move/{group.name}", on=False)
+    group.handover.to = ""
+    scene.urge()
+
+
+def _pledge_vote(group: Group, scene: Scene, now: float, peer: Peer, want: Ballot) -> None:
+    if peer.beat is None or peer.boot is None or not group.may_vote(scene, now):
+        return
+    if group.voter.may_be_handed(want):
+        group.handover.pledge = Pledge(Accepted(want, peer.boot, peer.seq), now, peer.beat.lease_ms / 1000)
+
+
+def farewell(group: Group, now: float) -> GroupBeat | None:
+    """What `word.beat` will be as soon as the group is let go; None: that is not known."""
+    if group.handover.pledge is None or group.lease is None:
+        return None
+    vote = group.handover.pledge.vote
+    return msgspec.structs.replace(
+        word.beat(group, now),
+        promised=vote.ballot,
+        accepted=vote,
+        claim=None,
+        released=group.lease.ballot,
+        tenure=None,
+        held_ms=0,
+        cause="",
+        leaving=False,
+    )
+
+
+def redeem(group: Group, scene: Scene, now: float) -> None:
+    """The group is released: the vote that was pledged for that moment.
+
+    It took some time. So it goes to what the successor has said last, if that one still wants the group; else it
+    binds us for no longer than the successor can count on it: from when it was pledged.
+    """
+    pledge, group.handover.pledge = group.handover.pledge, None
+    if pledge is None:
+        return
+    vote, since = pledge.vote, pledge.since
+    for peer, beat in scene.beats(now, group.name):
+        if (peer.name, peer.boot, beat.want) == (vote.ballot.node, vote.boot, vote.ballot):
+            vote, since = Accepted(vote.ballot, vote.boot, peer.seq), now
+    group.voter.accept(since, vote, lease_s=pledge.lease_s)
