@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-VALUES = "(msgspec.Struct"  # what declares such classes stays as it is: mypyc forgets that they are frozen, or ordered
+# What declares values stays as it is: mypyc forgets that structs are frozen, or ordered, and breaks enumerations that
+# make their members themselves.
+VALUES = ("(msgspec.Struct", "def __new__(")
 BUILD = """
 from setuptools import setup
 from mypyc.build import mypycify
@@ -30,7 +32,7 @@ def main(first: str, count: str, *options: str) -> int:
     for name in ("README.md", "LICENSE"):
         shutil.copy(ROOT / name, place)
     core = sorted(path for path in (place / "haagent" / "core").rglob("*.py") if path.name != "__init__.py")
-    files = [str(path.relative_to(place)) for path in core if VALUES not in path.read_text()]
+    files = [str(path.relative_to(place)) for path in core if not any(mark in path.read_text() for mark in VALUES)]
     (place / "build.py").write_text(BUILD.format(files=files))
     build = subprocess.run([sys.executable, "build.py"], cwd=place, check=False, capture_output=True, text=True)
     if build.returncode != 0:
