@@ -7,6 +7,7 @@ is the `kind` of the configuration.
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -25,7 +26,9 @@ def kinds(group: str) -> tuple[str, ...]:
     return tuple(sorted({point.name for point in entry_points(group=group)}))
 
 
+@functools.cache
 def load(group: str, kind: str) -> type[Any]:
+    """Looking through all that is installed takes milliseconds, and every group asks."""
     points: list[EntryPoint] = list(entry_points(group=group, name=kind))
     if not points:
         raise UnknownKind(group, kind, kinds(group))

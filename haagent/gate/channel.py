@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Sequence
 
 from haagent.gate import encoding as nft
-from haagent.netlink import ERROR, HEADER, MAX_DATAGRAM, read_error, read_text, split
+from haagent.netlink import DUMP_INTERRUPTED, ERROR, HEADER, MAX_DATAGRAM, MAX_LISTS, read_error, read_text, split
 
+_SO_SNDBUFFORCE = 32
+_OVERHEAD = 32  # of the buffer, with each datagram
 _WHAT = {nft.NEWTABLE: "a table", nft.NEWCHAIN: "a chain", nft.NEWRULE: "a rule", nft.NEWSET: "a set"}
 _FAMILY = {nft.IPV4: "ip", nft.IPV6: "ip6", nft.ARP: "arp"}
 
@@ -45,6 +48,7 @@ class Channel:
         except OSError as error:  # EPROTONOSUPPORT: a kernel without netfilter
             raise GateError(f"this kernel has no netfilter: {error.strerror}") from error
         self.port: int = self._socket.getsockname()[0]
+        self._room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD
         self._generation = 0  # not known
 
     def close(self) -> None:
@@ -60,7 +64,7 @@ class Channel:
         self._exchange(nft.batch(b"".join(parts)), numbered)
 
     def commit(self, messages: bytes) -> None:
-        """At least one of the messages must ask for an acknowledgement (`encoding.confirmed`)."""
+        """The last of the messages must ask for an acknowledgement (`encoding.confirmed`)."""
         generation = self._generation or self._ask_generation()
         self._generation = 0  # not known, until this has gone well
         try:
@@ -80,13 +84,13 @@ class Channel:
             found += [(message[HEADER.size], name) for name in texts if name in names]
         return found
 
-    def remaining_ms(self, family: int, table: str, name: str) -> dict[bytes, int]:
-        """The elements of a set, and how long each will last."""
-        found: dict[bytes, int] = {}
+    def elements(self, family: int, table: str, name: str) -> set[bytes]:
+        """Those of a set whose time is not over."""
+        found: set[bytes] = set()
         for message in self._ask(nft.get_elements(family, table, name, 0), nft.NEWSETELEM):
             for kind, elements in nft.attributes(message):
                 if kind == 3:
-                    found.update(_read_element(value) for _, value in nft.attributes(elements, 0))
+                    found.update(_read_key(value) for _, value in nft.attributes(elements, 0))
         return found
 
     def _ask_generation(self) -> int:
@@ -97,13 +101,17 @@ class Channel:
         return 0
 
     def _ask(self, request: bytes, wanted: int) -> list[bytes]:
-        found = []
-        for kind, _flags, _sequence, _port, message in self._answers(request):
-            if kind == ERROR and (code := read_error(message)[0]):
-                raise Refused(code, f"nf_tables tells nothing: {_reason(code)}")
-            if kind == nft.SUBSYSTEM << 8 | wanted:
-                found.append(message)
-        return found
+        for _ in range(MAX_LISTS):
+            found, is_whole = [], True
+            for kind, flags, _sequence, _port, message in self._answers(request):
+                if kind == ERROR and (code := read_error(message)[0]):
+                    raise Refused(code, f"nf_tables tells nothing: {_reason(code)}")
+                is_whole = is_whole and not flags & DUMP_INTERRUPTED
+                if kind == nft.SUBSYSTEM << 8 | wanted:
+                    found.append(message)
+            if is_whole:
+                return found
+        raise GateError("other programs keep changing the firewall rules while they are listed")
 
     def _exchange(self, batch: bytes, known: dict[int, bytes]) -> None:
         is_confirmed = False
@@ -124,6 +132,8 @@ class Channel:
 
     def _answers(self, request: bytes) -> list[tuple[int, int, int, int, bytes]]:
         try:
+            if len(request) > self._room:
+                self._make_room(len(request))
             self._socket.send(request)
         except OSError as error:
             raise GateError(f"netlink: {error.strerror}") from error
@@ -134,8 +144,18 @@ class Channel:
             except BlockingIOError:
                 return found
             except OSError as error:
+                if error.errno == errno.ENOBUFS:  # of many refusals the first are there, and say enough
+                    continue
                 raise GateError(f"netlink: {error.strerror}") from error
             found += split(datagram)
+
+    def _make_room(self, size: int) -> None:
+        """A batch is one datagram. Where we may, the system's limit is no limit for it."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+        except PermissionError:  # root of a user namespace only
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        self._room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD
 
 
 def _numbered(message: bytes, number: int) -> bytes:
@@ -143,14 +163,9 @@ def _numbered(message: bytes, number: int) -> bytes:
     return HEADER.pack(length, kind, flags, number, port) + message[HEADER.size :]
 
 
-def _read_element(nested: bytes) -> tuple[bytes, int]:
-    key, left_ms = b"", 0
-    for kind, value in nft.attributes(nested, 0):
-        if kind == 1:
-            key = next((data for inner, data in nft.attributes(value, 0) if inner == 1), b"")
-        elif kind == 5:
-            left_ms = int.from_bytes(value, "big")
-    return key, left_ms
+def _read_key(element: bytes) -> bytes:
+    parts = dict(nft.attributes(element, 0))
+    return dict(nft.attributes(parts.get(1, b""), 0)).get(1, b"")
 
 
 def _describe(message: bytes) -> str:

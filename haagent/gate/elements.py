@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from haagent.gate.channel import Channel, GateError, Overtaken, Refused
 from haagent.gate.prepared import Prepared, Sentence
+from haagent.gate.ruleset import FAMILIES, KEY, OPEN, families
 
 # A batch that took longer than this from its computing to its end has set ends that are later than they should be.
 LATE_S = 0.001
+EACH_S = 1e-5  # what one address takes in a batch, at most: ends are that much earlier, and not late with many of them
 ATTEMPTS = 8  # against other programs that change rules at the same moment
 SHORTEST_S = 0.001
 NOBODY = bytes(4)  # 0.0.0.0, to which no traffic goes
@@ -51,7 +53,8 @@ class Elements:
     def rehearse(self) -> None:
         """Nobody's address comes and goes in one transaction: at no moment is it open."""
         try:
-            self._channel.commit(self._nobody.opening.lasting(SHORTEST_S) + self._nobody.closing.lasting(SHORTEST_S))
+            opening, closing = self._nobody.opening.lasting(SHORTEST_S), self._nobody.closing
+            self._channel.commit(opening + closing.lasting(SHORTEST_S, is_last=True))
         except Overtaken:
             return  # by a change of somebody else: that wakes the kernel just as well
 
@@ -62,13 +65,10 @@ class Elements:
             until = {address: end for address, end in self._worth_saying(until).items() if address not in lapsed}
             if not until:
                 break
-            try:
-                late_s = self._say(until, _extending)
-            except Refused as refused:
-                if refused.code != errno.ENOENT:
-                    raise
-                gone, late_s = self._extend_each(until)
-                lapsed += gone
+            gone, late_s = self._say_of_some(until, _extending)
+            for address in gone:
+                self.told.pop(address, None)
+            lapsed += gone
             if late_s <= LATE_S:
                 break
         return lapsed
@@ -78,41 +78,41 @@ class Elements:
         known = {address: 0.0 for address in addresses if address in self.told}
         if not known:
             return
-        try:
-            self._say(known, _closing)
-        except Refused as refused:
-            if refused.code != errno.ENOENT:
-                raise
-            for address in known:
-                self._try(address, 0.0, _closing)
+        self._say_of_some(known, _closing)
         for address in known:
             del self.told[address]
 
-    def _extend_each(self, until: Mapping[bytes, float]) -> tuple[list[bytes], float]:
-        lapsed, worst_s = [], 0.0
-        for address, end in until.items():
-            late_s = self._try(address, end, _extending)
-            if late_s is None:
-                lapsed.append(address)
-                self.told.pop(address, None)
-            else:
-                worst_s = max(worst_s, late_s)
-        return lapsed, worst_s
+    def _say_of_some(
+        self, until: Mapping[bytes, float], sentence: Callable[[Prepared], Sentence]
+    ) -> tuple[list[bytes], float]:
+        """Of all whose time is not over yet. Those of which it is, and how long the rest took."""
+        gone: list[bytes] = []
+        for _ in range(ATTEMPTS):
+            try:
+                return gone, self._say(until, sentence)
+            except Refused as refused:
+                if refused.code != errno.ENOENT:
+                    raise
+            there = self._there()
+            gone += (address for address in until if address not in there)
+            until = {address: end for address, end in until.items() if address in there}
+            if not until:
+                return gone, 0.0
+        raise GateError("the gate's addresses lapse faster than they can be told apart")
 
-    def _try(self, address: bytes, end: float, sentence: Callable[[Prepared], Sentence]) -> float | None:
-        """None: its time was over."""
-        try:
-            return self._say({address: end}, sentence)
-        except Refused as refused:
-            if refused.code != errno.ENOENT:
-                raise
-            return None
+    def _there(self) -> set[bytes]:
+        """Which are open, by the kernel's own word, in all that is to be opened for them."""
+        found = {family: self._channel.elements(family, KEY, OPEN) for family in FAMILIES}
+        return {one for one in self._prepared if all(one in found[family] for family in families(one))}
 
     def _say(self, until: Mapping[bytes, float], sentence: Callable[[Prepared], Sentence]) -> float:
-        """Returns how long it took, and so by how much the ends may be late."""
+        """Returns by how much the ends may be late."""
         for _ in range(ATTEMPTS):
-            at = self._now()
-            messages = b"".join(sentence(self._prepared[one]).lasting(end - at) for one, end in until.items())
+            at = self._now() + EACH_S * len(until)
+            *_, last = until
+            messages = b"".join(
+                sentence(self._prepared[one]).lasting(end - at, is_last=one == last) for one, end in until.items()
+            )
             try:
                 self._channel.commit(messages)
             except Overtaken:

@@ -16,7 +16,7 @@ import struct
 
 from haagent.gate import encoding as nft
 from haagent.gate.ruleset import KEY, OPEN, families
-from haagent.netlink import EXCLUSIVE
+from haagent.netlink import EXCLUSIVE, HEADER, records
 
 _LASTS = struct.Struct(">Q")
 _PLACEHOLDER_MS = 0x7E57_7E57_7E57_7E57  # found again to be patched; nothing else in a message looks like it
@@ -24,7 +24,8 @@ _LONGEST_MS = 24 * 3600 * 1000
 
 
 class Sentence:
-    """Messages with some number of time-outs in them."""
+    """Messages with some number of time-outs in them. Of a batch the last one asks for the acknowledgement of all: a
+    thousand of them would not fit into the queue."""
 
     def __init__(self, messages: bytes) -> None:
         self._messages = bytearray(messages)
@@ -34,12 +35,16 @@ class Sentence:
         while at >= 0:
             self._at.append(at)
             at = messages.find(mark, at + 1)
+        *_, last = records(messages, HEADER)
+        self._last = last[1]
 
-    def lasting(self, remaining_s: float) -> bytes:
+    def lasting(self, remaining_s: float, *, is_last: bool = False) -> bytes:
         """Whole milliseconds, rounded down; the kernel rounds down again, to a tick of its own."""
         lasts_ms = max(1, min(int(remaining_s * 1000), _LONGEST_MS))
         for at in self._at:
             _LASTS.pack_into(self._messages, at, lasts_ms)
+        if is_last:
+            return bytes(self._messages[: self._last]) + nft.confirmed(bytes(self._messages[self._last :]))
         return bytes(self._messages)
 
 
@@ -49,8 +54,6 @@ class Prepared:
         timed = nft.element(address, _PLACEHOLDER_MS)
         removals = [nft.delete_elements(family, KEY, OPEN, nft.element(address)) for family in homes]
         additions = [nft.add_elements(family, KEY, OPEN, timed, flags=EXCLUSIVE) for family in homes]
-        additions[-1] = nft.confirmed(additions[-1])
         self.opening = Sentence(b"".join(additions))
         self.extending = Sentence(b"".join(removals + additions))
-        removals[-1] = nft.confirmed(removals[-1])
         self.closing = Sentence(b"".join(removals))

@@ -1,9 +1,9 @@
 """Holds the gate of a host as an agent would, for tests of the gate alone. Does what it is told, a line at a time.
 
-    python -m tests.netns.gate_owner [--shared] [--adopting]
+    python -m tests.netns.gate_owner [--shared] [--adopting] [--many]
 
 It answers each line with one of JSON. `open S` and `renew S` are for S seconds from now; `keep S` renews every S/7
-seconds from then on. `--shared`: as on a kernel before 6.9.
+seconds from then on. `--shared`: as on a kernel before 6.9. `--many`: of a thousand addresses more.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from haagent.gate import Gate, GateError
 from haagent.lab.plan import VIP4, VIP6
 
 VIPS = [ip_address(VIP4).packed, ip_address(VIP6).packed]
+MANY = [bytes((10, 30, number // 200, number % 200 + 1)) for number in range(1000)]
 
 
 def now() -> float:
@@ -30,22 +31,23 @@ class Owner:
     def __init__(self, words: list[str]) -> None:
         self.notes: list[str] = []
         self.gate = Gate(note=lambda _kind, text: self.notes.append(text), now=now, may_persist="--shared" not in words)
-        self.gate.start(VIPS, adopting=VIPS if "--adopting" in words else ())
+        self.vips = VIPS + MANY if "--many" in words else VIPS
+        self.gate.start(self.vips, adopting=VIPS if "--adopting" in words else ())
         self._keeping: asyncio.Task[None] | None = None
 
     def facts(self) -> dict[str, Any]:
-        state, why = self.gate.state(VIPS)
+        state, why = self.gate.state(self.vips)
         is_shared = self.gate.is_shared
         return {"state": state, "why": why, "notes": self.notes, "counters": self.gate.counters, "shared": is_shared}
 
     def do(self, verb: str, seconds: str = "0") -> dict[str, Any]:
         until = now() + float(seconds)
         actions: dict[str, Callable[[], object]] = {
-            "open": lambda: self.gate.open(VIPS, until),
-            "renew": lambda: self.gate.renew(VIPS, until),
+            "open": lambda: self.gate.open(self.vips, until),
+            "renew": lambda: self.gate.renew(self.vips, until),
             "keep": lambda: self._keep(float(seconds)),
             "rehearse": lambda: [self.gate.rehearse() for _ in range(100)],
-            "shut": lambda: self.gate.shut(VIPS),
+            "shut": lambda: self.gate.shut(self.vips),
             "leave": self.gate.leave,
             "close": self.gate.close,
             "facts": lambda: None,
@@ -62,7 +64,7 @@ class Owner:
     def _keep(self, lease_s: float) -> None:
         async def keep() -> None:
             while True:
-                self.gate.renew(VIPS, now() + lease_s)
+                self.gate.renew(self.vips, now() + lease_s)
                 await asyncio.sleep(lease_s / 7)
 
         self._keeping = asyncio.get_running_loop().create_task(keep())

@@ -347,6 +347,39 @@ def test_a_rehearsal_opens_nothing_and_shuts_nothing(make_lab: MakeLab, make_own
     assert "0.0.0.0" not in lab.run("A", ["nft", "list", "ruleset"]).stdout
 
 
+def open_in_the_kernel(lab: Lab) -> int:
+    found = json.loads(lab.run("A", ["nft", "-j", "list", "set", "ip", "haagent_key", "open"]).stdout)
+    (listed,) = [one["set"] for one in found["nftables"] if "set" in one]
+    return len(listed.get("elem", []))
+
+
+def test_a_thousand_addresses_are_opened_renewed_and_shut_at_once(
+    make_lab: MakeLab, make_owner: MakeOwner, measured: Measured
+) -> None:
+    """One batch, one acknowledgement: a thousand of them, or a thousand refusals, do not fit into a socket's queue."""
+    lab = make_lab(nodes=1, command=None)
+    owner = make_owner(lab, "A", "--many")
+    assert owner.first["state"] == "shut", owner.first
+    opened = owner.do("open", 3)
+    assert opened["state"] == "open", opened
+    assert open_in_the_kernel(lab) == 1001
+    owner.do("keep", 3)
+    lab.wait_for(lambda: time.monotonic() > opened["until_s"] + 0.2, what="the first time-out has passed")
+    kept = owner.do("facts")
+    assert (kept["state"], kept["notes"], kept["counters"]) == ("open", [], {})
+    assert open_in_the_kernel(lab) == 1001
+
+    owner.send(signal.SIGSTOP)  # until all have lapsed: then each of them is refused
+    lab.wait_for(lambda: open_in_the_kernel(lab) == 0, what="all have lapsed")
+    owner.send(signal.SIGCONT)
+    lab.wait_for(lambda: open_in_the_kernel(lab) == 1001, what="all are open again, for the lease goes on")
+    shut = owner.do("shut")
+    assert (shut["state"], open_in_the_kernel(lab)) == ("shut", 0)
+    measured(
+        "1,001 addresses opened and shut at once", f"{opened['took_us'] / 1e3:.1f} and {shut['took_us'] / 1e3:.1f} ms"
+    )
+
+
 def test_what_is_measured(make_lab: MakeLab, make_owner: MakeOwner, measured: Measured) -> None:
     """No bounds: figures for whoever reads the run's output."""
     lab = make_lab(nodes=1, command=None)

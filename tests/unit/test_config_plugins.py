@@ -77,8 +77,10 @@ def doors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(haagent.plugins, "entry_points", entry_points)
     config_plugins._find.cache_clear()
+    haagent.plugins.load.cache_clear()
     yield
     config_plugins._find.cache_clear()
+    haagent.plugins.load.cache_clear()
 
 
 def with_check(check: str) -> bytes:

@@ -82,6 +82,10 @@ class FakeKernel:
     def named(self, *names: str) -> list[tuple[int, str]]:
         return [table for table in self.leftover if table[1] in names]
 
+    def elements(self, family: int, table: str, name: str) -> set[bytes]:
+        assert (table, name) == ("haagent_key", "open")
+        return {address for (home, address), end in self.ends.items() if home == family and end > self.at}
+
     def close(self) -> None:
         self.is_closed = True
         self.ends.clear()
