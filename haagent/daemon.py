@@ -56,6 +56,7 @@ from haagent.core.events import (
     Watch,
     Woke,
 )
+from haagent.core.kinds import Kind
 from haagent.core.node import Node
 from haagent.core.speech import let_go_for
 from haagent.desk import Desk
@@ -283,7 +284,7 @@ class Daemon:
         self._process.jitter.observe(timer.now(), self._node.deadline)
         self.post(Woke())
 
-    def _note(self, kind: str, group: str, text: str) -> None:
+    def _note(self, kind: Kind, group: str, text: str) -> None:
         """What activation did by itself (restored an address, removed a foreign one) is history of the cluster too."""
         self.post(Noticed(kind, group, text))
 
@@ -363,8 +364,8 @@ class Daemon:
             self._ended.set_result(status)
 
 
-def _gate(config: Config, note: Callable[[str, str, str], None]) -> Gate | NoGate:
-    def say(kind: str, text: str) -> None:
+def _gate(config: Config, note: Callable[[Kind, str, str], None]) -> Gate | NoGate:
+    def say(kind: Kind, text: str) -> None:
         note(kind, "", text)
 
     return NoGate(say) if config.gate == "off" else Gate(note=say, now=timer.now)

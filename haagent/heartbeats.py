@@ -14,6 +14,7 @@ import msgspec
 
 from haagent.config import Config, load_keys
 from haagent.core.events import AnyEvent, HeartbeatHeard, Noticed
+from haagent.core.kinds import Kind
 from haagent.core.messages import Heartbeat
 from haagent.core.view import View
 from haagent.envelope import Envelope
@@ -112,7 +113,7 @@ class Heartbeats(Still):
         self._will.lend(self._transport.outlets())
         for link in changed:
             text = f"heartbeats go over {link.name}" if link.is_up else f"no heartbeats over {link.name}: {link.why}"
-            self._post(Noticed("link_up" if link.is_up else "link_down", "", text))
+            self._post(Noticed(Kind.LINK_UP if link.is_up else Kind.LINK_DOWN, "", text))
 
 
 def warnings(view: View, links: Iterable[LinkStatus], counters: Mapping[str, int], config: Config) -> Iterator[str]:

@@ -26,8 +26,7 @@ from haagent.address.links import Links
 from haagent.config import Config, GroupConfig
 from haagent.contained import Broke, one_line
 from haagent.core.events import AddressFound, Dropped, TakeFailed
-from haagent.core.kinds import Note, Remark
-from haagent.core.limits import MAX_NAME
+from haagent.core.kinds import Kind, Note, Remark, declared
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, NoGate
@@ -97,7 +96,7 @@ class Activation(Still):
         try:
             await group.open()
         except Broke as fault:
-            self._note("failed", group.name, f"{fault}; it is tried again when the group is taken")
+            self._note(Kind.FAILED, group.name, f"{fault}; it is tried again when the group is taken")
 
     def take(self, group: str, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
         if group in self._groups:
@@ -122,7 +121,7 @@ class Activation(Still):
 
     def announce(self, group: str, why: str) -> None:
         if group in self._groups and self._groups[group].pipeline.tenure is not None:
-            self._note("announced", group, f"told the neighbours again: {why}")
+            self._note(Kind.ANNOUNCED, group, f"told the neighbours again: {why}")
             self._groups[group].pipeline.reassert()
 
     @property
@@ -209,7 +208,7 @@ class Activation(Still):
         try:
             seen = self._host.seen()
         except AddressError as error:
-            self._note("failed", "", str(error))
+            self._note(Kind.FAILED, "", str(error))
             return
         waits = [group.compare(seen) for group in self._groups.values()]
         again = min((wait for wait in waits if wait > 0), default=0.0)
@@ -262,7 +261,7 @@ class Activation(Still):
         try:
             self._gate.guard(self._packed(group for group in self._groups.values() if not group.pipeline.is_adopting))
         except GateError as error:
-            self._note("gate", "", f"the gate is not as the configuration wants it: {error}")
+            self._note(Kind.GATE, "", f"the gate is not as the configuration wants it: {error}")
 
     @staticmethod
     def _packed(groups: Iterable[Group]) -> list[bytes]:
@@ -287,19 +286,20 @@ class Activation(Still):
                 text = f"{one} on {where} has our tag and is not configured any more"
                 try:
                     self._host.strike(one)
-                    self._note("removed", "", f"{text}; removed")
+                    self._note(Kind.REMOVED, "", f"{text}; removed")
                 except AddressError as error:
-                    self._note("stuck", "", f"{text}: {error}")
+                    self._note(Kind.STUCK, "", f"{text}: {error}")
 
     def _vips(self) -> list[Vip]:
         return [vip for group in self._groups.values() for vip in group.keeper.vips]
 
     def _build(self, spec: GroupConfig) -> Group:
-        def note(kind: str, text: str) -> None:
-            is_word = isinstance(kind, str) and kind.isidentifier() and len(kind) <= MAX_NAME
-            self._note(kind if is_word else "failed", spec.name, one_line(text))
+        def note(kind: Kind, text: str) -> None:
+            self._note(declared(kind), spec.name, one_line(text))
 
-        steer = SteerStep(spec.backend.kind, lambda: self._backend(spec, note), tell=lambda text: note("failed", text))
+        steer = SteerStep(
+            spec.backend.kind, lambda: self._backend(spec, note), tell=lambda text: note(Kind.FAILED, text)
+        )
         vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
         steps: tuple[Step, ...] = (
             AddressStep(vips, self._host, self._now),
@@ -374,7 +374,7 @@ class Activation(Still):
             self._gate.shut([vip.packed for vip in vips])
             self._host.remove(vips)
         except (GateError, AddressError) as error:
-            self._note("stuck", "", f"{error}; `ip address del` removes it by hand")
+            self._note(Kind.STUCK, "", f"{error}; `ip address del` removes it by hand")
 
 
 def gate_warnings(groups: Mapping[str, Facts]) -> Iterator[str]:

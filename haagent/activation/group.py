@@ -19,7 +19,7 @@ from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
 from haagent.config import CheckConfig, GroupConfig
 from haagent.contained import Broke
-from haagent.core.kinds import Note
+from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
 
 
@@ -132,7 +132,7 @@ class Group:
         try:
             self._host.promote_secondaries(link)
         except AddressError as error:
-            self._note("failed", self.name, f"{error}; removing an address may remove others of its subnet")
+            self._note(Kind.FAILED, self.name, f"{error}; removing an address may remove others of its subnet")
 
 
 def _check(spec: CheckConfig, context: checks.Context) -> checks.Check:

@@ -18,7 +18,7 @@ import msgspec
 from haagent import programs
 from haagent.config import HooksConfig
 from haagent.contained import one_line
-from haagent.core.kinds import Remark
+from haagent.core.kinds import Kind, Remark
 from haagent.core.messages import Ballot
 
 START_DELAY_S = 0.005
@@ -45,7 +45,7 @@ class Hooks:
             return
         if len(self._waiting) == MAX_WAITING:
             skipped = self._waiting.popleft()
-            self._note("hook_fail", f"hook {skipped.event} skipped: {MAX_WAITING} newer events are waiting")
+            self._note(Kind.HOOK_FAIL, f"hook {skipped.event} skipped: {MAX_WAITING} newer events are waiting")
         self._waiting.append(call)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
@@ -70,10 +70,10 @@ class Hooks:
         try:
             ended = await programs.run(shlex.split(command), env=self._environment(call), timeout_s=limit_s)
         except (programs.CannotStart, OSError, ValueError) as error:  # a quote that does not end; no pipe to be had
-            self._note("hook_fail", f"hook {call.event} ({command}) cannot be started: {error}")
+            self._note(Kind.HOOK_FAIL, f"hook {call.event} ({command}) cannot be started: {error}")
             return
         text = one_line(ended.output)[-MAX_OUTPUT:]
-        kind = "hook" if ended.status == 0 else "hook_fail"
+        kind = Kind.HOOK if ended.status == 0 else Kind.HOOK_FAIL
         self._note(kind, f"hook {call.event} {ended.verdict(limit_s)}" + (f": {text}" if text else ""))
 
     def _environment(self, call: Call) -> dict[str, str]:

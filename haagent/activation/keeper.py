@@ -16,7 +16,7 @@ from haagent.activation.fight import Fight
 from haagent.activation.ports import Clock, HostPort
 from haagent.activation.steps import Tenure, lifetime_s
 from haagent.address.facts import AddressError, Seen, Vip
-from haagent.core.kinds import Note
+from haagent.core.kinds import Kind, Note
 
 FOREVER_S = 0xFFFFFFFF  # the kernel's word for no end
 RENEW_S = 1.0  # lifetimes are whole seconds, at least one longer than the lease: refreshing more often gains nothing
@@ -65,7 +65,7 @@ class Keeper:
         if not missing or self.wait_s() > 0 or not self._add(missing, tenure):
             return False
         self.counters["restored"] += len(missing)
-        self._say("restored", f"{_list(missing)} was removed by somebody else; put back and announced again")
+        self._say(Kind.RESTORED, f"{_list(missing)} was removed by somebody else; put back and announced again")
         return True
 
     def clear(self, seen: Sequence[Seen], why: str) -> None:
@@ -75,23 +75,23 @@ class Keeper:
             try:
                 self._host.strike(one)
             except AddressError as error:
-                self._complain(str(error), "stuck")
+                self._complain(str(error), Kind.STUCK)
                 continue
             self.counters["removed"] += 1
-            self._say("removed", f"{one} on {where} {why}; removed")
+            self._say(Kind.REMOVED, f"{one} on {where} {why}; removed")
 
     def wait_s(self) -> float:
         """How long a fight tells us to wait before the next repair."""
         return max(0.0, self._fight.not_before - self._now())
 
-    def _say(self, kind: str, text: str) -> None:
+    def _say(self, kind: Kind, text: str) -> None:
         now = self._now()
         self._fight.incident(now)
         if self._fight.may_speak(now):
             hint = "; this keeps happening: stop whatever else manages this address" if self._fight.is_on else ""
             self._note(kind, text + hint)
 
-    def _note(self, kind: str, text: str) -> None:
+    def _note(self, kind: Kind, text: str) -> None:
         self._tell(kind, self._group, text)
 
     def _add(self, vips: Sequence[Vip], tenure: Tenure) -> bool:
@@ -103,7 +103,7 @@ class Keeper:
         self._fault = ""
         return True
 
-    def _complain(self, text: str, kind: str = "failed") -> None:
+    def _complain(self, text: str, kind: Kind = Kind.FAILED) -> None:
         """Once per cause: it is tried again every two seconds."""
         if text != self._fault:
             self._fault = text

@@ -32,7 +32,7 @@ from haagent.activation.steer import SteerStep
 from haagent.activation.steps import AHEAD_S, FAULTS, AddressStep, GateStep, Later, Step, Tenure
 from haagent.contained import one_line
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
-from haagent.core.kinds import Note
+from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
 
 GRACE_S = 0.002  # after `until`: the core's own timer goes first; only a hung core lets ours act
@@ -110,7 +110,7 @@ class GroupPipeline:
                 self._settle_in(AHEAD_S)
                 self._address.prepare()
         except FAULTS as fault:
-            self._note("failed", f"the move was not prepared: {fault}")
+            self._note(Kind.FAILED, f"the move was not prepared: {fault}")
 
     def renew(self, until: float) -> None:
         if self.tenure is not None:
@@ -214,7 +214,7 @@ class GroupPipeline:
         self.tenure = None
         error = one_line(fault)
         self._owed = TakeFailed(group=self.name, ballot=tenure.ballot, error=error)
-        self._note("failed", error)
+        self._note(Kind.FAILED, error)
         self._taking = None
         self._wind_down(tenure.ballot)
         self._settle()
@@ -259,7 +259,9 @@ class GroupPipeline:
 
     def _try_again(self, fault: str) -> None:
         if fault != self._refusal:
-            kind, quiet = ("failed", "; the gate is shut, so no traffic arrives") if self.is_hidden else ("stuck", "")
+            kind, quiet = (
+                (Kind.FAILED, "; the gate is shut, so no traffic arrives") if self.is_hidden else (Kind.STUCK, "")
+            )
             self._note(kind, f"{fault}{quiet}; trying again until it works")
         self._refusal = fault
         self._settle_in(self._retry_s)
@@ -292,7 +294,7 @@ class GroupPipeline:
             try:
                 later = step.drop(ballot)
             except FAULTS as fault:
-                self._note("failed", f"{step.name}: {fault}")
+                self._note(Kind.FAILED, f"{step.name}: {fault}")
                 continue
             if later is not None:
                 laters.append((step, later))
@@ -307,7 +309,7 @@ class GroupPipeline:
             fault = await self._bounded(step, later())
             self._measure(step, "drop_us", began)
             if fault:
-                self._note("failed", f"{step.name}: not undone: {fault}")
+                self._note(Kind.FAILED, f"{step.name}: not undone: {fault}")
         self._winding_down -= 1
         if isinstance(self._owed, TakeFailed):
             self._settle()
@@ -335,12 +337,12 @@ class GroupPipeline:
         self.drop(tenure.ballot, "lapsed")
         self._lapsed = tenure.ballot
         self._note(
-            "lapsed",
+            Kind.LAPSED,
             f"the lease of ballot {tenure.ballot} ended {1000 * late:.0f} ms ago, neither renewed nor dropped:"
             " let go without being asked; the agent hung or was starved of processor time",
         )
 
-    def _note(self, kind: str, text: str) -> None:
+    def _note(self, kind: Kind, text: str) -> None:
         self._tell(kind, self.name, one_line(text))
 
     # asynchronous work, one after another
@@ -384,10 +386,10 @@ class GroupPipeline:
             if self.tenure is not tenure:
                 return
             if fault:
-                self._note("drift", f"{step.name}: cannot tell whether clients are steered here: {fault}")
+                self._note(Kind.DRIFT, f"{step.name}: cannot tell whether clients are steered here: {fault}")
             elif answers == [False]:
                 self.counters["repaired"] += 1
-                self._note("drift", f"{step.name}: clients were steered elsewhere; steered here again")
+                self._note(Kind.DRIFT, f"{step.name}: clients were steered elsewhere; steered here again")
 
     def _steering(self) -> list[SteerStep]:
         return [step for step in self._steps if isinstance(step, SteerStep)]

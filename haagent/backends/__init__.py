@@ -54,7 +54,7 @@ class Context(msgspec.Struct, frozen=True):
     group: str
     interface: str
     addresses: tuple[IpInterface, ...]
-    note: Remark  # a line of this node's history
+    note: Remark  # a line of this node's history, of a kind that `core.kinds` declares
     may_announce: Callable[[], bool] = lambda: True  # False: the lease is over, whatever a timer still wants to say
     compose: Compose = here  # frames for the neighbours; in `open`, where it may take a second
 

@@ -16,6 +16,7 @@ from haagent.address.announce import Announcer
 from haagent.address.facts import Link
 from haagent.backends import Context
 from haagent.config import Duration, Option, Section
+from haagent.core.kinds import Kind
 from haagent.core.messages import Ballot
 
 
@@ -46,7 +47,7 @@ class Arp:
         self._options: ArpOptions = options
         self._announcer = Announcer(
             [address.ip for address in context.addresses],
-            note=lambda text: context.note("unsent", text),
+            note=lambda text: context.note(Kind.UNSENT, text),
         )
         self._compose, self._may_announce = context.compose, context.may_announce
         self._timer: asyncio.TimerHandle | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haagent.core.election import Election
 from haagent.core.events import Answer, Asked
+from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_WAIT_MS
 from haagent.core.messages import Ballot, Order
 from haagent.core.orders import MAINTENANCE
@@ -16,7 +17,7 @@ def answer(scene: Scene, elections: dict[str, Election], now: float, asked: Aske
     status, text = _decide(scene, elections, now, asked)
     if status == DONE:
         what = " ".join(filter(None, [asked.what, asked.group, asked.node and f"to {asked.node}"]))
-        scene.note("asked", asked.group, f"operator: {what if asked.on else what + ' off'}; {text}", now=now)
+        scene.note(Kind.ASKED, asked.group, f"operator: {what if asked.on else what + ' off'}; {text}", now=now)
         scene.urge()
     return Answer(asked.id, status, text)
 

@@ -40,6 +40,7 @@ from haagent.core.group.lease import Lease
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING, TRYING, GroupState, become
 from haagent.core.group.wants import HandOver, LetGo, RaiseBallot, Stay, StepBack, Want
+from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
@@ -72,7 +73,7 @@ class Election:
         if is_peer:
             self._do(now, conflict.hear(group, scene, now, sender, beat))
 
-    def note(self, now: float, kind: str, text: str) -> None:
+    def note(self, now: float, kind: Kind, text: str) -> None:
         self.scene.note(kind, self.group.name, text, now=now)
 
     # ------------------------------------------------------------------ what was decided
@@ -120,7 +121,7 @@ class Election:
         group.was_found = False
         caution.held(group, ballot)
         gap = group.service.begins(now, self.scene.settings.me)
-        self.note(now, "taken", f"active here: {group.cause}{gap}")
+        self.note(now, Kind.TAKEN, f"active here: {group.cause}{gap}")
         self.scene.urge()
 
     def _take_failed(self, now: float, ballot: Ballot, error: str) -> None:
@@ -129,7 +130,7 @@ class Election:
             return
         group.failures.append(now)
         retry_s = min(RETRY_S[1], RETRY_S[0] * 2.0 ** min(len(group.failures) - 1, 16))
-        self.note(now, "failed", f"activation failed: {error}; this node tries again in {retry_s:.0f} s")
+        self.note(now, Kind.FAILED, f"activation failed: {error}; this node tries again in {retry_s:.0f} s")
         self._release(now)
         candidacy.let_others(group, now, wait_s=retry_s)
 
@@ -142,7 +143,9 @@ class Election:
             group.service.ends(now, self.scene.settings.me)
             group.drop_began = now
             self.note(
-                now, "dropped", "unasked: a reload removed the group, or its time was up before the lease was renewed"
+                now,
+                Kind.DROPPED,
+                "unasked: a reload removed the group, or its time was up before the lease was renewed",
             )
         elif group.state is not GroupState.DROPPING:
             return
@@ -183,7 +186,7 @@ class Election:
         group.drop_began = now
         group.handover.to = yield_to or group.handover.to
         self.scene.do(Drop(group.name, group.lease.tenure, why))
-        self.note(now, "dropped", why)
+        self.note(now, Kind.DROPPED, why)
 
     def abandon(self, now: float) -> None:
         """Stop trying."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haagent.core.kinds import Kind
 from haagent.core.messages import Ballot, Heartbeat, Record
 from haagent.core.settings import Memory, Settings
 
@@ -132,7 +133,7 @@ class ClockSet(Event, frozen=True, tag=True):
 class Noticed(Event, frozen=True, tag=True):
     """The shell did or saw something worth a line of history (an address restored, a link lost). Nothing follows."""
 
-    kind: str
+    kind: Kind
     group: str
     text: str
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_RECORDS, MAX_TEXT, RECORDS_PER_BEAT
 from haagent.core.membership import Peer
 from haagent.core.messages import Heard, Heartbeat, Record
@@ -25,8 +26,8 @@ class History:
         self._stored: dict[str, Heard] = {}
         self._merged: tuple[tuple[str, Record], ...] | None = None
 
-    def add(self, wall: float, kind: str, group: str, text: str) -> Record:
-        record = Record(self._next, wall, kind, group, text[:MAX_TEXT])
+    def add(self, wall: float, kind: Kind, group: str, text: str) -> Record:
+        record = Record(self._next, wall, kind.value, group, text[:MAX_TEXT])
         self._next += 1
         self._own.append(record)
         self._merged = None

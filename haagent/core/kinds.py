@@ -98,12 +98,17 @@ class Kind(StrEnum):
     NO_LEASES = "no_leases", Severity.ERROR, "the arbiter (etcd) gives no leases"
 
 
-_SEVERITIES = {kind.value: kind.severity for kind in Kind}
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 def severity_of(word: str) -> Severity:
-    return _SEVERITIES.get(word, Severity.INFO)
+    return _KINDS[word].severity if word in _KINDS else Severity.INFO
 
 
-Note = Callable[[str, str, str], None]  # what the shell adds to the history: kind, group, text
-Remark = Callable[[str, str], None]  # the same where the group is known, or none is meant: kind, text
+def declared(word: object) -> Kind:
+    """What a plug-in calls it, which no type checker has seen. A word of its own is a fault of its own."""
+    return _KINDS.get(word, Kind.FAILED) if isinstance(word, str) else Kind.FAILED
+
+
+Note = Callable[[Kind, str, str], None]  # what the shell adds to the history: kind, group, text
+Remark = Callable[[Kind, str], None]  # the same where the group is known, or none is meant: kind, text

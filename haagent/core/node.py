@@ -42,6 +42,7 @@ from haagent.core.events import (
 from haagent.core.group import arbitration, candidacy, handover
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING, GroupState
+from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import NEVER, Peer, Verdict
 from haagent.core.messages import Heartbeat
@@ -158,7 +159,7 @@ class Node:
                 scene.note(kind, group, text, now=now)
             case StopRequested():
                 scene.is_stopping = True
-                scene.note("stopping", "", "asked to stop", now=now)
+                scene.note(Kind.STOPPING, "", "asked to stop", now=now)
             case _ if (election := self.elections.get(event.group)) is not None:
                 election.told(now, event)
         return Verdict.NEW
@@ -174,7 +175,7 @@ class Node:
             return
         scene.listen_until = now + scene.settings.lease_s
         scene.known_before_stall = frozenset(self._was_alive)
-        scene.note("stalled", "", f"this node was not running for {late_s:.3f} s; listening before acting", now=now)
+        scene.note(Kind.STALLED, "", f"this node was not running for {late_s:.3f} s; listening before acting", now=now)
 
     def _hear(self, now: float, beat: Heartbeat, link: str) -> Verdict:
         scene = self.scene
@@ -191,7 +192,7 @@ class Node:
         if any(group.tenure is not None and group.name != LEADER for group in beat.groups):
             self._follow(now, beat.node)
         for order in scene.orders.merge(now, beat.orders):
-            scene.note("order", "", commands.describe(order), now=now)
+            scene.note(Kind.ORDER, "", commands.describe(order), now=now)
             scene.urge()
         scene.history.hear(beat)
         scene.longest_lease_s = max(scene.longest_lease_s, beat.lease_ms / 1000)
@@ -224,7 +225,7 @@ class Node:
             return
         election.group.why_unfit = why_unfit
         text = f"not fit to hold it: {why_unfit}" if why_unfit else "fit to hold it again"
-        self.scene.note("unfit" if why_unfit else "fit", group, text, now=now)
+        self.scene.note(Kind.UNFIT if why_unfit else Kind.FIT, group, text, now=now)
         self.scene.urge()
 
     def _judge_arbiter(self, now: float, fault: str) -> None:
@@ -238,7 +239,7 @@ class Node:
             text = f"{fault}; what is held is let go when its lease ends, and nothing is taken"
         else:
             text = f"{fault}; the nodes' own votes decide until it answers"
-        scene.note("no_leases" if fault else "leases", "", text[:MAX_TEXT], now=now)
+        scene.note(Kind.NO_LEASES if fault else Kind.LEASES, "", text[:MAX_TEXT], now=now)
         scene.urge()
         for election in self.elections.values() if fault else ():
             arbitration.lost(election.group, scene)
@@ -249,7 +250,7 @@ class Node:
         if node not in scene.membership.peers or scene.membership.peers[node].is_alive(now):
             return
         scene.order(now, f"down/{node}")
-        scene.note("fenced", "", f"{node} is down: {how or 'its fence says so'}", now=now)
+        scene.note(Kind.FENCED, "", f"{node} is down: {how or 'its fence says so'}", now=now)
         scene.urge()
         for election in self.elections.values():
             candidacy.hurry(election.group, now)
@@ -260,7 +261,7 @@ class Node:
         alive = {peer.name for peer in scene.membership.alive(now)}
         for name in sorted(alive - self._was_alive):
             scene.has_met_anyone = True
-            scene.note("online", "", f"{name} is online", now=now)
+            scene.note(Kind.ONLINE, "", f"{name} is online", now=now)
             if scene.orders.is_down(name):
                 scene.order(now, f"down/{name}", on=False)
             scene.urge()
@@ -272,7 +273,7 @@ class Node:
                 why = "lost its agent; its guardian let go of everything" if _has_died(peer) else "has stopped"
             else:
                 why = f"is offline: silent for {silence_ms:.0f} ms"
-            scene.note("offline", "", f"{name} {why}", now=now)
+            scene.note(Kind.OFFLINE, "", f"{name} {why}", now=now)
         self._was_alive = alive
 
     def _reconfigure(self, now: float, settings: Settings) -> None:
@@ -293,7 +294,7 @@ class Node:
         scene.settings, scene.witnesses = settings, settings.witnesses
         scene.membership.reconfigure(settings)
         scene.orders.reconfigure(settings)
-        scene.note("reloaded", "", f"configuration {settings.config_hash} is in force", now=now)
+        scene.note(Kind.RELOADED, "", f"configuration {settings.config_hash} is in force", now=now)
         scene.urge()
 
     # ------------------------------------------------------------------ leaving

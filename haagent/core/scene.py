@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from haagent.core.events import AnyAction, Note
 from haagent.core.history import History
+from haagent.core.kinds import Kind
 from haagent.core.membership import Membership, Peer
 from haagent.core.messages import GroupBeat
 from haagent.core.orders import Orders
@@ -56,7 +57,7 @@ class Scene:
     def do(self, action: AnyAction) -> None:
         self.actions.append(action)
 
-    def note(self, kind: str, group: str, text: str, *, now: float) -> None:
+    def note(self, kind: Kind, group: str, text: str, *, now: float) -> None:
         self.do(Note(self.history.add(self.wall(now), kind, group, text)))
 
     def urge(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from haagent.config import Config, FencingConfig, NodeConfig
 from haagent.core.events import Fenced
-from haagent.core.kinds import Remark
+from haagent.core.kinds import Kind, Remark
 from haagent.fencing import agent
 from haagent.fencing.agent import FenceError
 from haagent.parts import Commit, Facts, Still
@@ -90,7 +90,7 @@ class Fences(Still):
     def _tell(self, found: list[str]) -> None:
         for fault in found:
             if fault not in self._faults:
-                self._note("unfenced", fault)
+                self._note(Kind.UNFENCED, fault)
         self._faults = found
 
     async def fence_all(self, nodes: Sequence[str]) -> None:
@@ -144,12 +144,12 @@ class Fences(Still):
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, node: str, config: FencingConfig) -> str:
-        self._note("fencing", f"fencing {node}: {config.agent} is asked to do `{config.action}`")
+        self._note(Kind.FENCING, f"fencing {node}: {config.agent} is asked to do `{config.action}`")
         try:
             said = await agent.run(node, config)
         except FenceError as error:
             self._last[node] = f"failed: {error}"
-            self._note("unfenced", f"{node} is not fenced: {error}")
+            self._note(Kind.UNFENCED, f"{node} is not fenced: {error}")
             raise
         self._last[node] = f"done: {said}" if said else "done"
         self._post(Fenced(node, f"{config.agent} has confirmed `{config.action}`"))

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from haagent.core.kinds import Remark
+from haagent.core.kinds import Kind, Remark
 from haagent.gate import encoding as nft
 from haagent.gate import ruleset
 from haagent.gate.channel import Channel, GateError, Refused
@@ -80,8 +80,8 @@ class Gate:
             self._build(adopting)
         except GateError as error:
             self.why = str(error)
-            blocked, open_ = ("blocked", "nothing can be served"), ("gate", "only the addresses' lifetimes protect")
-            kind, text = blocked if self._is_blocked else open_
+            kind = Kind.BLOCKED if self._is_blocked else Kind.GATE
+            text = "nothing can be served" if self._is_blocked else "only the addresses' lifetimes protect"
             self._note(kind, f"there is no gate on this host, {text}: {error}")
 
     def guard(self, addresses: Iterable[bytes]) -> None:
@@ -249,7 +249,7 @@ class Gate:
         """Closing the socket takes the key away, for every address. What is still held is opened through a new one."""
         assert self._channel is not None
         self.counters["slammed"] += 1
-        self._note("gate", f"{why}: closed the socket that the key belongs to")
+        self._note(Kind.GATE, f"{why}: closed the socket that the key belongs to")
         self._channel.close()
         self._channel = self._elements = None
         try:
@@ -259,7 +259,7 @@ class Gate:
                 elements.open(self._until)
         except GateError as error:
             self.why, self._is_blocked = str(error), True
-            self._note("blocked", f"the gate is shut for everything and cannot be made again: {error}")
+            self._note(Kind.BLOCKED, f"the gate is shut for everything and cannot be made again: {error}")
 
     # renewing
 
@@ -308,15 +308,15 @@ class Gate:
             with self._hold():
                 self._elements.open(ends)
         except GateError as error:
-            self._complain("the gate could not be opened again", error, kind="blocked")
+            self._complain("the gate could not be opened again", error, kind=Kind.BLOCKED)
 
     # words
 
-    def _complain(self, what: str, error: GateError, *, kind: str = "gate") -> None:
+    def _complain(self, what: str, error: GateError, *, kind: Kind = Kind.GATE) -> None:
         self.counters["failed"] += 1
         self._say_seldom(f"{what}: {error}", about=what, kind=kind)
 
-    def _say_seldom(self, text: str, *, about: str = "", kind: str = "gate") -> None:
+    def _say_seldom(self, text: str, *, about: str = "", kind: Kind = Kind.GATE) -> None:
         now = self._now()
         if now - self._said_at.get(about or text[:40], -REMIND_S) >= REMIND_S:
             self._said_at[about or text[:40]] = now
@@ -345,7 +345,7 @@ class Gate:
             if is_free and not keeps and (ours := channel.named(ruleset.KEY, ruleset.GATE)):
                 channel.build([*ruleset.removal(ours)])
         except GateError as error:
-            self._note("gate", f"the gate's tables are left behind (`haagent release` removes them): {error}")
+            self._note(Kind.GATE, f"the gate's tables are left behind (`haagent release` removes them): {error}")
         finally:
             if channel is not None:
                 channel.close()

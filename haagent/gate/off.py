@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from haagent.core.kinds import Remark
+from haagent.core.kinds import Kind, Remark
 from haagent.gate.channel import GateError
 from haagent.gate.release import remove_tables
 from haagent.gate.state import GateState
@@ -20,9 +20,9 @@ class NoGate:
     def start(self, addresses: Iterable[bytes], *, adopting: Collection[bytes] = ()) -> None:
         """The table of an earlier life, when the gate was on, would stop the traffic now."""
         try:
-            remove_tables(lambda text: self._note("removed", f"`gate: off`: {text}"))
+            remove_tables(lambda text: self._note(Kind.REMOVED, f"`gate: off`: {text}"))
         except GateError as error:
-            self._note("blocked", f"`gate: off`, and the tables of an earlier life cannot be removed: {error}")
+            self._note(Kind.BLOCKED, f"`gate: off`, and the tables of an earlier life cannot be removed: {error}")
 
     def guard(self, addresses: Iterable[bytes]) -> None: ...
     def open(self, addresses: Sequence[bytes], until: float) -> None: ...

@@ -17,7 +17,7 @@ from typing import Any
 
 from haagent.address.facts import IpAddress
 from haagent.core.events import Guarded
-from haagent.core.kinds import Note
+from haagent.core.kinds import Kind, Note
 from haagent.guards.conflict import Conflict
 from haagent.guards.ear import Ear
 from haagent.guards.frames import Heard, question
@@ -93,13 +93,13 @@ class GroupGuard:
             if not said.is_marked:
                 self.conflict.counters["probes"] += 1
                 if self.conflict.may_say(now, f"{who} asks {which}"):
-                    self._note("conflict", f"{who} on {self.ear.interface} asks whether {which} is free: it is not")
+                    self._note(Kind.CONFLICT, f"{who} on {self.ear.interface} asks whether {which} is free: it is not")
             return
         self.conflict.heard(now)
         if count := self.conflict.may_say(now, f"{who} {which}"):
             times = f" ({count} times since this was last said)" if count > 1 else ""
             text = f"{who} on {self.ear.interface} says that it has {which}{times}"
-            self._note("conflict", f"{text}; this node holds the lease and announces the address again")
+            self._note(Kind.CONFLICT, f"{text}; this node holds the lease and announces the address again")
         self._owe_a_defence(now)
 
     def _owe_a_defence(self, now: float) -> None:
@@ -138,12 +138,12 @@ class GroupGuard:
             return
         if word and not self._is_noted and self._now() >= self._asking_since + TOLD_AFTER_S:
             self._is_noted = True
-            self._note("in_use", f"not taken while it is in use: {word}")
+            self._note(Kind.IN_USE, f"not taken while it is in use: {word}")
         if word == self._told:
             return
         if not word and self._is_noted:
             self._is_noted = False
-            self._note("free", "nobody answers for its addresses any more")
+            self._note(Kind.FREE, "nobody answers for its addresses any more")
         self._told = word
         self._post(Guarded(self.name, word))
 
@@ -180,7 +180,7 @@ class GroupGuard:
     def _which(self, said: Heard) -> str:
         return str(self.addresses[said.address])
 
-    def _note(self, kind: str, text: str) -> None:
+    def _note(self, kind: Kind, text: str) -> None:
         self._tell(kind, self.name, text)
 
     @staticmethod

@@ -17,7 +17,7 @@ from haagent.address.links import Links
 from haagent.address.routes import Routes
 from haagent.config import Config, GroupConfig, GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
-from haagent.core.kinds import Note
+from haagent.core.kinds import Kind, Note
 from haagent.guards.ear import Ear
 from haagent.guards.frames import WANTED_GREETINGS, Heard, wanted_question
 from haagent.guards.group import GroupGuard
@@ -234,7 +234,7 @@ class Guards(Still):
 
     def _ear(self, interface: str) -> Ear:
         if interface not in self._ears:
-            ear = Ear(interface, heard=self._heard, tell=lambda text: self._tell("unwatched", "", text))
+            ear = Ear(interface, heard=self._heard, tell=lambda text: self._tell(Kind.UNWATCHED, "", text))
             links = self._holder.links
             ear.link_changed(links.get(interface))
             self._ears[interface] = ear

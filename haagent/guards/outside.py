@@ -25,7 +25,7 @@ from haagent.address.facts import AddressError, IpAddress
 from haagent.address.links import Links
 from haagent.address.routes import Routes
 from haagent.config import GuardsConfig, WitnessConfig
-from haagent.core.kinds import Remark
+from haagent.core.kinds import Kind, Remark
 from haagent.guards import witness
 from haagent.guards.ear import Ear
 from haagent.guards.frames import Heard, greeting
@@ -203,7 +203,7 @@ class Outside:
         if word != self.reachable:
             before, self.reachable = self.reachable, word
             if word is not None and before is not None:
-                self._note("reached" if word else "unreached", self._sentence(reachable=word))
+                self._note(Kind.REACHED if word else Kind.UNREACHED, self._sentence(reachable=word))
             self._said(word)
 
     def _sentence(self, *, reachable: bool) -> str:
@@ -276,7 +276,7 @@ class Outside:
 
     def _complain(self, text: str) -> None:
         if text and text != self.why_not_watched:
-            self._note("unwatched", f"the gateway is not watched: {text}")
+            self._note(Kind.UNWATCHED, f"the gateway is not watched: {text}")
         self.why_not_watched = text
 
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from haagent.core.events import AnyEvent, HeartbeatHeard, Noticed, Taken, Woke
+from haagent.core.kinds import Kind
 from haagent.core.messages import GroupBeat
 from haagent.core.view import GroupState
 from haagent.trace import entry as entries
@@ -93,7 +94,7 @@ def test_a_trace_repeats_steps_of_several_events_and_of_none() -> None:
     life = agent(world)
     now = life.steps[-1][0]
     copies = [event for _, events, _ in life.steps[-9:] for event in events if isinstance(event, HeartbeatHeard)]
-    life.step(now, Noticed("restored", "web", "one"), *copies, Noticed("restored", "web", "two"))
+    life.step(now, Noticed(Kind.RESTORED, "web", "one"), *copies, Noticed(Kind.RESTORED, "web", "two"))
     assert [len(step.events) for step in life.trace().entries()][-1] == 2
     life.step(max(now, life.node.deadline), *copies)
     assert [step.events for step in life.trace().entries()][-1] == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from haagent.core.history import History
+from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_RECORDS, MAX_TEXT, RECORDS_PER_BEAT
 from haagent.core.membership import Peer
 from haagent.core.messages import Heard, Heartbeat, Record
@@ -40,13 +41,13 @@ def texts(history: History) -> list[str]:
 def with_lines(count: int, me: str = "A") -> History:
     history = History(me, BOOT[me])
     for number in range(1, count + 1):
-        history.add(float(number), "note", "", f"{me}{number}")
+        history.add(float(number), Kind.ORDER, "", f"{me}{number}")
     return history
 
 
 def test_lines_are_numbered_and_cut_to_size() -> None:
     history = with_lines(1)
-    record = history.add(2.0, "note", "web", "x" * 1000)
+    record = history.add(2.0, Kind.ORDER, "web", "x" * 1000)
     assert record.index == history.newest == 2
     assert len(record.text) == MAX_TEXT
 

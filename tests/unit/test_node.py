@@ -28,6 +28,7 @@ from haagent.core.events import (
     Woke,
 )
 from haagent.core.group.transitions import ARCS, GroupState
+from haagent.core.kinds import Kind
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat, Order, is_well_formed
 from haagent.core.node import Node
 from haagent.core.settings import Settings
@@ -82,7 +83,7 @@ EVENTS: dict[str, AnyEvent | Callable[[World], AnyEvent]] = {
     "reconfigured, group gone": lambda world: Reconfigured(other_settings(world)),
     "reconfigured, same": lambda world: Reconfigured(msgspec.structs.replace(world.settings, me="A")),
     "clock set": ClockSet(1.8e9),
-    "noticed": Noticed("restored", "web", "an address was gone"),
+    "noticed": Noticed(Kind.RESTORED, "web", "an address was gone"),
     "stop": StopRequested(),
     "heard: nothing of web": beat_of_b(),
     "heard: free": beat_of_b(groups=(GroupBeat("web"),)),

@@ -26,6 +26,7 @@ from haagent.core.events import (
     TakeFailed,
     Woke,
 )
+from haagent.core.kinds import Kind
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat, Order, is_well_formed
 from haagent.core.node import Node
 from tests.sim.world import make_settings
@@ -63,9 +64,9 @@ def test_what_must_outlive_a_restart_is_remembered_when_it_changes() -> None:
 
 def test_the_history_is_told_by_the_clock_on_the_wall() -> None:
     node = Node(make_settings(nodes="A"), boot=1, now=5.0, rng=random.Random(0), wall_offset_s=1_000.0)
-    node.step(5.0, Noticed("restored", "web", "first"))
+    node.step(5.0, Noticed(Kind.RESTORED, "web", "first"))
     node.step(5.0, ClockSet(2_000.0))
-    node.step(6.0, Noticed("restored", "web", "second"))
+    node.step(6.0, Noticed(Kind.RESTORED, "web", "second"))
     told = [(record.wall, record.text) for _, record in node.view(6.0).history if record.kind == "restored"]
     assert told == [(1_005.0, "first"), (2_006.0, "second")]
 

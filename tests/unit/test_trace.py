@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from haagent.core.events import AnyAction, Drop, HeartbeatHeard, Noticed, Send, Woke
+from haagent.core.kinds import Kind
 from haagent.core.scene import Scene
 from haagent.trace import Trace, TraceError, encode, read, replay, take
 from haagent.trace import entry as entries
@@ -149,7 +150,7 @@ def test_what_cannot_be_written_down_ends_the_ring_and_not_the_agent() -> None:
     life.node.scene.rng = object()  # type: ignore[assignment]
     now = life.steps[-1][0]
     for number in range(200):
-        life.step(now, Noticed("restored", "web", f"{number}"))
+        life.step(now, Noticed(Kind.RESTORED, "web", f"{number}"))
     assert "object cannot be part of a snapshot" in life.ring.fault
     with pytest.raises(TraceError, match="keeps no trace any more"):
         take(life.ring, saved_at=1.0)

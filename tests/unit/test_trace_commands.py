@@ -11,6 +11,7 @@ import pytest
 
 from haagent.cli import main
 from haagent.core.events import AnyAction, AnyEvent, Asked, Noticed
+from haagent.core.kinds import Kind
 from haagent.core.node import Node
 from haagent.trace import Replay, Ring, Trace, TraceError, encode, read, replay, take
 from haagent.trace import entry as entries
@@ -114,7 +115,7 @@ def test_a_refused_command_is_in_the_timeline() -> None:
     world = recorded_world()
     life = agent(world)
     life.step(world.t, Asked(99, "move", group="web", node="W"))
-    life.step(world.t, Noticed("restored", "web", "it was removed"))
+    life.step(world.t, Noticed(Kind.RESTORED, "web", "it was removed"))
     told = replay(life.trace()).timeline
     assert [(line.kind, line.text) for line in told[-2:]] == [
         ("refused", "W is a witness; it cannot take web"),

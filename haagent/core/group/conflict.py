@@ -13,6 +13,7 @@ from haagent.core.events import Announce
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING
 from haagent.core.group.wants import LetGo
+from haagent.core.kinds import Kind
 from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.placement import Contender
@@ -35,7 +36,7 @@ def hear(group: Group, scene: Scene, now: float, sender: Heartbeat, beat: GroupB
         conflict.since[sender.node] = now
         conflict.answers[sender.node] = scene.next_seq
         scene.urge()  # the rival decides by what our next heartbeat echoes
-        scene.note("conflict", group.name, f"{sender.node} claims {group.name} as well", now=now)
+        scene.note(Kind.CONFLICT, group.name, f"{sender.node} claims {group.name} as well", now=now)
     if _loses_to(group, scene, now, sender, beat):
         return LetGo(f"{sender.node} holds it too and keeps it", yield_to=sender.node)
     if is_news:

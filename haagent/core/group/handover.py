@@ -17,6 +17,7 @@ from haagent.core.events import Prepare
 from haagent.core.group import candidacy, word
 from haagent.core.group.state import Group, Pledge
 from haagent.core.group.wants import HandOver, LetGo, Stay
+from haagent.core.kinds import Kind
 from haagent.core.membership import Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat
 from haagent.core.scene import Scene
@@ -87,7 +88,7 @@ def _failback(group: Group, scene: Scene, now: float) -> str:
 
 def begin(group: Group, scene: Scene, now: float, want: HandOver) -> None:
     group.handover.to, group.handover.deadline = want.to, now + want.patience_s
-    scene.note("yielding", group.name, f"handing over to {want.to}", now=now)
+    scene.note(Kind.YIELDING, group.name, f"handing over to {want.to}", now=now)
     scene.do(Prepare(group.name))
     scene.urge()
 
@@ -108,7 +109,7 @@ def proceed(group: Group, scene: Scene, now: float) -> LetGo | Stay | None:
 def end(group: Group, scene: Scene, now: float) -> None:
     """The group stays."""
     to = group.handover.to
-    scene.note("stays", group.name, f"{to} did not get ready; the group stays here", now=now)
+    scene.note(Kind.STAYS, group.name, f"{to} did not get ready; the group stays here", now=now)
     order = scene.orders.move(now, group.name)
     if order is not None and order.target == to:  # not a newer one, to somebody else
         scene.order(now, f"move/{group.name}", on=False)
