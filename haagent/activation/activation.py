@@ -18,7 +18,7 @@ from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
 from haagent.activation.steer import SteerStep
-from haagent.activation.steps import AddressStep, FenceStep, GateStep, Step
+from haagent.activation.steps import AddressStep, FenceStep, GateStep, Leftover, Step
 from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
@@ -67,6 +67,8 @@ class Activation(Still):
         self._fences = fences
         self._gate: GatePort = gate if gate is not None else NoGate()
         self._groups: dict[str, Group] = {}
+        self._ending: dict[str, Group] = {}  # not configured any more, until nothing of them is left
+        self._prepared: dict[str, Group] = {}  # for a reload
         self._specs = tuple(groups)
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.TimerHandle | None = None
@@ -114,10 +116,11 @@ class Activation(Still):
             self._groups[group].renew(until)
 
     def drop(self, group: str, ballot: Ballot, why: str) -> None:
-        if group in self._groups:
-            self._groups[group].pipeline.drop(ballot, why)
+        found = self._groups.get(group) or self._ending.get(group)
+        if found is not None:
+            found.pipeline.drop(ballot, why)
         else:
-            self._post(Dropped(group=group, ballot=ballot))  # a reload has removed it, and its addresses
+            self._post(Dropped(group=group, ballot=ballot))  # nothing of it has ever been here, or nothing is any more
 
     def announce(self, group: str, why: str) -> None:
         if group in self._groups and self._groups[group].pipeline.tenure is not None:
@@ -155,51 +158,88 @@ class Activation(Still):
             for name, spec in wanted.items()
             if name not in self._groups or self._groups[name].spec != spec
         }
-        ending = [name for name in self._groups if name != LEADER and (name not in wanted or name in fresh)]
-        if not fresh and not ending:
+        gone = [name for name in self._groups if name != LEADER and name not in wanted]
+        if not fresh and not gone:
             return Commit()
-        vips = [vip for group in (*self._groups.values(), *fresh.values()) for vip in group.keeper.vips]
+        self._prepared = fresh
 
         async def abandon() -> None:
+            self._prepared = {}
             await asyncio.gather(*(group.close() for group in fresh.values()))
-            await self._settle()
+            await self._watch()
+            self._guard()
 
         try:
-            self._may_have(vip.packed for vip in vips)
-            await self._host.watch(vips)
+            await self._watch()
+            self._guard()  # also what is to come: nothing of it is here yet
             for group in fresh.values():
                 await group.open()
         except BaseException:
             await abandon()
             raise
-        return Commit(lambda: self._swap(ending, fresh), abandon)
+        return Commit(lambda: self._swap(gone, fresh), abandon)
 
-    def _swap(self, ending: Sequence[str], fresh: dict[str, Group]) -> Ending:
-        replaced = [(self._groups.pop(name), fresh.get(name)) for name in ending]
-        self._groups.update(fresh)
-        for old, new in replaced:
-            self._replace(old, new)
+    def _swap(self, gone: Sequence[str], fresh: dict[str, Group]) -> Ending:
+        """In one turn. What is given up is given up by all before any of them goes on: addresses may change hands."""
+        self._prepared = {}
+        endings = []
+        for name in gone:
+            group = self._ending[name] = self._groups.pop(name)
+            group.pipeline.end("the group was removed from the configuration")
+            endings.append(group.retire())
+        going = self._give_up(fresh)
+        for name, group in fresh.items():
+            if (old := self._groups.get(name)) is not None:
+                endings.append(old.retire())
+            if (old := old or self._ending.pop(name, None)) is not None:
+                group.succeed(old, going.get(name))
+            self._groups[name] = group
         for group in fresh.values():
+            group.go_on()
             group.start_checks(self._node)
-        self._guard()
         self.compare()
-        return self._end([old for old, _ in replaced])
+        return self._end(endings)
 
-    async def _end(self, groups: Sequence[Group]) -> None:
-        await asyncio.gather(*(group.close() for group in groups))
-        await self._settle()
+    def _give_up(self, fresh: Mapping[str, Group]) -> dict[str, Leftover]:
+        """The addresses that changed groups lose go in two calls to the kernel. Returns those that did not."""
+        going = {}
+        for name, new in fresh.items():
+            old = self._groups.get(name) or self._ending.get(name)
+            if old is not None and not old.pipeline.is_settled:
+                staying = {vip.packed for vip in new.keeper.vips}
+                going[name] = [vip for vip in old.keeper.vips if vip.packed not in staying]
+        try:
+            if any(going.values()):
+                Leftover([vip for vips in going.values() for vip in vips], self._host, self._gate).drop()
+        except (GateError, AddressError):  # told by those that try again
+            return {name: Leftover(vips, self._host, self._gate) for name, vips in going.items() if vips}
+        return {}
 
-    async def _settle(self) -> None:
-        """These are the groups that there are: nothing else is watched any more."""
-        await self._host.watch(self._vips())
-        self._may_have(self._packed(self._groups.values()))
+    async def _end(self, endings: Sequence[Ending]) -> None:
+        await asyncio.gather(*endings)
+        self._forget()
+        await self._watch()
+        self._guard()
+
+    def _forget(self) -> None:
+        """What an earlier configuration had is of no interest any more once nothing of it is left."""
+        settled = [name for name, group in self._ending.items() if group.pipeline.is_settled]
+        for name in settled:
+            del self._ending[name]
+        if settled:
+            self._may_have(vip.packed for vip in self._vips())
+
+    async def _watch(self) -> None:
+        vips = self._vips()
+        self._may_have(vip.packed for vip in vips)
+        await self._host.watch(vips)
 
     async def close(self) -> None:
         for timer in (self._timer, self._soon):
             if timer is not None:
                 timer.cancel()
         self._timer = self._soon = None
-        await asyncio.gather(*(group.close() for group in self._groups.values()))
+        await asyncio.gather(*(group.close() for group in (*self._groups.values(), *self._ending.values())))
         self._gate.close(keeps=self._is_unclean())
         self._host.close()
 
@@ -242,6 +282,7 @@ class Activation(Still):
         for group in self._groups.values():
             group.pipeline.check_lease()
             group.pipeline.verify()
+        self._forget()
         self.compare()
 
     def _left_behind(self) -> list[Group]:
@@ -255,11 +296,12 @@ class Activation(Still):
             seen = self._host.seen()
         except AddressError:
             return True
-        return any(group.keeper.mine(seen) for group in self._groups.values())
+        return any(group.keeper.mine(seen) for group in (*self._groups.values(), *self._ending.values()))
 
     def _guard(self) -> None:
+        adopting = self._packed(group for group in self._groups.values() if group.pipeline.is_adopting)
         try:
-            self._gate.guard(self._packed(group for group in self._groups.values() if not group.pipeline.is_adopting))
+            self._gate.guard({vip.packed for vip in self._vips()}.difference(adopting))
         except GateError as error:
             self._note(Kind.GATE, "", f"the gate is not as the configuration wants it: {error}")
 
@@ -291,7 +333,10 @@ class Activation(Still):
                     self._note(Kind.STUCK, "", f"{text}: {error}")
 
     def _vips(self) -> list[Vip]:
-        return [vip for group in self._groups.values() for vip in group.keeper.vips]
+        """All that may be here now, and after the reload that is being prepared."""
+        groups = (*self._groups.values(), *self._ending.values())
+        left = [vip for group in groups for leftover in group.pipeline.leftovers for vip in leftover.vips]
+        return [*(vip for group in (*groups, *self._prepared.values()) for vip in group.keeper.vips), *left]
 
     def _build(self, spec: GroupConfig) -> Group:
         def note(kind: Kind, text: str) -> None:
@@ -357,24 +402,6 @@ class Activation(Still):
             note=self._note,
             touched=self.compare,
         )
-
-    def _replace(self, old: Group, new: Group | None) -> None:
-        tenure = old.pipeline.tenure
-        if tenure is None or new is None:
-            return
-        vanished = () if old.pipeline.is_open else tenure.vanished
-        old.pipeline.retire()
-        staying = {vip.packed for vip in new.keeper.vips}
-        going = [vip for vip in old.keeper.vips if vip.packed not in staying]
-        self._let_go(going)
-        new.take(tenure.ballot, tenure.until, vanished)
-
-    def _let_go(self, vips: Sequence[Vip]) -> None:
-        try:
-            self._gate.shut([vip.packed for vip in vips])
-            self._host.remove(vips)
-        except (GateError, AddressError) as error:
-            self._note(Kind.STUCK, "", f"{error}; `ip address del` removes it by hand")
 
 
 def gate_warnings(groups: Mapping[str, Facts]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import HostPort
 from haagent.activation.steer import SteerStep
+from haagent.activation.steps import Leftover
 from haagent.address.facts import AddressError, Link, Seen
 from haagent.backends import BackendError
 from haagent.checks.link import Link as LinkCheck
@@ -21,6 +22,8 @@ from haagent.config import CheckConfig, GroupConfig
 from haagent.contained import Broke
 from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
+
+OWN_INTERFACE = "its own interface"  # the check that every group has
 
 
 class Group:
@@ -57,12 +60,37 @@ class Group:
             self._unsubscribe = self._host.links.subscribe(self.spec.interface, self._link_changed)
             self._prepare_link(self._host.links.get(self.spec.interface))
 
+    # a reload: the pipeline stays, everything else is another
+
+    def succeed(self, earlier: Group, leftover: Leftover | None) -> None:
+        """This is the group from now on. Its pipeline is the one that there was, and goes on with `go_on`."""
+        assert self.spec is not None
+        earlier.pipeline.refit(self.pipeline, leftover)
+        self.pipeline = earlier.pipeline
+        self._health.follow(earlier._health, [OWN_INTERFACE, *(check.name for check in self.spec.checks)])
+
+    def go_on(self) -> None:
+        self.pipeline.go_on()
+        self.keeper.taken()
+
+    def retire(self) -> Coroutine[Any, Any, None]:
+        """It is not the group any more: it hears and says nothing from now on. Returns what is slow about its end."""
+        self._unsubscribe()
+        self._health.stop()
+        return self._ended(self.pipeline.finished())
+
+    async def _ended(self, finished: Coroutine[Any, Any, None]) -> None:
+        await finished
+        await self._health.close()
+        if self._steer is not None:
+            await self._steer.close()
+
     def start_checks(self, node: str) -> None:
         if self.spec is None:
             return
         context = checks.Context(node=node, group=self.spec.name, interface=self.spec.interface, links=self._host.links)
         own = LinkOptions(interface=self.spec.interface)
-        self._health.start("its own interface", lambda: LinkCheck(context, own))
+        self._health.start(OWN_INTERFACE, lambda: LinkCheck(context, own))
         for check in self.spec.checks:
             self._health.start(check.name, partial(_check, check, context), kind=check.kind)
 

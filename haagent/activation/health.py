@@ -6,7 +6,7 @@ A check is a plug-in: whatever it does wrong makes this node unfit for its group
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from haagent.activation.ports import Post
 from haagent.checks import Check
@@ -31,9 +31,17 @@ class Health:
     def start(self, name: str, make: Callable[[], Check], *, kind: str = "link") -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._run(name, kind, make)))
 
-    async def close(self) -> None:
+    def follow(self, earlier: Health, names: Collection[str]) -> None:
+        """What the core was told last, and why, until the checks of the new configuration have said something."""
+        self._said = earlier._said
+        self._faults = {name: fault for name, fault in earlier._faults.items() if name in names}
+
+    def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+    async def close(self) -> None:
+        self.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 

@@ -39,6 +39,15 @@ class Hooks:
         self._note = note
         self._waiting: deque[Call] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._earlier: Hooks | None = None
+
+    def follow(self, earlier: Hooks) -> None:
+        """Those of the configuration before: they have their turn first."""
+        self._earlier = earlier if earlier._is_running else earlier._earlier
+
+    @property
+    def _is_running(self) -> bool:
+        return self._task is not None and not self._task.done()
 
     def add(self, call: Call) -> None:
         if not self._command(call):
@@ -47,7 +56,7 @@ class Hooks:
             skipped = self._waiting.popleft()
             self._note(Kind.HOOK_FAIL, f"hook {skipped.event} skipped: {MAX_WAITING} newer events are waiting")
         self._waiting.append(call)
-        if self._task is None or self._task.done():
+        if not self._is_running:
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def finished(self) -> None:
@@ -56,6 +65,9 @@ class Hooks:
             await self._task
 
     async def _work(self) -> None:
+        if self._earlier is not None:
+            await self._earlier.finished()
+            self._earlier = None
         while self._waiting:
             await asyncio.sleep(START_DELAY_S)
             call = self._waiting.popleft()

@@ -16,6 +16,9 @@ is none, the addresses are gone. Behind a shut gate they go a moment later: the 
 the heartbeat that releases is not to wait. For the same reason a successor may have them, behind its own shut gate, a
 moment before its turn (`prepare`). A removal that the kernel refuses is tried again until it works. `TakeFailed` is
 said on the same terms, and waits until the backend has been rolled back.
+
+A reload changes the steps, and not the pipeline: what is wanted, what is owed and what is under way stay where the core
+reaches them. A group that the configuration does not name any more keeps its pipeline until nothing of it is left.
 """
 
 from __future__ import annotations
@@ -23,13 +26,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 from haagent.activation.hooks import Call, Hooks
 from haagent.activation.ports import Clock, Post
 from haagent.activation.steer import SteerStep
-from haagent.activation.steps import AHEAD_S, FAULTS, AddressStep, GateStep, Later, Step, Tenure
+from haagent.activation.steps import AHEAD_S, FAULTS, AddressStep, GateStep, Later, Leftover, Step, Tenure
 from haagent.contained import one_line
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.kinds import Kind, Note
@@ -52,11 +56,9 @@ class GroupPipeline:
         self.is_adopting = False  # an earlier life's addresses are left in place until the core has decided
         self.counters: Counter[str] = Counter()
         self.timings: dict[str, dict[str, int]] = {}  # step -> {"take_us", "drop_us"}
-        self._steps = tuple(steps)
-        self.gate = next((step for step in self._steps if isinstance(step, GateStep)), None)
-        self._address = next((step for step in self._steps if isinstance(step, AddressStep)), None)
+        self.leftovers: tuple[Leftover, ...] = ()
+        self._equip(steps, hooks)
         self._reached = 0  # how many steps the current tenure has begun
-        self._hooks = hooks
         self._post, self._now = post, now
         self._tell = note
         self._live: set[asyncio.Task[None]] = set()
@@ -69,6 +71,11 @@ class GroupPipeline:
         self._retry: asyncio.TimerHandle | None = None
         self._retry_s = RETRY_FIRST_S
         self._verified_at = 0.0
+
+    def _equip(self, steps: Sequence[Step], hooks: Hooks | None) -> None:
+        self._steps, self._hooks = tuple(steps), hooks
+        self.gate = next((step for step in self._steps if isinstance(step, GateStep)), None)
+        self._address = next((step for step in self._steps if isinstance(step, AddressStep)), None)
 
     # the core's words
 
@@ -162,13 +169,50 @@ class GroupPipeline:
         if self.is_hidden:
             self._settle()
         self._call_off_retry()
-        if self._live:
-            await asyncio.wait(self._live)
-        if self._hooks is not None:
-            await self._hooks.finished()
+        await self.finished()
+
+    def finished(self) -> Coroutine[Any, Any, None]:
+        """Waits for what has been begun at this moment: steps, and hooks."""
+        return _over(frozenset(self._live), self._hooks)
+
+    # a reload, in one turn of the loop: first all groups are refitted or ended, then all go on
+
+    def refit(self, fresh: GroupPipeline, leftover: Leftover | None) -> None:
+        """The steps of that one from now on. `leftover`: what they know nothing of any more."""
+        self._cancel_take()
+        for step in self._steering():
+            if step.is_immediate:
+                step.drop(self.tenure.ballot if self.tenure is not None else Ballot(0, ""))  # it repeats itself no more
+        if self.tenure is not None:
+            # Another object, so that what still waits for an old step ends there.
+            vanished = () if self.is_open else self.tenure.vanished
+            self.tenure = Tenure(self.tenure.ballot, self.tenure.until, vanished)
+        if fresh._hooks is not None and self._hooks is not None:
+            fresh._hooks.follow(self._hooks)
+        self._equip(fresh._steps, fresh._hooks)
+        self.is_complete, self._reached = False, 0
+        if leftover is not None:
+            self.leftovers += (leftover,)
+            self._settle()
+
+    def go_on(self) -> None:
+        if self.tenure is not None:
+            self._proceed(self.tenure, 0)
+
+    def end(self, why: str) -> None:
+        """The configuration has no such group any more."""
+        if self.tenure is not None or self.is_adopting:
+            self.drop(self.tenure.ballot if self.tenure is not None else Ballot(0, ""), why)
+        if self.is_hidden:
+            self._settle()  # at once: another group may get its addresses in this very turn
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing of it is left on this host, and nothing is owed to the core."""
+        return self.tenure is None and self._owed is None and not self.is_hidden and not self.leftovers
 
     def retire(self) -> None:
-        """The configuration replaces this group: it lets go of timers and tasks without a word, and of no address."""
+        """This process ends and leaves the group in place: no word, no timer, no task."""
         self.tenure, self._owed = None, None
         self._cancel_take()
         self._call_off_retry()
@@ -225,15 +269,19 @@ class GroupPipeline:
     def _settle(self) -> None:
         """Say what is owed, as soon as it is true."""
         self._call_off_retry()
+        left = self._shed()
         if self._owed is None and not self.is_hidden:
+            if left:
+                self._try_again(left)
             return
-        if not self.is_hidden and self._shuts_the_gate():
+        if not self.is_hidden and not left and self._shuts_the_gate():
             self.is_hidden = True
             self._settle_in(HIDDEN_S)
             self._pay()
             return
-        fault = self._shut()
-        self.is_hidden = bool(fault) and self.gate is not None and self.gate.is_proof
+        fault = "; ".join(filter(None, (left, self._shut())))
+        is_silent = all(leftover.is_silent for leftover in self.leftovers)
+        self.is_hidden = bool(fault) and is_silent and self.gate is not None and self.gate.is_proof
         if fault:
             self._try_again(fault)
             if not self.is_hidden:
@@ -266,6 +314,17 @@ class GroupPipeline:
         self._refusal = fault
         self._settle_in(self._retry_s)
         self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s)
+
+    def _shed(self) -> str:
+        """What the configuration has taken from this group goes. Returns why some of it is still there."""
+        refused: dict[Leftover, str] = {}
+        for leftover in self.leftovers:
+            try:
+                leftover.drop()
+            except FAULTS as fault:
+                refused[leftover] = str(fault)
+        self.leftovers = tuple(refused)
+        return "; ".join(refused.values())
 
     def _shuts_the_gate(self) -> bool:
         return self.gate is not None and not self._drop_step(self.gate) and self.gate.is_proof
@@ -400,3 +459,10 @@ class GroupPipeline:
 
     def _measure(self, step: Step, what: str, began_ns: int) -> None:
         self.timings.setdefault(step.name, {})[what] = (time.perf_counter_ns() - began_ns) // 1000
+
+
+async def _over(live: frozenset[asyncio.Task[None]], hooks: Hooks | None) -> None:
+    if live:
+        await asyncio.wait(live)
+    if hooks is not None:
+        await hooks.finished()

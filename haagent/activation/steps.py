@@ -102,6 +102,24 @@ class AddressStep:
         return None
 
 
+class Leftover:
+    """Addresses that the configuration has taken from a group: they go, however often that has to be tried."""
+
+    def __init__(self, vips: Sequence[Vip], host: HostPort, gate: GatePort) -> None:
+        self.vips = tuple(vips)
+        self._packed = tuple(vip.packed for vip in vips)
+        self._host, self._gate = host, gate
+
+    def drop(self) -> None:
+        self._gate.shut(self._packed)
+        self._host.remove(self.vips)
+
+    @property
+    def is_silent(self) -> bool:
+        """No traffic can arrive, although they are there."""
+        return self._gate.holds_back(self._packed)
+
+
 class GateStep:
     """The kernel lets traffic to the addresses through, for as long as the lease lasts and no longer."""
 
