@@ -94,8 +94,9 @@ replay: setup  ## the story of one simulated schedule: make replay SEED=7
 golden: setup  ## write the simulator's golden transcripts anew; commit only what you can explain
 	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/sim/test_stories.py tests/sim/test_scenarios.py
 
-docs: setup  ## write the tables of options in docs/ anew, from what the code declares
+docs: setup  ## write what docs/ says of options and commands anew, from what the code declares
 	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/unit/test_config_docs.py
+	@$(BIN)/python -m haagent.cli.manual > .make/commands.md && mv .make/commands.md docs/commands.md
 
 chaos: setup  ## random faults on real agents, and nobody may ever serve twice: make chaos MINUTES=30 SEED=7
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --markdown docs/chaos.md

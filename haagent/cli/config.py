@@ -90,8 +90,9 @@ def keygen(invocation: Invocation, file: str, *, force: bool) -> None:
 @click.command("check-config")
 @click.argument("file", type=click.Path(), default=CONFIG)
 @click.option("--node", help="Check it as this node: is it one of them?")
+@click.option("--options", is_flag=True, help="List what can be configured instead, with what plug-ins add.")
 @click.pass_obj
-def check_config(invocation: Invocation, file: str, *, node: str | None) -> None:
+def check_config(invocation: Invocation, file: str, *, node: str | None, options: bool) -> None:
     """Check FILE [/etc/haagent/haagent.yaml]; list all its faults, each with its line and what to write.
 
     With --json the verdict is the result, on stdout, also when there are faults.
@@ -99,6 +100,9 @@ def check_config(invocation: Invocation, file: str, *, node: str | None) -> None
 
     from haagent.config import ConfigError, check, load
 
+    if options:
+        _tell_options(invocation)
+        return
     try:
         config = check(file) if node is None else load(file, node=node)
     except ConfigError as error:
@@ -115,6 +119,23 @@ def check_config(invocation: Invocation, file: str, *, node: str | None) -> None
     facts = {"file": file, "ok": True, "faults": [], "cluster": config.cluster, "digest": config.digest}
     text = f"{file}: no faults; cluster {config.cluster}, {kinds}, digest {config.digest}"
     invocation.tell(facts | {"warnings": warnings}, "\n".join([text, *(f"! {warning}" for warning in warnings)]))
+
+
+def _tell_options(invocation: Invocation) -> None:
+    import msgspec
+
+    from haagent.config.table import plug_ins, rows
+
+    top, used = rows(), list(plug_ins())
+    lines = []
+    for title, meaning, told in (
+        ("haagent.yaml", "", top),
+        *((f"{each.door} {each.kind}", each.meaning, each.options) for each in used),
+    ):
+        lines += [title, *filter(None, [meaning])]
+        lines += [f"  {row.key}: {row.meaning}\n      {row.value} [{row.default}]" for row in told]
+        lines.append("")
+    invocation.tell(msgspec.to_builtins({"options": top, "plug_ins": used}), "\n".join(lines[:-1]))
 
 
 def _warnings(config: Config) -> Iterator[str]:

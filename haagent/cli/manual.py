@@ -1,4 +1,4 @@
-"""docs/commands.md, made from the commands themselves: `python -m haagent.cli.manual > docs/commands.md`.
+"""docs/commands.md, made from the commands themselves by `make docs`.
 
 The options that every command takes are told once. A test compares the file with what this makes.
 """
@@ -16,7 +16,7 @@ from haagent.cli.program import cli
 
 HEAD = """# Commands
 
-*Made from the program by `python -m haagent.cli.manual`; do not edit.*
+*Made from the program by `make docs`; do not edit.*
 
 | exit status | means |
 |---|---|

@@ -25,6 +25,7 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 NAME_FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 NAME_HINT = f"use letters, digits, `.`, `_` and `-`, at most {MAX_NAME}, and begin with a letter or a digit"
+SHIFTS = {"Gi": 30, "Mi": 20, "Ki": 10, "": 0}  # of sizes in bytes
 NETWORK_INTERFACE = re.compile(r"[^\s/:%]{1,15}")  # the kernel's rule: dev_valid_name()
 
 
@@ -115,6 +116,32 @@ def whole(least: int, most: int) -> Kind:
         raise Wrong(f"{quoted(text)} is not a number from {least} to {most}", "write one without a unit")
 
     return of_text(f"a number, {least} to {most}", convert)
+
+
+def size(least: str, most: str) -> Kind:
+    """Bytes, written `64MiB`."""
+    least_bytes, most_bytes = _bytes(least), _bytes(most)
+
+    def convert(text: str) -> int:
+        found = _bytes(text)
+        if least_bytes <= found <= most_bytes:
+            return found
+        raise Wrong(f"{text} is too {'small' if found < least_bytes else 'large'}", f"write {least} to {most}")
+
+    return of_text(f"a size, {least} to {most}", convert, _size)
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,9})([KMG]i)?B", text)
+    if found is None:
+        raise Wrong(f"{quoted(text)} is not a size", "write a number and a unit, such as `512KiB`, `64MiB` or `2GiB`")
+    return int(found[1]) << SHIFTS[found[2] or ""]
+
+
+def _size(count: int) -> str:
+    """In the largest unit that keeps it a whole number."""
+    unit = next(unit for unit, shift in SHIFTS.items() if not unit or (count and count % (1 << shift) == 0))
+    return f"{count >> SHIFTS[unit]}{unit}B"
 
 
 def choice(*words: str) -> Kind:

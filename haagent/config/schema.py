@@ -26,7 +26,7 @@ import msgspec
 
 from haagent import __version__
 from haagent.config.document import Mapping, plain
-from haagent.config.durations import Duration
+from haagent.config.durations import Duration, parse_duration
 from haagent.config.faults import nearest, quoted, suggestion
 from haagent.config.kinds import DURATION, FLAG, NAME_HINT, Found, Kind, choice, is_name, several
 from haagent.config.place import Place
@@ -226,7 +226,7 @@ def _as_typed(wanted: Any, bare: Any) -> Kind:
 
     def read(place: Place) -> Any:
         try:
-            return msgspec.convert(plain(place.node), wanted)
+            return msgspec.convert(plain(place.node), wanted, dec_hook=_duration_within)
         except msgspec.ValidationError as error:
             message = str(error)
             place.refuse(message[:1].lower() + message[1:])
@@ -234,6 +234,12 @@ def _as_typed(wanted: Any, bare: Any) -> Kind:
 
     words = {str: "a text", int: "a whole number", float: "a number"}.get(bare, "a value")
     return Kind(words, read)
+
+
+def _duration_within(wanted: type, value: Any) -> Any:
+    if wanted is not Duration:
+        raise NotImplementedError(f"an option cannot be a {wanted}")
+    return parse_duration(str(value))
 
 
 def section(struct: type[msgspec.Struct]) -> Kind:

@@ -17,7 +17,7 @@ from haagent.config.durations import format_duration, parse_duration
 from haagent.config.faults import ConfigError, quoted
 from haagent.config.files import write_whole
 from haagent.config.keys import load_keys, write_key
-from haagent.config.model import Config, HeartbeatConfig
+from haagent.config.model import Config, HeartbeatConfig, NodeConfig
 from haagent.config.read import parse
 from haagent.config.schema import keys_of
 
@@ -167,7 +167,7 @@ def _node_lines(wanted: Starter) -> list[str]:
     lines = []
     for name, address in wanted.nodes.items():
         witness = ", witness: true" if name in wanted.witnesses else ""
-        remark = "  # votes, and never holds anything" if witness else ""
+        remark = f"  # {keys_of(NodeConfig)['witness'].option.meaning}" if witness else ""
         lines.append(f"  {_yaml(name)}: {{address: {_yaml(address)}{witness}}}{remark}")
     return lines
 

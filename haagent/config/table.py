@@ -1,9 +1,9 @@
-"""The documentation's tables of options, from the declarations that also read the file."""
+"""What there is to configure, told to people: by the documentation's tables and by `haagent check-config --options`."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -13,12 +13,23 @@ from haagent.config.plugins import DOORS
 from haagent.config.schema import Key, keys_of
 
 
-def option_table(struct: type[msgspec.Struct] = Config) -> str:
-    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
-    for path, key in every_option(struct):
-        cells = (f"`{path}`", key.kind.words, _default(key), key.option.meaning)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+class Row(msgspec.Struct, frozen=True):
+    key: str
+    value: str
+    default: str
+    meaning: str
+
+
+class PlugIn(msgspec.Struct, frozen=True):
+    door: str  # backend | check
+    kind: str
+    module: str
+    meaning: str
+    options: list[Row]
+
+
+def rows(struct: type[msgspec.Struct] = Config) -> list[Row]:
+    return [Row(path, key.kind.words, _default(key), key.option.meaning) for path, key in every_option(struct)]
 
 
 def every_option(struct: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, Key]]:
@@ -29,19 +40,28 @@ def every_option(struct: type[msgspec.Struct], path: str = "") -> Iterator[tuple
             yield from every_option(key.kind.struct, f"{here}.{key.kind.named.upper()}" if key.kind.named else here)
 
 
-def plug_in_tables(*, of: str = "") -> str:
-    """Of every installed plug-in, or of the ones whose module begins so."""
-    parts = []
+def plug_ins() -> Iterator[PlugIn]:
+    """All that are installed and can be loaded."""
     for door, word in DOORS.items():
         for kind in plugins.kinds(door):
-            found = plugins.load(door, kind)
-            if found.__module__.startswith(of):
-                parts += [
-                    f"### {word} `{kind}`\n",
-                    f"{inspect.cleandoc(found.__doc__ or '')}\n",
-                    option_table(found.Options),
-                ]
-    return "\n".join(parts)
+            try:
+                found = plugins.load(door, kind)
+            except plugins.PluginBroken as error:
+                yield PlugIn(word, kind, "", str(error), [])
+            else:
+                yield PlugIn(word, kind, found.__module__, inspect.cleandoc(found.__doc__ or ""), rows(found.Options))
+
+
+def option_table(told: Iterable[Row]) -> str:
+    """In Markdown."""
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{row.key}` | {row.value} | {row.default} | {row.meaning} |" for row in told]
+    return "\n".join(lines) + "\n"
+
+
+def plug_in_tables(told: Iterable[PlugIn]) -> str:
+    parts = ([f"### {each.door} `{each.kind}`\n", f"{each.meaning}\n", option_table(each.options)] for each in told)
+    return "\n".join(line for part in parts for line in part)
 
 
 def _default(key: Key) -> str:

@@ -90,7 +90,7 @@ class TestHelp:
         assert done.stderr.splitlines()[-1] == "[]"
 
     def test_the_manual_is_up_to_date(self) -> None:
-        made = "`python -m haagent.cli.manual > docs/commands.md` brings it up to date"
+        made = "`make docs` brings it up to date"
         assert (REPOSITORY / "docs/commands.md").read_text() == manual(), made
 
 
@@ -273,6 +273,17 @@ class TestConfigCommands:
         assert main(["check-config", str(file), "--json"]) == 2
         out, err = capsys.readouterr()
         assert (json.loads(out)["ok"], len(json.loads(out)["faults"]), err) == (False, len(lines), "")
+
+    def test_check_config_lists_what_can_be_configured(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["check-config", "--options"]) == 0
+        text = capsys.readouterr().out
+        assert "  heartbeat.interval: time between two heartbeats\n      a duration, 5ms to 60s [`100ms`]\n" in text
+        assert "\n\nbackend arp\n" in text
+        assert main(["check-config", "--options", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["options"][0]["key"] == "cluster"
+        (link,) = (each for each in told["plug_ins"] if each["kind"] == "link")
+        assert [option["key"] for option in link["options"]] == ["interface"]
 
     def test_keygen(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file = tmp_path / "k"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from haagent.cli.config import KEY
 from haagent.config import (
+    Config,
     Duration,
     KeyFileError,
     NotADuration,
@@ -26,7 +28,8 @@ from haagent.config import (
     write_key,
     write_starter,
 )
-from haagent.config.starter import interface_of
+from haagent.config.schema import keys_of
+from haagent.config.starter import DEFAULT_KEY_FILE, interface_of
 
 NODES = {"A": "10.20.1.10", "B": "10.20.1.11"}
 
@@ -39,6 +42,10 @@ def written(path: Path, text: str | bytes, mode: int = 0o600) -> str:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     path.chmod(mode)
     return str(path)
+
+
+def test_the_commands_name_the_configured_default() -> None:
+    assert KEY == DEFAULT_KEY_FILE == keys_of(Config)["key_file"].shown
 
 
 class TestKeys:
