@@ -33,7 +33,9 @@ def events(invocation: Invocation, last: int, group: str, severity: str, *, foll
     from haagent.control.client import ControlError
 
     invocation.ends_by_interrupt = follow
-    arguments: dict[str, Any] = {"group": group, "severity": severity, "last": 0 if everything else last}
+    arguments: dict[str, Any] = {"group": group, "last": 0 if everything else last}
+    if severity != Severity.INFO:  # an agent of an older release, that waits for its restart, does not know the word
+        arguments["severity"] = severity
     style = Style.of_stdout()
     if not follow:
         result = invocation.ask("events", **arguments)

@@ -193,6 +193,8 @@ class TestEvents:
         assert "taken     active here: first in `prefer`" in capsys.readouterr().out
         assert main(["events", "--json", "-n", "1"]) == 0
         assert [event["kind"] for event in json.loads(capsys.readouterr().out)["events"]] == ["taken"]
+        assert main(["events", "--json", "--severity", "warning"]) == 0
+        assert json.loads(capsys.readouterr().out)["events"] == []
 
     def test_follow_ends_by_ctrl_c_with_0(self, run_dir: str) -> None:
         command = [sys.executable, "-c", "import sys; from haagent.cli import main; sys.exit(main())"]
