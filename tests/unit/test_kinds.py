@@ -97,6 +97,18 @@ def test_no_kind_is_written_as_a_word() -> None:
     assert found == []
 
 
+def test_the_document_has_every_counter() -> None:
+    counted = {
+        f"{'gate_' if path.parent.name == 'gate' else ''}{name}"
+        for path in CODE
+        for name in re.findall(r'counters\["(\w+)"\]', path.read_text(encoding="utf-8"))
+    }
+    told = set(
+        re.findall(r"^\| `([a-z_]+)` \| ", DOCUMENT.read_text(encoding="utf-8").partition("## Counters")[2], re.M)
+    )
+    assert told == counted
+
+
 def test_every_kind_is_used() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in CODE)
     assert [kind.name for kind in Kind if f"Kind.{kind.name}" not in code] == []
