@@ -35,6 +35,11 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def wall_offset_s() -> float:
+    """What to add to `now` for the time of day."""
+    return time.time() - now()
+
+
 class Alarm:
     """Calls `fire` once, when the clock reaches the instant last set. A new instant replaces it; None: off."""
 

@@ -48,10 +48,12 @@ ARROWS: dict[str, set[str]] = {
     "envelope": {"config"},
     "heartbeats": {"config", "envelope", "guardian", "parts", "transport"},
     "desk": {"chronicle", "config", "fencing", "parts", "report", "trace"},
-    "daemon": {
+    "assembly": {
         *("activation", "address", "chronicle", "config", "control", "coordination", "desk", "fencing", "gate"),
-        *("guardian", "guards", "heartbeats", "log", "memory", "notify", "parts", "realtime", "reload"),
-        *("report", "strays", "timer"),
+        *("guardian", "guards", "heartbeats", "memory", "notify", "parts", "realtime", "report", "strays", "timer"),
+    },
+    "daemon": {
+        *("address", "assembly", "config", "guardian", "log", "memory", "parts", "reload", "strays", "timer"),
     },
     "lab": {"control"},
     "doctor": {"address", "config", "control", "gate", "guards", "heartbeats", "jitter", "transport"},

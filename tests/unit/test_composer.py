@@ -193,10 +193,10 @@ async def main(composer):
     config = parse(sys.stdin.buffer.read(), "", node="A")
     agent = daemon.Daemon(config, keys=(), run_dir="/none", state_dir="/none", will=Will(), composer=composer)
     for spec in config.groups.values():
-        group = agent._activation._build(spec)
+        group = agent._agent._activation._build(spec)
         await group.open()
-        await agent._activation._host.watch(group.keeper.vips)
-    assert await agent._guards._needs(tuple(config.groups.values()), config.guards)
+        await agent._agent._activation._host.watch(group.keeper.vips)
+    assert await agent._agent.guards._needs(tuple(config.groups.values()), config.guards)
 
 with Composer() as composer:
     asyncio.run(main(composer))

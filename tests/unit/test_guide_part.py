@@ -57,7 +57,7 @@ def play(guide: ModuleType, story: Callable[[Parts], Coroutine[Any, Any, None]])
             started.append(asyncio.get_running_loop().create_task(work))
 
         first = config("load: {most: 1, interval: 10ms}\n")
-        (part,) = eval("[" + block("line") + "]", guide.__dict__ | {"config": first, "aside": aside})
+        (part,) = eval(block("line"), guide.__dict__ | {"config": first, "aside": aside})
         parts = Parts(Cluster(first, SmallAgent().view), part)
         await parts.open()
         try:
