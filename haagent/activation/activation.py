@@ -18,7 +18,8 @@ from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
 from haagent.activation.steer import SteerStep
-from haagent.activation.steps import AddressStep, FenceStep, GateStep, Leftover, Step
+from haagent.activation.step import Step
+from haagent.activation.steps import AddressStep, FenceStep, GateStep, Leftover
 from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
@@ -347,12 +348,11 @@ class Activation(Still):
         )
         vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
         steps: tuple[Step, ...] = (
+            *([FenceStep(self._fences)] if self._fences is not None else []),
             AddressStep(vips, self._host, self._now),
             GateStep(vips, self._gate),
             steer,
         )
-        if self._fences is not None:
-            steps = (FenceStep(self._fences), *steps)
         hooks = Hooks(
             spec.hooks,
             group=spec.name,

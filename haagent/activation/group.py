@@ -123,17 +123,13 @@ class Group:
             "steps": self.pipeline.timings,
             "counters": dict(self.counters),
             "unfit": self._health.why_not,
-            "gate": self._gate(),
+            "gate": {"state": "", "why": ""},
+            **self.pipeline.facts(),
         }
 
     @property
     def counters(self) -> Counter[str]:
         return self.pipeline.counters + self.keeper.counters
-
-    def _gate(self) -> dict[str, str]:
-        step = self.pipeline.gate
-        state, why = step.state if step is not None else ("", "")
-        return {"state": str(state), "why": why}
 
     def leave(self) -> None:
         self.keeper.leave()

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from haagent.activation.fight import Fight
 from haagent.activation.ports import Clock, HostPort
-from haagent.activation.steps import Tenure, lifetime_s
+from haagent.activation.step import Tenure
+from haagent.activation.steps import lifetime_s
 from haagent.address.facts import AddressError, Seen, Vip
 from haagent.core.kinds import Kind, Note
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from haagent.activation.steps import Later, Tenure
+from haagent.activation.step import Later, Step, Tenure
 from haagent.address.composer import CannotCompose
 from haagent.address.facts import Link
 from haagent.backends import Backend, BackendError, Immediate
@@ -20,13 +20,13 @@ OPEN_S = CLOSE_S = 5.0
 LONGEST_S = 3600.0  # that a backend may give itself for one call
 
 
-class SteerStep:
-    shuts = False
+class SteerStep(Step):
+    faults = (BackendError, Broke, CannotCompose)
 
     def __init__(self, kind: str, make: Callable[[], Backend], tell: Callable[[str], None] = lambda text: None) -> None:
         """`tell`: for the history, what went wrong where no take or drop can fail of it."""
         self.name = kind
-        self.timeout_s = OPEN_S
+        self._limit_s = OPEN_S
         self._make, self._tell, self._told = make, tell, ""
         self._contained = Contained("the backend", expected=(BackendError, CannotCompose))
         self._backend: Backend | None = None
@@ -39,15 +39,20 @@ class SteerStep:
 
     def _made(self) -> Backend:
         backend = self._contained.call("its making", self._make)
-        self.timeout_s = self._contained.call("its making", lambda: _time_limit(backend.timeout_s))
-        self._contained.patience_s = self.timeout_s
+        self._limit_s = self._contained.call("its making", lambda: _time_limit(backend.timeout_s))
+        self._contained.patience_s = self._limit_s
         if self._contained.call("its making", isinstance, backend, Immediate):
             self._immediate = backend  # type: ignore[assignment]
         return backend
 
     @property
-    def is_immediate(self) -> bool:
-        return self._immediate is not None
+    def timeout_s(self) -> float:
+        return self._limit_s
+
+    @property
+    def is_asked(self) -> bool:
+        """A backend that is immediate knows nobody to ask."""
+        return self._immediate is None
 
     async def open(self) -> None:
         """Raises `BackendError`, `Broke` or `CannotCompose`; what failed is tried again by `take`."""
@@ -84,8 +89,11 @@ class SteerStep:
             return None
         return lambda: self._drop(ballot)
 
+    def retire(self, ballot: Ballot) -> None:
+        if self._immediate is not None:
+            self._quietly("drop_now", self._immediate.drop_now, ballot)
+
     def announce(self) -> bool:
-        """False: this backend has nothing to say quickly; ask it `verified` instead."""
         return self._immediate is not None and self._quietly("announce", self._immediate.announce)
 
     def link_changed(self, link: Link | None) -> None:
@@ -93,7 +101,6 @@ class SteerStep:
             self._quietly("link_changed", self._immediate.link_changed, link)
 
     async def verify(self, ballot: Ballot) -> bool:
-        """False: it was not held, and has been taken again."""
         backend = self._backend
         assert backend is not None  # it has taken
         answer: object = await self._contained.ask("holds", backend.holds)
@@ -115,10 +122,7 @@ class SteerStep:
             self._complain(str(fault))
 
     async def _open_and_take(self, ballot: Ballot) -> None:
-        try:
-            await self._open()
-        except CannotCompose as error:
-            raise BackendError(str(error)) from error
+        await self._open()
         await self._take(ballot)
 
     async def _take(self, ballot: Ballot) -> None:

@@ -1,60 +1,28 @@
-"""The steps of the pipeline. A step does its work at once, or says what is to be awaited.
-
-`take` and `drop` return None when the work is done, or a `Later` when something outside must answer first. Both are
-idempotent. A step that fails raises one of `FAULTS`, at once or from its `Later`.
-
-A step that `shuts` is one whose drop stops the traffic: those are dropped first, and what they report is `Dropped`.
-The units of a later release are further members of the tuple, in the order of design section 7.
-"""
+"""The steps of every group, in the order of design section 7: fence, address, gate; then its backend (`steer`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
-
-import msgspec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort
+from haagent.activation.step import Later, Step, Tenure
 from haagent.address.facts import AddressError, Vip
-from haagent.backends import BackendError
-from haagent.contained import Broke
 from haagent.core.messages import Ballot
 from haagent.fencing import FenceError
-from haagent.gate import GateError, GateState
-
-Later = Callable[[], Awaitable[None]]
-FAULTS = (AddressError, BackendError, Broke, FenceError, GateError)
+from haagent.gate import GateError
 
 AHEAD_S = 1.0  # how long before the take addresses may be there, behind a shut gate
 SPARE_S = 1  # the kernel counts whole seconds and looks now and then: it must not be earlier than we are
 SHORTEST_S = 2  # and 1 was measured to end as early as 1.01 s
 
 
-class Tenure(msgspec.Struct):
-    """The right to hold, as last told by the core."""
-
-    ballot: Ballot
-    until: float
-    vanished: tuple[str, ...] = ()  # members that may still serve: to be fenced before anything else
-
-
-class Step(Protocol):
-    name: str
-    shuts: bool
-
-    @property
-    def timeout_s(self) -> float: ...
-
-    def take(self, tenure: Tenure) -> Later | None: ...
-    def drop(self, ballot: Ballot) -> Later | None: ...
-
-
-class FenceStep:
+class FenceStep(Step):
     """Who vanished is made sure to be down. Nothing to undo, and no traffic before it is done."""
 
     name = "fence"
-    shuts = False
+    faults = (FenceError,)
 
     def __init__(self, fences: FencePort) -> None:
         self._fences = fences
@@ -68,15 +36,12 @@ class FenceStep:
             return None
         return lambda: self._fences.fence_all(tenure.vanished)
 
-    def drop(self, ballot: Ballot) -> Later | None:
-        return None
 
-
-class AddressStep:
+class AddressStep(Step):
     """The addresses in the kernel, with a lifetime a little longer than the lease."""
 
     name = "address"
-    timeout_s = 1.0  # synchronous: netlink answers before the call returns
+    faults = (AddressError,)
     shuts = True
 
     def __init__(self, vips: Sequence[Vip], host: HostPort, now: Clock) -> None:
@@ -85,8 +50,7 @@ class AddressStep:
         self._now = now
         self._ahead_until = 0.0  # the addresses have just been added
 
-    def prepare(self) -> None:
-        """The take is expected soon, and traffic is kept off meanwhile."""
+    def take_ahead(self) -> None:
         self._host.add(self._vips, lifetime_s(2 * AHEAD_S))
         self._ahead_until = self._now() + AHEAD_S
 
@@ -105,6 +69,8 @@ class AddressStep:
 class Leftover:
     """Addresses that the configuration has taken from a group: they go, however often that has to be tried."""
 
+    faults = (AddressError, GateError)
+
     def __init__(self, vips: Sequence[Vip], host: HostPort, gate: GatePort) -> None:
         self.vips = tuple(vips)
         self._packed = tuple(vip.packed for vip in vips)
@@ -120,11 +86,11 @@ class Leftover:
         return self._gate.holds_back(self._packed)
 
 
-class GateStep:
+class GateStep(Step):
     """The kernel lets traffic to the addresses through, for as long as the lease lasts and no longer."""
 
     name = "gate"
-    timeout_s = 1.0  # synchronous
+    faults = (GateError,)
     shuts = True
 
     def __init__(self, vips: Sequence[Vip], gate: GatePort) -> None:
@@ -148,12 +114,11 @@ class GateStep:
 
     @property
     def is_proof(self) -> bool:
-        """No traffic can arrive, whatever else could not be undone."""
         return self._gate.holds_back(self._addresses)
 
-    @property
-    def state(self) -> tuple[GateState, str]:
-        return self._gate.state(self._addresses)
+    def facts(self) -> Mapping[str, Any]:
+        state, why = self._gate.state(self._addresses)
+        return {"gate": {"state": str(state), "why": why}}
 
 
 def lifetime_s(remaining_s: float) -> int:

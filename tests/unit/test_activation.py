@@ -31,7 +31,7 @@ Story = Callable[["Stage"], Coroutine[Any, Any, None]]
 
 
 class Stage:
-    def __init__(self, now: Callable[[], float], *, is_immediate: bool) -> None:
+    def __init__(self, now: Callable[[], float], *, is_immediate: bool, fence: Fence | None = None) -> None:
         self.now = now
         self.host = FakeHost("eth0")
         self.cloud = Cloud()
@@ -42,14 +42,18 @@ class Stage:
         self.group = GroupPipeline(
             "web",
             steps=(
+                *([FenceStep(fence)] if fence is not None else []),
                 AddressStep([VIP], self.host, now),
                 self.steer,
             ),
             hooks=None,
             post=self.said.append,
-            note=lambda kind, _group, text: self.notes.append((kind, text)),
+            note=self.note,
             now=now,
         )
+
+    def note(self, kind: str, group: str, text: str) -> None:
+        self.notes.append((kind, text))
 
     def take(self, ballot: Ballot = ONE, lease_s: float = 3600) -> None:
         self.group.take(ballot, self.now() + lease_s)
@@ -173,17 +177,16 @@ def fenced(story: Callable[[Stage, Fence, Group], Coroutine[Any, Any, None]]) ->
     """A group whose first step is a fence, with its addresses' keeper."""
 
     async def play(now: Callable[[], float]) -> None:
-        stage, fence = Stage(now, is_immediate=True), Fence()
-        stage.group._steps = (FenceStep(fence), *stage.group._steps)
-        tell = stage.group._tell
+        fence = Fence()
+        stage = Stage(now, is_immediate=True, fence=fence)
         group = Group(
             None,
             stage.group,
-            Keeper("web", vips=[VIP], host=stage.host, note=tell, now=now),
+            Keeper("web", vips=[VIP], host=stage.host, note=stage.note, now=now),
             steer=None,
             health=Health("web", stage.said.append),
             host=stage.host,
-            note=tell,
+            note=stage.note,
             touched=lambda: None,
         )
         await story(stage, fence, group)

@@ -168,7 +168,7 @@ def test_a_preparation_that_fails_is_told_and_the_take_goes_on() -> None:
     async def story(stage: Stage) -> None:
         stage.gate.refusing = "rehearse"
         stage.group.prepare()
-        assert stage.notes == ["the move was not prepared: cannot rehearse the gate"]
+        assert stage.notes == ["gate: the move was not prepared: cannot rehearse the gate"]
         stage.take()
         assert stage.said == [Taken(group="web", ballot=ONE)]
 
