@@ -6,7 +6,7 @@ is in it has been validated, and nothing in it was adjusted.
 
 from haagent.config.durations import Duration, NotADuration, format_duration, parse_duration
 from haagent.config.faults import ConfigError, Fault
-from haagent.config.keys import KeyFileError, generate_key, generate_key_text, load_keys, write_key
+from haagent.config.keys import KeyFileError, generate_key_text, load_keys, write_key
 from haagent.config.model import (
     Config,
     FencingConfig,
@@ -44,7 +44,6 @@ __all__ = [
     "WitnessConfig",
     "check",
     "format_duration",
-    "generate_key",
     "generate_key_text",
     "interface_of",
     "load",

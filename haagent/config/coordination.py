@@ -70,9 +70,7 @@ class EtcdConfig(Section, frozen=True, kw_only=True):
     user: Annotated[str, of_text("a user of etcd", _user), Option("who logs in, where etcd wants it")] = ""
     password_file: Annotated[str, PATH, Option("the user's password, in a file guarded like the key")] = ""
     prefix: Annotated[
-        str,
-        of_text("a path with a slash at both ends", _prefix),
-        Option("keys are `PREFIX` `CLUSTER` `/` `GROUP`"),
+        str, of_text("a path with a slash at both ends", _prefix), Option("keys are `PREFIX` `CLUSTER` `/` `GROUP`")
     ] = "/haagent/"
     timeout_s: Annotated[
         float,

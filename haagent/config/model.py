@@ -34,7 +34,7 @@ from haagent.config.kinds import (
     texts,
 )
 from haagent.config.place import Place
-from haagent.config.plugins import BACKENDS, CheckConfig, PluginConfig, checks, plug_in
+from haagent.config.plugins import BACKENDS, CHECKS, CheckConfig, PluginConfig, plug_in
 from haagent.config.schema import Given, Option, Section, named, section
 from haagent.core.limits import MAX_GROUPS, MAX_NODES
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
@@ -52,9 +52,7 @@ class FencingConfig(Section, frozen=True):
         Option("what the agent is told, on its standard input", example="{ip: 10.9.0.1, username: admin}"),
     ] = ()
     options_file: Annotated[
-        str,
-        PATH,
-        Option("more options, a line `name=value` each, in a file guarded like the key: for passwords"),
+        str, PATH, Option("more options, a line `name=value` each, in a file guarded like the key: for passwords")
     ] = ""
     action: Annotated[str, choice("off", "reboot"), Option("what is done to the node")] = "off"
     timeout_s: Annotated[float, duration("1s", "10m"), Option("an agent that runs longer is killed")] = 30.0
@@ -66,9 +64,7 @@ class FencingConfig(Section, frozen=True):
 class NodeConfig(Section, frozen=True, kw_only=True):
     name: Annotated[str, Given]
     address: Annotated[
-        str,
-        NODE_ADDRESS,
-        Option("the node's own address on the link; needed for `unicast`", example="10.20.1.10"),
+        str, NODE_ADDRESS, Option("the node's own address on the link; needed for `unicast`", example="10.20.1.10")
     ] = ""  # as written: `addresses` has it as well
     addresses: Annotated[
         tuple[str, ...],
@@ -80,8 +76,7 @@ class NodeConfig(Section, frozen=True, kw_only=True):
     ] = ()
     witness: Annotated[bool, Option("votes, and never holds anything")] = False
     fencing: Annotated[
-        FencingConfig | None,
-        Option("how to make sure that this node is down before another takes what it held"),
+        FencingConfig | None, Option("how to make sure that this node is down before another takes what it held")
     ] = None
 
 
@@ -178,6 +173,14 @@ def _failback(place: Place) -> Any:
     return None
 
 
+BACKEND = plug_in(BACKENDS, PluginConfig, may_be_alone=True)
+GROUP_CHECKS = named(
+    "check",
+    plug_in(CHECKS, CheckConfig, may_be_alone=False),
+    most=32,  # each is a task of its own
+    least=0,
+    words="a mapping from check names to `{kind: NAME, ...}`",
+)
 FAILBACK = Kind("`manual` or `{after: 30s}`", _failback)
 
 
@@ -189,29 +192,24 @@ class GroupConfig(Section, frozen=True):
         tuple[Interface, ...],
         list_of(GROUP_ADDRESS, "a list of addresses with prefix length"),
         Option(
-            "the addresses that fail over; without a prefix length `/32` or `/128` is meant",
-            example="[10.20.1.100/24]",
+            "the addresses that fail over; without a prefix length `/32` or `/128` is meant", example="[10.20.1.100/24]"
         ),
     ]
     interface: Annotated[
         str, NETWORK, Option("where the addresses are put", otherwise="the one of `heartbeat.interfaces`")
     ]
-    backend: Annotated[
-        PluginConfig,
-        plug_in(BACKENDS, PluginConfig),
-        Option("how clients are steered to the holder", written="arp"),
-    ]
+    backend: Annotated[PluginConfig, BACKEND, Option("how clients are steered to the holder", written="arp")]
     prefer: Annotated[
         tuple[str, ...],
         list_of(NAME, "a list of node names"),
         Option("who tries first; nodes that are not named come after those that are", otherwise="no preference"),
     ] = ()
     failback_after_s: Annotated[
-        float | None,
-        FAILBACK,
-        Option("whether a fitter node gets the group back by itself", otherwise="`manual`"),
+        float | None, FAILBACK, Option("whether a fitter node gets the group back by itself", otherwise="`manual`")
     ] = msgspec.field(name="failback", default=None)
-    checks: Annotated[tuple[CheckConfig, ...], checks(), Option("what must be well for a node to hold the group")] = ()
+    checks: Annotated[
+        tuple[CheckConfig, ...], GROUP_CHECKS, Option("what must be well for a node to hold the group")
+    ] = ()
     hooks: Annotated[HooksConfig, Option("programs to run", otherwise="none")] = HooksConfig()
 
 

@@ -18,7 +18,7 @@ from haagent.config.document import Mapping, Scalar
 from haagent.config.faults import quoted, suggestion
 from haagent.config.kinds import PLUG_IN, Kind
 from haagent.config.place import Place
-from haagent.config.schema import Draft, Given, Option, Section, keys_of, named, read_key, read_section
+from haagent.config.schema import Draft, Given, Option, Section, keys_of, read_key, read_section
 
 if TYPE_CHECKING:
     from haagent.config.model import GroupConfig
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 BACKENDS = "haagent.backends"
 CHECKS = "haagent.checks"
 DOORS = {BACKENDS: "backend", CHECKS: "check"}
-MAX_CHECKS = 32  # of one group: each is a task of its own
 
 
 class PluginConfig(Section, frozen=True):
@@ -40,6 +39,7 @@ class CheckConfig(PluginConfig, frozen=True, kw_only=True):
     """A field added here is a key of every check."""
 
     name: Annotated[str, Given]
+    kind: Annotated[str, PLUG_IN, Option("which plug-in; the keys beside it are its own options", example="link")]
 
 
 class _Unusable(Exception):
@@ -75,15 +75,19 @@ class PlugInDraft(Draft):
     options: Any = None  # one of its `Options`; None when they were refused
 
 
-def plug_in(door: str, struct: type[PluginConfig]) -> Kind:
+def plug_in(door: str, struct: type[PluginConfig], *, may_be_alone: bool) -> Kind:
+    """`may_be_alone`: the kind by itself is enough, without a mapping around it."""
+
     def read(place: Place) -> PlugInDraft | None:
-        at_kind: Place | None = place
-        if isinstance(place.node, Mapping):
-            at_kind = place.below("kind")
-            if at_kind is None:
-                place.refuse_key("kind", "missing", "write `kind: NAME` of the plug-in")
-                return None
-        assert at_kind is not None
+        is_mapping = isinstance(place.node, Mapping)
+        if not is_mapping and not may_be_alone:
+            hint = f"{{kind: {quoted(place.node.text)[1:-1]}}}" if isinstance(place.node, Scalar) else "{kind: link}"
+            place.refuse(f"{place.shape()}, but a {DOORS[door]} is a mapping", f"write `{hint}`")
+            return None
+        at_kind = place.below("kind") if is_mapping else place
+        if at_kind is None:
+            place.refuse_key("kind", "missing", "write `kind: NAME` of the plug-in")
+            return None
         kind = PLUG_IN.read(at_kind)
         if kind is None:
             return None
@@ -95,7 +99,7 @@ def plug_in(door: str, struct: type[PluginConfig]) -> Kind:
         except _Unusable as error:
             at_kind.refuse(*error.args)
         else:
-            draft.options = _options(place if at_kind is not place else place.emptied(), draft.plugin.Options, own)
+            draft.options = _options(place if is_mapping else place.emptied(), draft.plugin.Options, own)
             draft.give(options=draft.options)
         return draft
 
@@ -112,21 +116,6 @@ def _options(place: Place, struct: type[msgspec.Struct], own: dict[str, Any]) ->
     except (Exception, SystemExit) as error:  # of the struct's own __post_init__: each option is valid by itself
         place.refuse(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
         return None
-
-
-def checks() -> Kind:
-    one = plug_in(CHECKS, CheckConfig)
-
-    def read(place: Place) -> Any:
-        if isinstance(place.node, Mapping):
-            return one.read(place)
-        hint = f"{{kind: {quoted(place.node.text)[1:-1]}}}" if isinstance(place.node, Scalar) else "{kind: link}"
-        place.refuse(f"{place.shape()}, but a check is a mapping", f"write `{hint}`")
-        return None
-
-    kind = Kind(one.words, read, struct=CheckConfig)
-    words = "a mapping from check names to `{kind: NAME, ...}`"
-    return named("check", kind, most=MAX_CHECKS, least=0, words=words)
 
 
 def find_plug_in_contradictions(used: PlugInDraft, group: GroupConfig) -> None:

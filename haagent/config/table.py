@@ -29,7 +29,7 @@ class PlugIn(msgspec.Struct, frozen=True):
 
 
 def rows(struct: type[msgspec.Struct] = Config) -> list[Row]:
-    return [Row(path, key.kind.words, _default(key), key.option.meaning) for path, key in every_option(struct)]
+    return [Row(path, _value(key), _default(key), key.option.meaning) for path, key in every_option(struct)]
 
 
 def every_option(struct: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, Key]]:
@@ -62,6 +62,10 @@ def option_table(told: Iterable[Row]) -> str:
 def plug_in_tables(told: Iterable[PlugIn]) -> str:
     parts = ([f"### {each.door} `{each.kind}`\n", f"{each.meaning}\n", option_table(each.options)] for each in told)
     return "\n".join(line for part in parts for line in part)
+
+
+def _value(key: Key) -> str:
+    return f"{key.kind.words}, such as `{key.option.example}`" if key.option.example else key.kind.words
 
 
 def _default(key: Key) -> str:

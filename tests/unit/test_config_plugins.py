@@ -10,9 +10,13 @@ import msgspec
 import pytest
 
 import haagent.plugins
-from haagent.config import ConfigError, Duration, GroupConfig, Option, Section, parse
+from haagent.config import CheckConfig, ConfigError, Duration, Fault, GroupConfig, Option, Section, parse
 from haagent.config import plugins as config_plugins
+from haagent.config.document import read_document
 from haagent.config.kinds import NODE_ADDRESS, duration, list_of, of_text, size, whole
+from haagent.config.place import Place
+from haagent.config.plugins import plug_in
+from haagent.config.schema import Draft
 from haagent.config.table import rows
 from tests.unit.test_config import SMALL
 
@@ -132,6 +136,33 @@ def test_what_only_the_plug_in_knows(check: str, path: str, said: str) -> None:
     ((_, where, message),) = faults_of(check)
     assert where == path
     assert said in message
+
+
+class Timed(CheckConfig, frozen=True, kw_only=True):
+    grace_s: Annotated[float, duration("1s", "1m"), Option("a key of every check")] = 3.0
+
+
+def read_timed(written: bytes) -> Draft:
+    faults: list[Fault] = []
+    kind = plug_in("haagent.checks", Timed, may_be_alone=False)
+    draft: Draft = kind.read(Place(read_document(written, "f", faults), path="app", line=1, faults=faults))
+    draft.give(name="app")
+    if faults:
+        raise ConfigError("f", faults)
+    return draft
+
+
+def test_a_field_of_the_check_is_a_key_of_every_check() -> None:
+    found = read_timed(b"kind: other\ngrace: 5s\ndelay: 2s").build()
+    assert found == Timed(name="app", kind="other", options=Retry(Duration(2.0)), grace_s=5.0)
+    assert read_timed(b"kind: other").build().grace_s == 3.0
+    with pytest.raises(ConfigError) as caught:
+        read_timed(b"kind: other\ngrace: 5\ngrase: 5s\ndelya: 2s")
+    assert [(fault.path, fault.hint) for fault in caught.value.faults] == [
+        ("app.grace", "it needs a unit: write `5ms` or `5s`"),
+        ("app.grase", "did you mean `grace`?"),
+        ("app.delya", "did you mean `delay`?"),
+    ]
 
 
 def test_a_method_of_an_instance_is_not_called() -> None:
