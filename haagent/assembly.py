@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from haagent import memory, timer
 from haagent.activation import Activation
-from haagent.address.composer import Composer
+from haagent.address.layouts import Layouts
 from haagent.chronicle import Chronicle
 from haagent.config import Config
 from haagent.control.server import ControlServer
@@ -83,7 +83,7 @@ class Assembly:
         run_dir: str,
         state_dir: str,
         will: Will,
-        composer: Composer,
+        layouts: Layouts,
         strays: Strays,
     ) -> None:
         def note(kind: Kind, group: str, text: str) -> None:
@@ -118,7 +118,7 @@ class Assembly:
             adopt=any(order.key == "maintenance" and order.on for order in remembered.orders),
             fences=self._fences,
             gate=_gate(config, note),
-            compose=composer.compose,
+            layouts=layouts,
             may_have=will.name_addresses,
         )
         self.guards = Guards(
@@ -130,7 +130,7 @@ class Assembly:
             post=shell.post,
             note=note,
             now=timer.now,
-            compose=composer.compose,
+            layouts=layouts,
         )
         self._arbiter = arbiter_of(config, boot=boot, post=shell.post, now=timer.now, background=aside)
         self.process = Process(config)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from haagent import __version__, log, memory, timer
-from haagent.address.composer import Composer
+from haagent.address.layouts import Layouts
 from haagent.assembly import Assembly
 from haagent.config import Config, ConfigError, KeyFileError, load
 from haagent.core.events import AnyEvent, ClockSet, Reconfigured, StopRequested, Woke
@@ -50,7 +50,7 @@ class Daemon:
         run_dir: str,
         state_dir: str,
         will: Will,
-        composer: Composer,
+        layouts: Layouts,
         strays: Strays | None = None,
     ) -> None:
         self._queue: deque[AnyEvent] = deque()
@@ -71,7 +71,7 @@ class Daemon:
             memory=remembered,
             wall_offset_s=timer.wall_offset_s(),
         )
-        self._composer, self._strays = composer, strays or Strays()
+        self._strays = strays or Strays()
         self._agent = Assembly(
             config,
             node,
@@ -82,7 +82,7 @@ class Daemon:
             run_dir=run_dir,
             state_dir=state_dir,
             will=will,
-            composer=composer,
+            layouts=layouts,
             strays=self._strays,
         )
         self._parts = self._agent.parts
@@ -99,7 +99,6 @@ class Daemon:
         log.say("start", f"node {config.me} of cluster {config.cluster}, version {__version__}")
         try:
             await self._parts.open()
-            self.background(self._composer.rest())
             self.background(self._correct_clock())
             self._is_stepping, self._agent.heartbeats.is_listening = False, True
             self.post(Woke())
@@ -109,7 +108,6 @@ class Daemon:
             self._alarm.close()
             for task in self._tasks:
                 task.cancel()
-            self._composer.close()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._parts.close()
 
@@ -195,7 +193,6 @@ class Daemon:
                 refuse_what_needs_a_restart(running, config)
                 self._commit(await self._parts.prepare(config), config if config.digest != running.digest else None)
             finally:
-                self.background(self._composer.rest())
                 self._agent.notifier.ready()
         if config.digest == running.digest:
             return "the configuration is unchanged; keys were read again"
@@ -236,14 +233,12 @@ class Daemon:
             self._ended.set_result(status)
 
 
-def run(
-    config: Config, *, keys: tuple[bytes, ...], run_dir: str, state_dir: str, will: Will, composer: Composer
-) -> int:
+def run(config: Config, *, keys: tuple[bytes, ...], run_dir: str, state_dir: str, will: Will, layouts: Layouts) -> int:
     sys.setswitchinterval(SWITCH_S)
     strays = Strays()
 
     async def main() -> int:
         places = {"run_dir": run_dir, "state_dir": state_dir}
-        return await Daemon(config, keys=keys, **places, will=will, composer=composer, strays=strays).run()
+        return await Daemon(config, keys=keys, **places, will=will, layouts=layouts, strays=strays).run()
 
     return strays.run(main())

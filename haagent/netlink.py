@@ -42,7 +42,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
 
 
-def records(data: bytes, head: struct.Struct, at: int = 0) -> Iterator[tuple[tuple[int, ...], int, int]]:
+def records(data: bytes | bytearray, head: struct.Struct, at: int = 0) -> Iterator[tuple[tuple[int, ...], int, int]]:
     """Of each what it begins with, its length before all, and where it begins and ends."""
     size, read, last = head.size, head.unpack_from, len(data)
     while at + size <= last:
@@ -64,6 +64,11 @@ def attributes(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
     """Type and payload. `at`: where they begin in a message."""
     for (_, kind), begin, end in records(data, _ATTRIBUTE, at):
         yield kind & 0x3FFF, data[begin + _ATTRIBUTE.size : end]
+
+
+def places(data: bytes | bytearray, at: int = 0) -> dict[int, int]:
+    """Where the payload of each type of attribute begins."""
+    return {kind & 0x3FFF: begin + _ATTRIBUTE.size for (_, kind), begin, _ in records(data, _ATTRIBUTE, at)}
 
 
 def read_text(payload: bytes) -> str:

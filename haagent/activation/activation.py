@@ -20,9 +20,9 @@ from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
 from haagent.activation.steer import SteerStep
 from haagent.activation.step import Step
 from haagent.activation.steps import AddressStep, FenceStep, GateStep, Leftover
-from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
+from haagent.address.layouts import Layouts
 from haagent.address.links import Links
 from haagent.config import Config, GroupConfig
 from haagent.contained import Broke, one_line
@@ -47,12 +47,12 @@ class Activation(Still):
         note: Note,
         now: Clock,
         node: str,
+        layouts: Layouts,
         cluster: str = "",
         adopt: bool = False,
         host: HostPort | None = None,
         fences: FencePort | None = None,
         gate: GatePort | None = None,
-        compose: Compose = here,
         may_have: Callable[[Iterable[bytes]], None] = lambda _: None,
     ) -> None:
         """`adopt`: an earlier life's addresses are reported by `AddressFound` and left for the core to decide on.
@@ -60,11 +60,11 @@ class Activation(Still):
         `may_have` is told all addresses that may be here from now on: who cleans up after us must know them before.
         """
         self._may_have = may_have
-        self._compose = compose
+        self._layouts = layouts
         self._post, self._note, self._now = post, note, now
         self._node, self._cluster = node, cluster
         self._adopt = adopt
-        self._host: HostPort = host if host is not None else Host(compose)
+        self._host: HostPort = host if host is not None else Host(layouts)
         self._fences = fences
         self._gate: GatePort = gate if gate is not None else NoGate()
         self._groups: dict[str, Group] = {}
@@ -75,7 +75,7 @@ class Activation(Still):
         self._soon: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        """Open everything, compose everything, then look at what an earlier life left."""
+        """Open everything, then look at what an earlier life left."""
         for spec in self._specs:
             self._groups[spec.name] = self._build(spec)
         self._groups.setdefault(LEADER, self._build_leader())
@@ -167,11 +167,11 @@ class Activation(Still):
         async def abandon() -> None:
             self._prepared = {}
             await asyncio.gather(*(group.close() for group in fresh.values()))
-            await self._watch()
+            self._watch()
             self._guard()
 
         try:
-            await self._watch()
+            self._watch()
             self._guard()  # also what is to come: nothing of it is here yet
             for group in fresh.values():
                 await group.open()
@@ -219,7 +219,7 @@ class Activation(Still):
     async def _end(self, endings: Sequence[Ending]) -> None:
         await asyncio.gather(*endings)
         self._forget()
-        await self._watch()
+        self._watch()
         self._guard()
 
     def _forget(self) -> None:
@@ -230,10 +230,10 @@ class Activation(Still):
         if settled:
             self._may_have(vip.packed for vip in self._vips())
 
-    async def _watch(self) -> None:
+    def _watch(self) -> None:
         vips = self._vips()
         self._may_have(vip.packed for vip in vips)
-        await self._host.watch(vips)
+        self._host.watch(vips)
 
     async def close(self) -> None:
         for timer in (self._timer, self._soon):
@@ -372,7 +372,7 @@ class Activation(Still):
             addresses=tuple(spec.addresses),
             note=note,
             may_announce=lambda: self._has_lease(spec.name),
-            compose=self._compose,
+            layouts=self._layouts,
         )
         return plugin(context, spec.backend.options)
 

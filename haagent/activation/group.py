@@ -49,7 +49,7 @@ class Group:
         return self.pipeline.name
 
     async def open(self) -> None:
-        """Raises `Broke`, `CannotCompose`."""
+        """Raises `Broke`."""
         if self.spec is None or self._steer is None:
             return
         try:

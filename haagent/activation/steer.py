@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable
 
 from haagent.activation.step import Later, Step, Tenure
-from haagent.address.composer import CannotCompose
 from haagent.address.facts import Link
 from haagent.backends import Backend, BackendError, Immediate
 from haagent.contained import Broke, Contained
@@ -21,14 +20,14 @@ LONGEST_S = 3600.0  # that a backend may give itself for one call
 
 
 class SteerStep(Step):
-    faults = (BackendError, Broke, CannotCompose)
+    faults = (BackendError, Broke)
 
     def __init__(self, kind: str, make: Callable[[], Backend], tell: Callable[[str], None] = lambda text: None) -> None:
         """`tell`: for the history, what went wrong where no take or drop can fail of it."""
         self.name = kind
         self._limit_s = OPEN_S
         self._make, self._tell, self._told = make, tell, ""
-        self._contained = Contained("the backend", expected=(BackendError, CannotCompose))
+        self._contained = Contained("the backend", expected=(BackendError,))
         self._backend: Backend | None = None
         self._immediate: Immediate | None = None  # the same one; asking for the protocol takes 10 us: once
         self._fault = ""  # why it is not ready to be used
@@ -55,7 +54,7 @@ class SteerStep(Step):
         return self._immediate is None
 
     async def open(self) -> None:
-        """Raises `BackendError`, `Broke` or `CannotCompose`; what failed is tried again by `take`."""
+        """Raises `BackendError` or `Broke`; what failed is tried again by `take`."""
         try:
             async with asyncio.timeout(OPEN_S):
                 await self._open()
@@ -68,7 +67,7 @@ class SteerStep(Step):
         self._fault = f"the backend was not open within {OPEN_S:g} s"
         try:
             await self._contained.ask("open", self._backend.open)
-        except (BackendError, Broke, CannotCompose) as fault:
+        except (BackendError, Broke) as fault:
             self._fault = str(fault)
             raise
         self._fault = ""
@@ -118,7 +117,7 @@ class SteerStep(Step):
                 await self._contained.ask("close", self._backend.close)
         except TimeoutError:
             self._complain(f"the backend was not closed within {CLOSE_S:g} s")
-        except (BackendError, Broke, CannotCompose) as fault:
+        except (BackendError, Broke) as fault:
             self._complain(str(fault))
 
     async def _open_and_take(self, ballot: Ballot) -> None:

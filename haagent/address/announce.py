@@ -1,8 +1,8 @@
 """Telling the neighbours who has an address: gratuitous ARP and unsolicited neighbour advertisements.
 
-scapy composes the frames when the configuration is read (`composer`), the interface's hardware address is written into
-them when it is known or changes, and at the moment of a move the bytes go through a packet socket that is already open
-(2.4 microseconds hot; scapy's own `sendp` needs 24 milliseconds).
+scapy has laid out the frames (`layouts`), addresses are written into them when the interface is known or changes, and
+at the moment of a move the bytes go through a packet socket that is already open (2.4 microseconds hot; scapy's own
+`sendp` needs 24 milliseconds).
 
 Both ARP forms are sent. RFC 5227 prefers the request, and some stacks update their cache from the reply alone.
 The neighbour advertisement has the override flag, so that caches replace what they have, and the router flag exactly
@@ -14,38 +14,30 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
-from haagent.address.composer import Compose, Wanted
 from haagent.address.facts import IpAddress, Link
+from haagent.address.layouts import Layouts
 from haagent.address.packet import close_aside
 from haagent.address.rewriting import (
+    ARP_SENDER_AT,
     ARP_SENDER_MAC_AT,
+    ARP_TARGET_AT,
     ARP_TARGET_MAC_AT,
+    IPV6_SENDER_AT,
     ND_OPTION_AT,
+    ND_TARGET_AT,
     SENDER_AT,
     rewritten,
 )
 
-REQUEST, REPLY = 1, 2
 
-
-def wanted(address: IpAddress) -> tuple[Wanted, Wanted]:
-    """The request form and the reply form, whose sender and target are both the address itself; or what is said by a
-    host and what is said by a router."""
-    text = str(address)
-    if address.version == 4:
-        return Wanted("arp", (REQUEST, text, text, "")), Wanted("arp", (REPLY, text, text, ""))
-    return Wanted("advertisement", (text, 0)), Wanted("advertisement", (text, 1))
-
-
-def announcements(address: IpAddress, composed: tuple[bytes, bytes], mac: bytes, *, is_router: bool) -> list[bytes]:
-    """`composed`: what `wanted` asks for."""
+def announcements(layouts: Layouts, address: IpAddress, mac: bytes, *, is_router: bool) -> list[bytes]:
+    """Sender and target of both forms of ARP are the address itself."""
     if address.version == 6:
-        return [rewritten(composed[is_router], {SENDER_AT: mac, ND_OPTION_AT: mac})]
-    request, reply = composed
-    return [
-        rewritten(request, {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac}),
-        rewritten(reply, {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_TARGET_MAC_AT: mac}),
-    ]
+        said = layouts.router_advertisement if is_router else layouts.advertisement
+        places = {SENDER_AT: mac, IPV6_SENDER_AT: address.packed, ND_TARGET_AT: address.packed, ND_OPTION_AT: mac}
+        return [rewritten(said, places)]
+    places = {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_SENDER_AT: address.packed, ARP_TARGET_AT: address.packed}
+    return [rewritten(layouts.arp_request, places), rewritten(layouts.arp_reply, places | {ARP_TARGET_MAC_AT: mac})]
 
 
 def _forwards(interface: str) -> bool:
@@ -59,12 +51,11 @@ def _forwards(interface: str) -> bool:
 class Announcer:
     """Frames and socket of one group on one interface, ready to go."""
 
-    def __init__(self, addresses: Sequence[IpAddress], *, note: Callable[[str], None]) -> None:
+    def __init__(self, addresses: Sequence[IpAddress], *, layouts: Layouts, note: Callable[[str], None]) -> None:
         self._addresses = tuple(addresses)
-        self._note = note
+        self._layouts, self._note = layouts, note
         self._link: Link | None = None
         self._socket: socket.socket | None = None
-        self._composed: dict[IpAddress, tuple[bytes, bytes]] = {}
         self._frames: tuple[bytes, ...] = ()
         self.sent = 0  # frames, for status
         self.failed = 0
@@ -76,11 +67,6 @@ class Announcer:
     @property
     def _has_no_neighbours(self) -> bool:
         return self._link is not None and not self._link.is_ethernet
-
-    async def prepare(self, compose: Compose) -> None:
-        composed = iter(await compose([one for address in self._addresses for one in wanted(address)]))
-        self._composed = {address: (next(composed), next(composed)) for address in self._addresses}
-        self._write_frames()
 
     def link_changed(self, link: Link | None) -> None:
         """Follow the interface: another hardware address (a bond does that) or another interface of the same name."""
@@ -101,8 +87,8 @@ class Announcer:
         is_router = _forwards(link.name)
         self._frames = tuple(
             frame
-            for address, composed in self._composed.items()
-            for frame in announcements(address, composed, link.mac, is_router=is_router)
+            for address in self._addresses
+            for frame in announcements(self._layouts, address, link.mac, is_router=is_router)
         )
 
     def send(self) -> bool:

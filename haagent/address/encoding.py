@@ -1,10 +1,9 @@
-"""Netlink in bytes: pyroute2 writes what we send, when the configuration is read (`composer`); `struct` reads what
-the kernel says.
+"""Netlink in bytes: pyroute2 has written what we send (`layouts`); `struct` reads what the kernel says.
 
-Why both. A message that adds an address is composed once, by the library that knows how, and at the moment it is
-needed only three numbers are patched into it (here link index and lifetime; the sequence number by who sends it): 4
-microseconds instead of 200. What the kernel reports must be read in the middle of a move, so a walk over a few
-attributes takes the place of a general decoder; and a removal of something seen is the kernel's own report with
+Why both. A message that adds an address is laid out once, by the library that knows how. The address is written into
+it ahead of need, and in the moment only some numbers are (here link index and lifetime; the sequence number by who
+sends it): 4 microseconds instead of 200. What the kernel reports must be read in the middle of a move, so a walk over
+a few attributes takes the place of a general decoder; and a removal of something seen is the kernel's own report with
 another message type.
 
 Lifetimes. An address is added with a finite `valid_lft`, so that it goes by itself when nobody renews it. IPv6:
@@ -21,11 +20,11 @@ on-link route.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence, Set
+from collections.abc import Set
 
-from haagent.address.composer import Wanted
-from haagent.address.facts import Link, Seen, Vip
-from haagent.netlink import ACK, HEADER, attribute, attributes, message, read_text
+from haagent.address.facts import MAX_LABEL, Link, Seen, Vip
+from haagent.address.layouts import Layouts
+from haagent.netlink import ACK, HEADER, attribute, attributes, message, places, read_text
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -43,34 +42,46 @@ _ADDRESS = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
 _LINK = struct.Struct("=BxHiII")  # family, hardware type, index, flags, changed
 _LIFETIMES = struct.Struct("=II")  # preferred, valid
 _NUMBER = struct.Struct("=I")
-_INDEX_AT = HEADER.size + 4
+_PREFIX_AT, _INDEX_AT = HEADER.size + 1, HEADER.size + 4
 _ATTRIBUTES_AT = HEADER.size + _ADDRESS.size
-_CACHEINFO_BYTES = 16
-_NO_LIFETIME = attribute(IFA_CACHEINFO, bytes(_CACHEINFO_BYTES))  # as it is composed
 EVERY_ADDRESS, EVERY_LINK = bytes(_ADDRESS.size), bytes(_LINK.size)  # of which a list is asked for
 
 
 class Prepared:
-    """The messages that add (or renew) and remove one VIP, complete but for three numbers."""
+    """The messages that add (or renew) and remove one VIP, complete but for what depends on the moment."""
 
-    def __init__(self, vip: Vip, composed: Sequence[bytes]) -> None:
-        """`composed`: what `wanted` asks for."""
-        self.vip = vip
-        self._is_v6 = vip.address.version == 6
-        *adding, removing = map(bytearray, composed)
-        self._adding, self._removing = tuple(adding), removing
-        self._lifetimes_at = composed[0].rindex(_NO_LIFETIME) + len(_NO_LIFETIME) - _CACHEINFO_BYTES
+    def __init__(self, vip: Vip, layouts: Layouts) -> None:
+        version = vip.address.version
+        self._is_v6 = version == 6
+        self._adding, self._removing = _of(vip, layouts.adding[version]), _of(vip, layouts.removing[version])
+        self._places = places(self._adding, _ATTRIBUTES_AT)
         self._packed, self._prefix = vip.packed, vip.prefix
 
     def add(self, *, index: int, lifetime_s: int, own: Set[tuple[int, int, int]]) -> bytes:
         """`own`: the `subnet` of each IPv6 address that is the host's own."""
-        is_shared = self._is_v6 and subnet(index, self._packed, self._prefix) in own
-        composed = self._adding[is_shared]
-        _LIFETIMES.pack_into(composed, self._lifetimes_at, 0 if self._is_v6 else lifetime_s, lifetime_s)
-        return _addressed(composed, index)
+        preferred_s = lifetime_s
+        if self._is_v6:
+            preferred_s = 0
+            is_shared = subnet(index, self._packed, self._prefix) in own
+            flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE if is_shared else IFA_F_NODAD
+            _NUMBER.pack_into(self._adding, self._places[IFA_FLAGS], flags)
+        _LIFETIMES.pack_into(self._adding, self._places[IFA_CACHEINFO], preferred_s, lifetime_s)
+        return _addressed(self._adding, index)
 
     def remove(self, *, index: int) -> bytes:
         return _addressed(self._removing, index)
+
+
+def _of(vip: Vip, layout: bytes) -> bytearray:
+    # Without a label of ours the kernel would write the interface's name there, too.
+    label = (vip.label or vip.interface).encode().ljust(MAX_LABEL + 1, b"\0")
+    message = bytearray(layout)
+    message[_PREFIX_AT] = vip.prefix
+    found = places(layout, _ATTRIBUTES_AT)
+    for kind, value in {IFA_LOCAL: vip.packed, IFA_ADDRESS: vip.packed, IFA_LABEL: label}.items():
+        if kind in found:
+            message[found[kind] : found[kind] + len(value)] = value
+    return message
 
 
 def _addressed(composed: bytearray, index: int) -> bytes:
@@ -80,14 +91,6 @@ def _addressed(composed: bytearray, index: int) -> bytes:
 
 def subnet(index: int, packed: bytes, prefix: int) -> tuple[int, int, int]:
     return index, prefix, int.from_bytes(packed, "big") >> (8 * len(packed) - prefix)
-
-
-def wanted(vip: Vip) -> tuple[Wanted, Wanted, Wanted]:
-    """Of the VIP: added, added where the host has an address of its own in the same IPv6 subnet, and removed."""
-    text = str(vip.address.ip)
-    flags = (IFA_F_NODAD, IFA_F_NODAD | IFA_F_NOPREFIXROUTE) if vip.address.version == 6 else (0, 0)
-    alone, shared = (Wanted("adding", (text, vip.prefix, vip.label, each)) for each in flags)
-    return alone, shared, Wanted("removing", (text, vip.prefix))
 
 
 def removing(seen: bytes) -> bytes:

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from haagent.address import encoding
-from haagent.address.composer import Compose, here
 from haagent.address.facts import AddressError, Link, Seen, Vip
 from haagent.address.kernel import Kernel
+from haagent.address.layouts import Layouts
 from haagent.address.links import Links
 from haagent.address.monitor import Monitor
 
 
 class Host:
-    def __init__(self, compose: Compose = here) -> None:
-        self._compose = compose
+    def __init__(self, layouts: Layouts) -> None:
+        self._layouts = layouts
         self._kernel = Kernel()
         self._watched: frozenset[bytes] = frozenset()
         self._changed: Callable[[], None] = lambda: None
@@ -38,13 +38,12 @@ class Host:
         self._kernel.open()
         self._monitor.open(asyncio.get_running_loop())  # before listing, so that nothing falls in between
         self._kernel.load_links()
-        await self.watch(vips)
+        self.watch(vips)
 
-    async def watch(self, vips: Iterable[Vip]) -> None:
+    def watch(self, vips: Iterable[Vip]) -> None:
         vips = tuple(vips)
-        composed = iter(await self._compose([one for vip in vips for one in encoding.wanted(vip)]))
         for vip in vips:
-            self._kernel.prepare(vip, [next(composed) for _ in encoding.wanted(vip)])
+            self._kernel.prepare(vip, self._layouts)
         self._watched = frozenset(vip.packed for vip in vips)
 
     def close(self) -> None:

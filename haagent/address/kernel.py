@@ -1,6 +1,6 @@
 """Asking the kernel: add, renew, remove and list addresses over one netlink socket that stays open.
 
-Messages to add are composed ahead of need (`prepare`); `haagent.address.encoding` says how and why.
+Messages to add are written ahead of need (`prepare`); `haagent.address.encoding` says how and why.
 
 A VIP may be the first address of its subnet on an interface ("primary"); when the kernel removes a primary it
 takes the others of the subnet along, the host's own included, unless `promote_secondaries` is set. We set it on
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from haagent.address import encoding
 from haagent.address.encoding import Prepared
 from haagent.address.facts import AddressError, Link, Seen, Vip
+from haagent.address.layouts import Layouts
 from haagent.address.links import Links
 from haagent.netlink import HEADER, Inquirer
 
@@ -50,9 +51,9 @@ class Kernel:
             raise AddressError("the netlink socket is not open")
         return self._inquirer
 
-    def prepare(self, vip: Vip, composed: Sequence[bytes]) -> None:
-        """What `add` and `remove` will send: `composed` is what `encoding.wanted` asks for."""
-        self._prepared[vip] = Prepared(vip, composed)
+    def prepare(self, vip: Vip, layouts: Layouts) -> None:
+        """What `add` and `remove` will send."""
+        self._prepared[vip] = Prepared(vip, layouts)
 
     def add(self, vips: Sequence[Vip], lifetime_s: int) -> None:
         """Add, or renew: the kernel lets them go `lifetime_s` seconds from now. All are tried, then faults raised."""

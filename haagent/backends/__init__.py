@@ -34,8 +34,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import msgspec
 
 from haagent import plugins
-from haagent.address.composer import Compose, here
 from haagent.address.facts import IpInterface, Link
+from haagent.address.layouts import Layouts
 from haagent.core.kinds import Remark
 from haagent.core.messages import Ballot
 
@@ -55,8 +55,8 @@ class Context(msgspec.Struct, frozen=True):
     interface: str
     addresses: tuple[IpInterface, ...]
     note: Remark  # a line of this node's history, of a kind that `core.kinds` declares
+    layouts: Layouts  # of frames for the neighbours
     may_announce: Callable[[], bool] = lambda: True  # False: the lease is over, whatever a timer still wants to say
-    compose: Compose = here  # frames for the neighbours; in `open`, where it may take a second
 
 
 class Backend(Protocol):

@@ -47,9 +47,10 @@ class Arp:
         self._options: ArpOptions = options
         self._announcer = Announcer(
             [address.ip for address in context.addresses],
+            layouts=context.layouts,
             note=lambda text: context.note(Kind.UNSENT, text),
         )
-        self._compose, self._may_announce = context.compose, context.may_announce
+        self._may_announce = context.may_announce
         self._timer: asyncio.TimerHandle | None = None
         self._delays: list[float] = []
         self._is_held = False
@@ -59,7 +60,7 @@ class Arp:
         return self._announcer.sent
 
     async def open(self) -> None:
-        await self._announcer.prepare(self._compose)
+        """The socket is opened when the interface is known."""
 
     async def take(self, ballot: Ballot) -> None:
         self.take_now(ballot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ from haagent.cli.invocation import CONFIG, Invocation
 from haagent.cli.outcome import USAGE, Failure
 
 if TYPE_CHECKING:
-    from haagent.address.composer import Composer
+    from haagent.address.layouts import Layouts
 
 LEVELS = ("error", "warning", "info", "debug")
 
@@ -30,17 +31,16 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
     of the log are JSON. There are two processes: the guardian, which is the one to signal, lets go of everything
     when the agent dies.
     """
-    from haagent.address.composer import CannotCompose, Composer
+    from haagent.address.layouts import CannotCompose, composing
 
     try:
-        with Composer() as composer:
-            composer.begin()  # before anything is imported: the composer's process imports the most
-            return _run(invocation, file, composer, node=node, log_level=log_level)
+        with composing() as layouts:  # before anything is imported: that process imports the most
+            return _run(invocation, file, layouts, node=node, log_level=log_level)
     except CannotCompose as error:
         raise Failure(str(error)) from error
 
 
-def _run(invocation: Invocation, file: str, composer: Composer, *, node: str | None, log_level: str) -> int:
+def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, node: str | None, log_level: str) -> int:
     from haagent import log
     from haagent.config import ConfigError, KeyFileError, load, load_keys
     from haagent.control.place import AlreadyRunning, run_lock
@@ -68,7 +68,7 @@ def _run(invocation: Invocation, file: str, composer: Composer, *, node: str | N
                     run_dir=invocation.run_dir,
                     state_dir=invocation.state_dir,
                     will=will,
-                    composer=composer,
+                    layouts=layouts(),
                 )
             except CannotOpen as error:
                 hint = ". Run the agent as root" if isinstance(error.__cause__, PermissionError) else ""

@@ -1,4 +1,4 @@
-"""The frames of the guards: questions that are composed ahead of need, and what is read in the answers.
+"""The frames of the guards: questions, and what is read in the answers.
 
 A question about a group's address claims nothing: sender 0.0.0.0 (an ARP probe, RFC 5227) or `::` (a solicitation as
 in duplicate address detection, RFC 4862), so that no neighbour learns anything from it. The holder's kernel answers
@@ -7,20 +7,18 @@ that asks is not somebody who is about to configure the address.
 
 A gateway is asked as any neighbour is, from this host's own address.
 
-What is asked is composed when the configuration is read (`haagent.address.composer`); here is written into it what is
-known only later.
+What is asked has been laid out by scapy (`haagent.address.layouts`); here is written into it whom it is about.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from ipaddress import ip_address
 
 import msgspec
 
-from haagent.address.composer import Wanted
 from haagent.address.facts import IpAddress
+from haagent.address.layouts import Layouts
 from haagent.address.rewriting import (
     ARP_SENDER_AT,
     ARP_SENDER_MAC_AT,
@@ -31,7 +29,6 @@ from haagent.address.rewriting import (
     ND_OPTION_AT,
     ND_TARGET_AT,
     SENDER_AT,
-    TYPE_AT,
     rewritten,
 )
 
@@ -41,7 +38,6 @@ _SHORTEST = 60  # of an Ethernet frame without its checksum
 _ARP = struct.Struct(">HHBBH6s4s6s4s")
 _ETHERNET, _IPV6 = 14, 40
 _PADDING = MARK.ljust(_SHORTEST - _ETHERNET - _ARP.size, b"\0")
-_TYPE_ARP = b"\x08\x06"
 _TARGET_END = _ETHERNET + _IPV6 + 24
 
 
@@ -54,50 +50,32 @@ class Heard(msgspec.Struct, frozen=True):
     is_marked: bool  # a node of a cluster asks
 
 
-def wanted_question(address: IpAddress) -> Wanted:
+def question(layouts: Layouts, address: IpAddress, mac: bytes) -> bytes:
     """Who has it?"""
     if address.version == 4:
-        return Wanted("arp", (1, "0.0.0.0", str(address), _PADDING.hex()))
-    return Wanted("solicitation", ("::", str(address), NONCE.hex()))
+        asked = {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_TARGET_AT: address.packed}
+        return rewritten(layouts.arp_request, asked) + _PADDING
+    return rewritten(layouts.marked_solicitation, _asked(address, mac) | {ND_OPTION_AT: NONCE})
 
 
-def question(composed: bytes, mac: bytes) -> bytes:
-    """`composed`: what `wanted_question` asks for."""
-    is_arp = composed[TYPE_AT : TYPE_AT + 2] == _TYPE_ARP
-    return rewritten(composed, {SENDER_AT: mac} | ({ARP_SENDER_MAC_AT: mac} if is_arp else {}))
-
-
-# To any gateway: which one, and where it is, turns out when the routes are looked up.
-WANTED_GREETINGS = (
-    Wanted("arp", (1, "0.0.0.0", "0.0.0.0", "")),
-    Wanted("solicitation", ("fe80::", "::", "")),
-    Wanted("solicitation", ("::", "::", "")),
-)
-
-
-def greeting(composed: Sequence[bytes], mac: bytes, own: str, address: IpAddress, *, to: bytes | None = None) -> bytes:
-    """To a gateway, from our `own` address (empty: there is none). `to`: its hardware address, when it is known.
-
-    `composed`: what `WANTED_GREETINGS` asks for.
-    """
-    arp, solicitation, anonymous = composed
+def greeting(layouts: Layouts, mac: bytes, own: str, address: IpAddress, *, to: bytes | None = None) -> bytes:
+    """To a gateway, from our `own` address (empty: there is none). `to`: its hardware address, when it is known."""
     sender = ip_address(own).packed if own else bytes(len(address.packed))
     known = {DESTINATION_AT: to} if to else {}
     if address.version == 4:
-        return rewritten(
-            arp,
-            {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_SENDER_AT: sender, ARP_TARGET_AT: address.packed} | known,
-        )
-    asked = bytes.fromhex("ff0200000000000000000001ff") + address.packed[-3:]
-    places = {
-        DESTINATION_AT: bytes.fromhex("3333") + asked[-4:],
-        SENDER_AT: mac,
-        IPV6_DESTINATION_AT: asked,
-        ND_TARGET_AT: address.packed,
-    }
+        asked = {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_SENDER_AT: sender, ARP_TARGET_AT: address.packed}
+        return rewritten(layouts.arp_request, asked | known)
+    asked = _asked(address, mac) | known
     if not own:
-        return rewritten(anonymous, places | known)
-    return rewritten(solicitation, places | {IPV6_SENDER_AT: sender, ND_OPTION_AT: mac} | known)
+        return rewritten(layouts.anonymous_solicitation, asked)
+    return rewritten(layouts.solicitation, asked | {IPV6_SENDER_AT: sender, ND_OPTION_AT: mac})
+
+
+def _asked(address: IpAddress, mac: bytes) -> dict[int, bytes]:
+    """To the group of those whose addresses end like this one."""
+    group = bytes.fromhex("ff0200000000000000000001ff") + address.packed[-3:]
+    ethernet = {DESTINATION_AT: bytes.fromhex("3333") + group[-4:], SENDER_AT: mac}
+    return ethernet | {IPV6_DESTINATION_AT: group, ND_TARGET_AT: address.packed}
 
 
 def read_arp(frame: bytes) -> Heard | None:

@@ -12,10 +12,11 @@ conflict with somebody who is not part of this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from haagent.address.facts import IpAddress
+from haagent.address.layouts import Layouts
 from haagent.core.events import Guarded
 from haagent.core.kinds import Kind, Note
 from haagent.guards.conflict import Conflict
@@ -32,19 +33,19 @@ class GroupGuard:
     def __init__(
         self,
         name: str,
-        questions: Mapping[IpAddress, bytes],
+        addresses: Iterable[IpAddress],
         ear: Ear,
         *,
         round_s: float,
+        layouts: Layouts,
         post: Post,
         note: Note,
         is_held: Callable[[str], bool],
         defend: Callable[[str], None],
     ) -> None:
-        """`questions`: its addresses, and what `wanted_question` asks for."""
         self.name = name
-        self.addresses = {address.packed: address for address in questions}
-        self._composed = tuple(questions.values())
+        self.addresses = {address.packed: address for address in addresses}
+        self._layouts = layouts
         self.ear = ear
         self.conflict = Conflict()
         self.inquiry: Inquiry | None = None
@@ -153,7 +154,7 @@ class GroupGuard:
             return ()
         if link.mac != self._mac:
             self._mac = link.mac
-            self._frames = tuple(question(composed, link.mac) for composed in self._composed)
+            self._frames = tuple(question(self._layouts, address, link.mac) for address in self.addresses.values())
         return self._frames
 
     # the rest

@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from haagent.address.composer import Compose, Wanted, here
 from haagent.address.facts import IpAddress, Link
+from haagent.address.layouts import Layouts
 from haagent.address.links import Links
 from haagent.address.routes import Routes
 from haagent.config import Config, GroupConfig, GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.core.kinds import Kind, Note
 from haagent.guards.ear import Ear
-from haagent.guards.frames import WANTED_GREETINGS, Heard, wanted_question
+from haagent.guards.frames import Heard
 from haagent.guards.group import GroupGuard
 from haagent.guards.inquiry import round_s
 from haagent.guards.outside import Outside
@@ -46,17 +46,16 @@ class Guards(Still):
         lease_s: float,
         counts: bool,
         holder: Holder,
+        layouts: Layouts,
         post: Callable[[Guarded | GatewayChanged], None],
         note: Note,
         now: Callable[[], float],
-        compose: Compose = here,
     ) -> None:
         """`counts`: what is outside matters to the core (`available`). Else the gateway is not even asked."""
         self._specs, self._wanted = tuple(groups), wanted
         self._lease_s, self._counts = lease_s, counts
         self._holder, self._post, self._tell, self._now = holder, post, note, now
-        self._compose = compose
-        self._composed: dict[Wanted, bytes] = {}
+        self._layouts = layouts
         self._routes = Routes()
         self._ears: dict[str, Ear] = {}
         self._unsubscribe: list[Callable[[], None]] = []
@@ -69,32 +68,24 @@ class Guards(Still):
 
     async def open(self) -> None:
         """After the activation: it knows the interfaces."""
-        self._composed = await self._needs(self._specs, self._wanted)
         self._routes.open()
         self._is_open = True
         self._build()
 
     async def prepare(self, config: Config) -> Commit:
-        """Compose what this configuration needs: a failure comes here."""
         groups, wanted, counts = tuple(config.groups.values()), config.guards, config.guards_count
         if (self._specs, self._wanted, self._counts) == (groups, wanted, counts):
             return Commit()
-        composed = await self._needs(groups, wanted)
 
         def apply() -> Ending | None:
             ending = self._tear_down()
-            self._specs, self._wanted, self._counts, self._composed = groups, wanted, counts, composed
+            self._specs, self._wanted, self._counts = groups, wanted, counts
             self._build()
             for name in self._watched & set(self._groups):
                 self._groups[name].watch(on=True)
             return ending
 
         return Commit(apply)
-
-    async def _needs(self, groups: Sequence[GroupConfig], wanted: GuardsConfig) -> dict[Wanted, bytes]:
-        questions = [wanted_question(address.ip) for spec in groups for address in spec.addresses]
-        asked = [*(questions if wanted.arp else ()), *(WANTED_GREETINGS if wanted.looks_outside else ())]
-        return dict(zip(asked, await self._compose(asked), strict=True))
 
     async def close(self) -> None:
         self._is_open = False
@@ -185,9 +176,10 @@ class Guards(Still):
             for spec in self._specs:
                 self._groups[spec.name] = GroupGuard(
                     spec.name,
-                    {address.ip: self._composed[wanted_question(address.ip)] for address in spec.addresses},
+                    [address.ip for address in spec.addresses],
                     self._ear(spec.interface),
                     round_s=round_s(self._lease_s),
+                    layouts=self._layouts,
                     post=self._post,
                     note=self._tell,
                     is_held=self._holder.holds,
@@ -198,7 +190,7 @@ class Guards(Still):
                 self._wanted,
                 interfaces=[spec.interface for spec in self._specs],
                 lease_s=self._lease_s,
-                greetings=[self._composed[one] for one in WANTED_GREETINGS],
+                layouts=self._layouts,
                 routes=self._routes,
                 links=self._holder.links,
                 ear_of=self._tuned_ear,

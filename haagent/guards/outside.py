@@ -15,13 +15,14 @@ is gone for three seconds while the interface is well is: then it is not watched
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import Any
 
 import msgspec
 
 from haagent.address.facts import AddressError, IpAddress
+from haagent.address.layouts import Layouts
 from haagent.address.links import Links
 from haagent.address.routes import Routes
 from haagent.config import GuardsConfig, WitnessConfig
@@ -44,9 +45,9 @@ class Place(msgspec.Struct, frozen=True, order=True):
 class Gateway:
     """One router, asked through an ear."""
 
-    def __init__(self, place: Place, ear: Ear, reach: Reach, composed: Sequence[bytes]) -> None:
+    def __init__(self, place: Place, ear: Ear, reach: Reach, layouts: Layouts) -> None:
         self.place, self.ear, self.reach = place, ear, reach
-        self._composed = composed
+        self._layouts = layouts
         self.address: IpAddress = ip_address(place.address)
         self.own = ""  # our address towards it
         self._mac: bytes | None = None
@@ -63,7 +64,7 @@ class Gateway:
         to = self._mac if not self.reach.has_missed else None
         what = (self.ear.link.mac, self.own, to)
         if self._written[0] != what:
-            self._written = (what, greeting(self._composed, self.ear.link.mac, self.own, self.address, to=to))
+            self._written = (what, greeting(self._layouts, self.ear.link.mac, self.own, self.address, to=to))
         self.ear.say([self._written[1]])
 
 
@@ -100,7 +101,7 @@ class Outside:
         *,
         interfaces: Iterable[str],
         lease_s: float,
-        greetings: Sequence[bytes],
+        layouts: Layouts,
         routes: Routes,
         links: Links,
         ear_of: Callable[[str], Ear],
@@ -113,7 +114,7 @@ class Outside:
         self.gateways: dict[Place, Gateway] = {}
         self._wanted = wanted
         self._interfaces = tuple(dict.fromkeys(interfaces))
-        self._lease_s, self._greetings = lease_s, greetings
+        self._lease_s, self._layouts = lease_s, layouts
         self._routes, self._links, self._ear_of = routes, links, ear_of
         self._said, self._note, self._is_ours = said, note, is_ours
         self._missing: dict[Place, int] = {}  # looks at which the route was not there
@@ -231,7 +232,7 @@ class Outside:
             self._missing.pop(place, None)
             if place not in self.gateways:
                 reach = Reach(now=_now(), hurried_s=hurried_s(self._lease_s))
-                self.gateways[place] = Gateway(place, self._ear_of(place.interface), reach, self._greetings)
+                self.gateways[place] = Gateway(place, self._ear_of(place.interface), reach, self._layouts)
             self.gateways[place].own = own
             self._ear_of(place.interface)
 

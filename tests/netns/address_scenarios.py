@@ -24,6 +24,7 @@ from haagent.backends.arp import ArpOptions
 from haagent.config import GroupConfig, PluginConfig
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
 from haagent.core.messages import Ballot
+from tests.layouts import LAYOUTS
 
 V4, V6 = "10.20.1.100", "fd00:20::100"
 ONE, TWO = Ballot(1, "A"), Ballot(2, "A")
@@ -59,6 +60,7 @@ class Stage:
             note=lambda kind, _group, text: self.notes.append(f"{kind}: {text}"),
             now=now,
             node="A",
+            layouts=LAYOUTS,
             adopt=adopt,
         )
 

@@ -19,6 +19,7 @@ from haagent.address.links import Links
 from haagent.config import GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards import Guards
+from tests.layouts import LAYOUTS
 
 FOUR_ROUNDS_S = 0.05  # whoever is wrong about who answers would have said so by then
 
@@ -43,13 +44,14 @@ class Nobody:
 
 async def ask(times: int, addresses: list[str]) -> dict[str, list[tuple[float, str]]]:
     said: list[tuple[float, Guarded | GatewayChanged]] = []
-    host = Host()
+    host = Host(LAYOUTS)
     await host.open([], lambda: None)
     guards = Guards(
         [Spec(address, (ip_interface(address),)) for address in addresses],
         GuardsConfig(gateway="off"),
         lease_s=0.35,
         counts=True,
+        layouts=LAYOUTS,
         holder=Nobody(host.links),
         post=lambda event: said.append((time.monotonic(), event)),
         note=lambda *_: None,

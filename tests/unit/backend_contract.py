@@ -18,6 +18,7 @@ import pytest
 
 from haagent.backends import Backend, Context, Immediate
 from haagent.core.messages import Ballot
+from tests.layouts import LAYOUTS
 
 OLD, NEW = Ballot(4, "A"), Ballot(6, "A")
 
@@ -30,6 +31,7 @@ def context(*addresses: str) -> Context:
         interface="eth0",
         addresses=tuple(ip_interface(address) for address in addresses or ("10.20.1.100/24",)),
         note=lambda kind, text: None,
+        layouts=LAYOUTS,
     )
 
 

@@ -17,6 +17,7 @@ from haagent.config import GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards.frames import Heard
 from haagent.guards.guards import Guards
+from tests.layouts import LAYOUTS
 from tests.unit.fakes import run_virtual
 
 MINE, THEIRS, ROUTER = (bytes([2, 0, 0, 0, 0, number]) for number in (1, 2, 9))
@@ -118,6 +119,7 @@ class Stage:
             holder=self,
             post=lambda event: self.posted.append((self.now(), event)),
             note=lambda kind, group, text: self.notes.append((kind, group, text)),
+            layouts=LAYOUTS,
             now=self.now,
         )
         self.guards._routes = self  # type: ignore[assignment]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from ipaddress import ip_address
 
-from haagent.address.announce import Announcer, announcements, wanted
-from haagent.address.composer import here
+from haagent.address.announce import Announcer, announcements
 from haagent.address.facts import IpAddress, Link
+from tests.layouts import LAYOUTS
 
 MAC = bytes.fromhex("02000a14010a")
 VIP = bytes((10, 20, 1, 100))
@@ -19,8 +18,7 @@ LINK = Link(index=7, name="eth0", mac=MAC, is_up=True, has_carrier=True, is_ethe
 
 
 def announced(address: str, *, is_router: bool = False) -> list[bytes]:
-    one, other = asyncio.run(here(wanted(ip_address(address))))
-    return announcements(ip_address(address), (one, other), MAC, is_router=is_router)
+    return announcements(LAYOUTS, ip_address(address), MAC, is_router=is_router)
 
 
 def test_arp_request_form() -> None:
@@ -53,9 +51,8 @@ def test_a_router_says_that_it_is_one() -> None:
 
 def test_frames_of_several_addresses_in_order() -> None:
     addresses: list[IpAddress] = [ip_address(text) for text in ("10.20.1.100", "fd00:20::100", "10.20.1.101")]
-    announcer = Announcer(addresses, note=print)
+    announcer = Announcer(addresses, layouts=LAYOUTS, note=print)
     announcer.link_changed(LINK)
-    asyncio.run(announcer.prepare(here))
     composed = announcer._frames
     assert [frame[12:14] for frame in composed] == [b"\x08\x06"] * 2 + [b"\x86\xdd"] + [b"\x08\x06"] * 2
     assert composed[4][38:42] == bytes((10, 20, 1, 101))
@@ -63,7 +60,7 @@ def test_frames_of_several_addresses_in_order() -> None:
 
 def test_a_link_without_neighbours_is_no_failure() -> None:
     said: list[str] = []
-    announcer = Announcer([ip_address("10.20.1.100")], note=said.append)
+    announcer = Announcer([ip_address("10.20.1.100")], layouts=LAYOUTS, note=said.append)
     announcer.link_changed(Link(index=1, name="lo", mac=bytes(6), is_up=True, has_carrier=True, is_ethernet=False))
     assert announcer.is_ready
     assert announcer.send()
@@ -71,7 +68,7 @@ def test_a_link_without_neighbours_is_no_failure() -> None:
 
 
 def test_without_the_interface_nothing_leaves() -> None:
-    announcer = Announcer([ip_address("10.20.1.100")], note=lambda text: None)
+    announcer = Announcer([ip_address("10.20.1.100")], layouts=LAYOUTS, note=lambda text: None)
     announcer.link_changed(None)
     assert not announcer.is_ready
     assert not announcer.send()

@@ -152,12 +152,12 @@ class TestOtherOrders:
         assert "f.yaml:3: cluster: missing" in error.message
         assert error.details["faults"][0]["line"] == 3
 
-    def test_reload_whose_frames_cannot_be_composed(self, agent: SmallAgent, run_dir: str) -> None:
-        agent.reloaded = CannotReload("activation: no scapy here")
+    def test_reload_that_a_part_cannot_prepare(self, agent: SmallAgent, run_dir: str) -> None:
+        agent.reloaded = CannotReload("activation: no such interface")
         error = refused(run_dir, "reload")
         assert (error.status, error.message) == (
             1,
-            "Refused; the running configuration stays: activation: no scapy here",
+            "Refused; the running configuration stays: activation: no such interface",
         )
 
     def test_a_bug_in_an_answer_costs_that_answer_only(self, agent: SmallAgent, run_dir: str) -> None:

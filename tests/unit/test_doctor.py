@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from haagent import __version__
-from haagent.address.composer import here
 from haagent.address.facts import Link, Seen
 from haagent.cli import main
 from haagent.config import parse, write_key
@@ -38,6 +37,7 @@ from haagent.doctor.finding import Finding, Severity, ok
 from haagent.doctor.hearing import Hearing
 from haagent.doctor.subject import Subject
 from haagent.guards import frames
+from tests.layouts import LAYOUTS
 
 PROJECT = Path(__file__).parents[2]
 CONFIG = """
@@ -420,8 +420,7 @@ class TestNeighbours:
     @pytest.mark.parametrize("address", ["10.20.1.100", "fd00:20::100"])
     def test_the_question_is_what_scapy_would_write(self, address: str) -> None:
         asked = ip_address(address)
-        (composed,) = asyncio.run(here([frames.wanted_question(asked)]))
-        assert neighbours.question(MAC, asked) == frames.question(composed, MAC)
+        assert neighbours.question(MAC, asked) == frames.question(LAYOUTS, asked, MAC)
 
 
 class TestService:

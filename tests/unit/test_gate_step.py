@@ -19,6 +19,7 @@ from haagent.config import GroupConfig, PluginConfig
 from haagent.core.events import AddressFound, AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.gate import GateError, GateState
+from tests.layouts import LAYOUTS
 from tests.unit.fakes import FakeHost, run_virtual
 
 ONE, TWO = Ballot(1, "A"), Ballot(2, "A")
@@ -279,6 +280,7 @@ class Life:
         self.said: list[AnyEvent] = []
         group = GroupConfig("web", (VIP.address,), "eth0", PluginConfig("arp", ArpOptions()))
         self.activation = Activation(
+            layouts=LAYOUTS,
             groups=[group],
             post=self.said.append,
             note=lambda *_: None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import struct
 from ipaddress import ip_address
@@ -11,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haagent.address.announce import announcements, wanted
-from haagent.address.composer import Wanted, here
+from haagent.address.announce import announcements
 from haagent.address.facts import IpAddress
 from haagent.guards import filter as packet_filter
 from haagent.guards import frames
 from haagent.guards.filter import MOST, SNAP, Instruction
-from haagent.guards.frames import WANTED_GREETINGS, Heard, read_arp, read_discovery, wanted_question
+from haagent.guards.frames import Heard, read_arp, read_discovery
+from tests.layouts import LAYOUTS
 from tests.netns.stranger import frame as by_stranger
 
 MINE, THEIRS = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
@@ -25,22 +24,17 @@ V4, V6 = ip_address("10.20.1.100"), ip_address("fd00:20::100")
 GATEWAY4, GATEWAY6 = ip_address("10.20.1.1"), ip_address("fe80::1")
 
 
-def compose(*asked: Wanted) -> list[bytes]:
-    return asyncio.run(here(asked))
-
-
 @functools.cache
 def question(mac: bytes, address: IpAddress) -> bytes:
-    return frames.question(*compose(wanted_question(address)), mac)
+    return frames.question(LAYOUTS, address, mac)
 
 
 def greeting(mac: bytes, own: str, address: IpAddress, *, to: bytes | None = None) -> bytes:
-    return frames.greeting(compose(*WANTED_GREETINGS), mac, own, address, to=to)
+    return frames.greeting(LAYOUTS, mac, own, address, to=to)
 
 
 def announced(mac: bytes, address: IpAddress) -> list[bytes]:
-    one, other = compose(*wanted(address))
-    return announcements(address, (one, other), mac, is_router=False)
+    return announcements(LAYOUTS, address, mac, is_router=False)
 
 
 def passes(program: list[Instruction], frame: bytes) -> bool:

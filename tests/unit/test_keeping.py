@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import ip_interface
 from typing import Any
 
 import msgspec
-import pytest
 
 from haagent.activation import Activation
 from haagent.activation.fight import Fight
 from haagent.activation.health import Health
-from haagent.address.composer import CannotCompose, Wanted, here
 from haagent.address.facts import TAG
 from haagent.address.links import Links
 from haagent.backends.arp import ArpOptions
@@ -24,6 +22,7 @@ from haagent.config import CheckConfig, Config, GroupConfig, PluginConfig, parse
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
+from tests.layouts import LAYOUTS
 from tests.unit.fakes import FakeHost, link, run_virtual
 from tests.unit.small_agent import FILE
 
@@ -50,7 +49,6 @@ class Stage:
         self.notes: list[tuple[str, str, str]] = []
         self.host = FakeHost("eth0", "eth1")
         self.time = 5000.0
-        self.cannot_compose = ""
         self.activation = Activation(
             groups=groups or (web(),),
             post=self.said.append,
@@ -59,13 +57,8 @@ class Stage:
             node="A",
             adopt=adopt,
             host=self.host,
-            compose=self.compose,
+            layouts=LAYOUTS,
         )
-
-    async def compose(self, wanted: Sequence[Wanted]) -> list[bytes]:
-        if self.cannot_compose:
-            raise CannotCompose(self.cannot_compose)
-        return await here(wanted)
 
     async def reload(self, *groups: GroupConfig) -> None:
         commit = await self.activation.prepare(with_groups(*groups))
@@ -206,23 +199,6 @@ def test_a_reload_keeps_what_is_held_and_removes_what_is_gone() -> None:
             Dropped(group="ends", ballot=ONE),
             Taken(group="web", ballot=ONE),
         ]
-
-    run(stage, story)
-
-
-def test_a_reload_whose_frames_cannot_be_composed_changes_nothing() -> None:
-    stage = Stage(web("10.20.1.100/24"), web("10.20.1.110/24", name="ends"))
-
-    async def story() -> None:
-        for name in ("web", "ends"):
-            stage.activation.take(name, ONE, stage.time + 60)
-        before = len(stage.said)
-        stage.cannot_compose = "no scapy here"
-        with pytest.raises(CannotCompose):
-            await stage.reload(web("10.20.1.101/24"))
-        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.110/24"]
-        assert len(stage.said) == before
-        assert all(stage.activation.groups()[name]["held"] for name in ("web", "ends"))
 
     run(stage, story)
 

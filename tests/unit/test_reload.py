@@ -16,6 +16,7 @@ from haagent.backends.arp import ArpOptions
 from haagent.config import Config, GroupConfig, HooksConfig, PluginConfig, parse
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
 from haagent.core.messages import Ballot
+from tests.layouts import LAYOUTS
 from tests.unit.fakes import FakeHost, link, run_virtual
 from tests.unit.small_agent import FILE
 
@@ -64,6 +65,7 @@ class Stage:
         self.may_have: list[set[str]] = []
         self.endings: list[asyncio.Task[None]] = []
         self.activation = Activation(
+            layouts=LAYOUTS,
             groups=groups,
             post=self.said.append,
             note=lambda *note: self.notes.append(note),
