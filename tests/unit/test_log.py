@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 
 import pytest
@@ -50,6 +51,20 @@ def test_the_journal_has_the_priority_of_the_kind(kind: Kind, monkeypatch: pytes
         log.action(Note(Record(1, 0.0, kind.value, "web", "it is so")))
     priority = {Severity.INFO: 6, Severity.WARNING: 4, Severity.ERROR: 3}[kind.severity]
     assert {"MESSAGE=it is so", f"PRIORITY={priority}", f"EVENT={kind}", "GROUP=web", "NODE=A"} <= set(sent[0])
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_without_systemds_library_too(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "systemd.journal", None)
+    monkeypatch.setattr(log, "is_journal", lambda: True)
+    with log.logging_to(node="A"):
+        log.action(Note(Record(1, 0.0, kind.value, "web", "it is so")))
+    (line,) = lines(capsys)
+    priority = {Severity.INFO: 6, Severity.WARNING: 4, Severity.ERROR: 3}[kind.severity]
+    assert line.startswith(f"<{priority}>time=")
+    assert line.endswith(f'node=A event={kind} group=web text="it is so"')
 
 
 def test_json_has_tracebacks_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,22 @@ def test_the_life_of_an_agent(manager) -> None:
     assert reloading == "RELOADING=1"
     assert int(instant.removeprefix("MONOTONIC_USEC=")) > 0
     assert manager() == "STOPPING=1"
+
+
+def test_a_manager_without_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("")  # the kernel finds a name
+        listener.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + listener.getsockname()[1:].decode())
+        Notifier().ready()
+        assert listener.recv(4096) == b"READY=1"
+
+
+def test_systemds_library_is_not_needed(manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("systemd", "systemd.daemon"):
+        monkeypatch.setitem(sys.modules, name, None)
+    Notifier().ready()
+    assert manager() == "READY=1"
 
 
 @pytest.mark.parametrize(
