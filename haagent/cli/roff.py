@@ -1,7 +1,8 @@
-"""Text for man(1): the part of Markdown that our documents use, and the help of the commands, as man(7) macros.
+"""Text for man(1): the part of Markdown that our documents and the commands' manual use, as man(7) macros.
 
 Known are headings, paragraphs, lists, fenced code and tables; in a line `code`, **bold** and links, of which the text
-stays. A table becomes a list whose tags are the first column: a manual page is too narrow for anything else.
+stays. A table becomes a list whose tags are the first column: a manual page is too narrow for anything else. That, and
+minus signs that can be copied, is what the tools that convert Markdown do not do.
 """
 
 from __future__ import annotations
@@ -54,17 +55,6 @@ def code(lines: Sequence[str]) -> str:
     return ".PP\n.RS 4\n.nf\n" + "".join(f"{escaped(line)}\n" for line in lines) + ".fi\n.RE\n"
 
 
-def prose(text: str) -> str:
-    """The help of a command: paragraphs, and after \\b lines that stay as they are."""
-    parts = []
-    for block in re.split(r"\n\s*\n", text.strip()):
-        if "\b" in block:
-            parts.append(code([line for line in block.replace("\b", "").splitlines() if line.strip()]))
-        else:
-            parts.append(_paragraph(block.splitlines()))
-    return "".join(parts)
-
-
 def markdown(text: str) -> str:
     """A document without its first heading, which is its title."""
     lines = text.splitlines()
@@ -109,4 +99,4 @@ def _paragraph(lines: Sequence[str]) -> str:
 def _rows(lines: Sequence[str]) -> Iterator[str]:
     for line in lines:
         first, *others = (cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|")))
-        yield entry(first, "; ".join(cell for cell in others if cell).replace("\\|", "|"))
+        yield entry(first.replace("\\|", "|"), "; ".join(cell for cell in others if cell).replace("\\|", "|"))

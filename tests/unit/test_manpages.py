@@ -31,6 +31,16 @@ def test_every_command_has_a_page(pages: dict[str, str]) -> None:
     assert ".SS" in pages["haagent-lab.8"]  # its own commands
 
 
+def test_a_page_says_what_a_manual_says(pages: dict[str, str]) -> None:
+    for part in ("SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SEE ALSO"):
+        assert f'.SH "{part}"' in pages["haagent.8"]
+    move = pages["haagent-failover.8"]
+    for part in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMON OPTIONS", "SEE ALSO"):
+        assert f'.SH "{part}"' in move
+    assert ".TP\n\\fB\\-\\-to NODE\\fR\n" in move  # copied, it is what is typed
+    assert '.SH "COMMANDS"\n.SS "\\fBhaagent lab crash' in pages["haagent-lab.8"]
+
+
 def test_troff_has_nothing_to_say(pages: dict[str, str], tmp_path: Path) -> None:
     program = shutil.which("groff")
     if program is None:
