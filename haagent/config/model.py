@@ -204,6 +204,9 @@ class GroupConfig(Section, frozen=True):
         list_of(NAME, "a list of node names"),
         Option("who tries first; nodes that are not named come after those that are", otherwise="no preference"),
     ] = ()
+    never: Annotated[
+        tuple[str, ...], list_of(NAME, "a list of node names"), Option("nodes that must not hold it", otherwise="none")
+    ] = ()
     failback_after_s: Annotated[
         float | None, FAILBACK, Option("whether a fitter node gets the group back by itself", otherwise="`manual`")
     ] = msgspec.field(name="failback", default=None)
@@ -244,6 +247,14 @@ class Config(Section, frozen=True, kw_only=True):
             otherwise="5s, at least 2 x lease",
         ),
     ]
+    start_grace_s: Annotated[
+        float,
+        duration("0s", "1m"),
+        Option(
+            "how long a node that starts leaves a group that nobody was heard to hold to its first choice, while that"
+            " one has not been heard"
+        ),
+    ] = 1.0
     failure_expiry_s: Annotated[float, duration("1s", "168h"), Option("when a failed take is forgotten")] = 600.0
     gate: Annotated[
         str,
@@ -284,7 +295,7 @@ class Config(Section, frozen=True, kw_only=True):
     def settings(self) -> Settings:
         """What the core needs, with the built-in group last: no client waits for it. Any voter that holds may lead."""
         groups = [
-            GroupSettings(name=group.name, prefer=group.prefer, failback_after_s=group.failback_after_s)
+            GroupSettings(group.name, prefer=group.prefer, failback_after_s=group.failback_after_s, never=group.never)
             for group in self.groups.values()
         ]
         return Settings(
@@ -299,6 +310,7 @@ class Config(Section, frozen=True, kw_only=True):
             gateway_guard=self.guards_count and self.guards.looks_outside,
             fenced=tuple(node.name for node in self.nodes.values() if node.fencing is not None),
             alone_after_s=self.alone_after_s,
+            start_grace_s=self.start_grace_s,
             failure_expiry_s=self.failure_expiry_s,
             arbiter="" if self.coordination.etcd is None else "etcd",
             version=__version__,

@@ -48,6 +48,8 @@ def _move(scene: Scene, election: Election, now: float, asked: Asked) -> tuple[i
         return REFUSED, "maintenance is on; end it with `haagent maintenance off` first"
     if unfit := scene.unfitness(target, now):
         return REFUSED, f"{unfit}; it cannot take {group}"
+    if target in election.group.settings.never:
+        return REFUSED, f"{target} never holds {group}: the configuration names it in `never`"
     holder, _ = election.holder(now)
     if not holder:
         return REFUSED, f"nobody holds {group} now, so there is nothing to move; see `haagent status`"

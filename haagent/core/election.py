@@ -312,7 +312,7 @@ class Election:
         self._extend(now)
         if counting.is_outbid(group, scene, now):
             self._raise_ballot()
-        if group.state is GroupState.TAKING and handover.must_leave(scene):
+        if group.state is GroupState.TAKING and handover.must_leave(group, scene):
             self.drop(now, "this node is leaving")
         if group.state is GroupState.ACTIVE:
             self._do(now, handover.consider(group, scene, now))

@@ -80,6 +80,7 @@ class Node:
         self._is_following = False  # the next heartbeat answers a holder's
         self._remembered: Memory | None = None
         self._was_alive: set[str] = set()
+        self._own_held = 0
         self._has_stopped = False
         self.heeded: list[AnyEvent] = []  # of the last step's events, all but mere copies
         self.is_unmoved = False  # the last step changed nothing that any later decision depends on
@@ -95,6 +96,7 @@ class Node:
         self.heeded, self.is_unmoved = [], False
         if self._has_stopped:
             return []
+        self._gather()
         if self.deadline == float("inf"):
             scene.born = now  # the first step: until now the links were shut, and nobody could be heard
         self._notice_stall(now)
@@ -110,7 +112,8 @@ class Node:
             self.is_unmoved = not self.heeded  # a stranger is remembered, and greeted
             return []  # copies, or recordings: a flood of them must stay cheap
         self._notice_members(now)
-        scene.own_held = sum(one.group.state in HOLDING for name, one in self.elections.items() if name != LEADER)
+        self._own_held = sum(one.group.state in HOLDING for name, one in self.elections.items() if name != LEADER)
+        scene.plans.clear()  # what has come may have changed them
         for election in self.elections.values():
             election.advance(now)
         self._finish(now)
@@ -130,12 +133,19 @@ class Node:
         return self.scene.membership.refused
 
     def view(self, now: float) -> View:
+        self._gather()
         return picture.view(self.scene, self.elections, now)
+
+    def _gather(self) -> None:
+        """Who should hold a group depends on all of them."""
+        self.scene.groups = {name: election.group for name, election in self.elections.items()}
+        self.scene.plans.clear()
 
     # ------------------------------------------------------------------ taking in
 
     def _take_in(self, now: float, event: AnyEvent) -> Verdict:
         scene = self.scene
+        scene.plans.clear()
         match event:
             case Woke():
                 pass
@@ -216,7 +226,7 @@ class Node:
             turn_s = followers.index(scene.settings.me) * interval_s / TURNS
             self._next_beat = min(self._next_beat, now + turn_s)  # a holder that speaks often puts nobody off
             self._is_following = True
-        elif not scene.own_held or leader < scene.settings.me:
+        elif not self._own_held or leader < scene.settings.me:
             self._next_beat = now + FOLLOWING * interval_s
 
     def _judge_health(self, now: float, group: str, why_unfit: str) -> None:
@@ -294,6 +304,7 @@ class Node:
         scene.settings, scene.witnesses = settings, settings.witnesses
         scene.membership.reconfigure(settings)
         scene.orders.reconfigure(settings)
+        self._gather()
         scene.note(Kind.RELOADED, "", f"configuration {settings.config_hash} is in force", now=now)
         scene.urge()
 

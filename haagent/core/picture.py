@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haagent.core.election import Election
-from haagent.core.group import arbitration, candidacy
+from haagent.core.group import arbitration, candidacy, choice
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
 from haagent.core.membership import NEVER, Peer
@@ -100,8 +100,8 @@ def _group(scene: Scene, election: Election, now: float) -> GroupView:
         failures={node: count for node, count in sorted(failures.items()) if count},
         gap_s=gap_s if holder else None,
         moving_to=moving_to,
-        eligible=not group.why_unfit,
-        why_not=group.why_unfit,
+        eligible=not group.why_not(scene.settings.me),
+        why_not=group.why_not(scene.settings.me),
     )
 
 
@@ -140,9 +140,14 @@ def _why_nobody(scene: Scene, group: Group, now: float) -> str:
     reasons = [obstacle] if (obstacle := candidacy.obstacle(group, scene, now)) else []
     if not scene.is_quorate(now) or scene.orders.in_maintenance:
         return f"nobody holds it: {obstacle}"
+    first, _ = choice.awaited(group, scene, now)
+    if first and not obstacle:
+        reasons.append(f"it waits for {first}, the first choice, to start")
     for peer, beat in scene.beats(now, group.name):
         if unfit := scene.unfitness(peer.name, now):
             reasons.append(unfit)
+        elif peer.name in group.settings.never:
+            reasons.append(f"`never` names {peer.name}")
         elif not beat.eligible:
             reasons.append(f"{peer.name}: {beat.why_not}")
         elif beat.failures:

@@ -1,24 +1,66 @@
-"""Which node should hold a group: pure functions of what everybody says in its heartbeats, so all agree."""
+"""Which node should hold which group: pure functions of what everybody says in its heartbeats, so all agree.
+
+All groups are looked at together. Several that become free at the same moment (a start, a lost node, a node that
+leaves) would each go to the node that holds the fewest, and that is one and the same. So the groups that have a place
+are counted first, and those without one are placed one after the other: first those whose `prefer` or whose few
+candidates leave little choice, then by name. Whoever has the same picture comes to the same plan.
+
+Nothing is moved here. A group that has a holder keeps it, however uneven that is: a move costs clients something, and
+balance is worth nothing to them.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
-from haagent.core.settings import GroupSettings
+from haagent.core.settings import LEADER, GroupSettings
 
 
 class Candidate(msgspec.Struct, frozen=True):
     name: str
-    is_fit: bool  # online, not in standby, not stopping, not a witness, checks pass
+    is_fit: bool  # online, not in standby, not stopping, not a witness, not in `never`, checks pass
     failures: int  # recent failed activations of this group
-    held: int  # groups it holds already
 
 
-def order(group: GroupSettings, candidates: list[Candidate]) -> list[str]:
+class Place(msgspec.Struct, frozen=True):
+    """One group as it is now."""
+
+    group: GroupSettings
+    holder: str  # who has it or is about to take it; empty: nobody, or one that must give it away
+    candidates: tuple[Candidate, ...]
+
+
+def plan(places: Iterable[Place]) -> dict[str, list[str]]:
+    """Who tries first, for each group. The built-in `leader` costs a node nothing and does not count."""
+    places = list(places)
+    load = Counter(place.holder for place in places if place.holder and place.group.name != LEADER)
+    ranked: dict[str, list[str]] = {}
+    free = []
+    for place in places:
+        if place.holder or place.group.name == LEADER:
+            ranked[place.group.name] = order(place.group, place.candidates, load - Counter([place.holder]))
+        else:
+            free.append(place)
+    for place in sorted(free, key=_least_choice):
+        names = ranked[place.group.name] = order(place.group, place.candidates, load)
+        load.update(names[:1])
+    return ranked
+
+
+def _least_choice(place: Place) -> tuple[bool, int, str]:
+    fit = sum(candidate.is_fit for candidate in place.candidates)
+    return (not place.group.prefer, fit, place.group.name)
+
+
+def order(group: GroupSettings, candidates: Iterable[Candidate], load: Mapping[str, int]) -> list[str]:
     """Who tries first. Recently failed nodes last, then `prefer`, then who holds least, then name."""
 
     def key(candidate: Candidate) -> tuple[int, int, int, str]:
-        return (candidate.failures, preference(group, candidate.name), candidate.held, candidate.name)
+        name = candidate.name
+        return (candidate.failures, preference(group, name), load.get(name, 0), name)
 
     return [candidate.name for candidate in sorted(candidates, key=key) if candidate.is_fit]
 
@@ -28,14 +70,14 @@ def preference(group: GroupSettings, name: str) -> int:
     return group.prefer.index(name) if name in group.prefer else len(group.prefer)
 
 
-def should_yield(group: GroupSettings, holder: str, candidates: list[Candidate]) -> str:
+def should_yield(group: GroupSettings, holder: str, candidates: Iterable[Candidate]) -> str:
     """For automatic failback: a fit node without failures that `prefer` names before the holder, or nobody."""
     better = [
         candidate
         for candidate in candidates
         if candidate.is_fit and not candidate.failures and preference(group, candidate.name) < preference(group, holder)
     ]
-    return order(group, better)[0] if better else ""
+    return order(group, better, {})[0] if better else ""
 
 
 class Contender(msgspec.Struct, frozen=True):

@@ -6,8 +6,8 @@ It is changed only inside a step of `Node`; everybody else reads.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from haagent.core.events import AnyAction, Note
 from haagent.core.history import History
@@ -15,7 +15,7 @@ from haagent.core.kinds import Kind
 from haagent.core.membership import Membership, Peer
 from haagent.core.messages import GroupBeat
 from haagent.core.orders import Orders
-from haagent.core.settings import LEADER, Memory, Settings
+from haagent.core.settings import Memory, Settings
 
 if TYPE_CHECKING:
     from haagent.core.group.voter import Voter
@@ -51,6 +51,8 @@ class Scene:
         self.must_send = False
         self.last_sent = float("-inf")
         self.actions: list[AnyAction] = []
+        self.groups: Mapping[str, Any] = {}  # every `Group` of this node, for `choice`: who gets one depends on all
+        self.plans: dict[str, dict[str, list[str]]] = {}  # made at need, good for a moment of a step
 
     # --- effects
 
@@ -225,14 +227,3 @@ class Scene:
 
     def is_fit(self, name: str, now: float) -> bool:
         return not self.unfitness(name, now)
-
-    def held_by(self, name: str, now: float) -> int:
-        """How many groups a peer says it holds. Our own are counted by `Node`."""
-        if name == self.settings.me:
-            return self.own_held
-        peer = self.membership.peers.get(name)
-        if peer is None or peer.beat is None:
-            return 0
-        return sum(beat.held_ms > 0 and beat.name != LEADER for beat in peer.beat.groups)
-
-    own_held = 0

@@ -18,6 +18,7 @@ class GroupSettings(msgspec.Struct, frozen=True):
     name: str
     prefer: tuple[str, ...] = ()
     failback_after_s: float | None = None  # None: manual
+    never: tuple[str, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -29,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True):
     lease_s: float = 0.35
     consistent: bool = True
     alone_after_s: float = 5.0
+    start_grace_s: float = 1.0
     failure_expiry_s: float = 600.0
     version: str = ""
     config_hash: str = ""

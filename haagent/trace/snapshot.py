@@ -36,6 +36,8 @@ LEFT_OUT: dict[tuple[str, str], Callable[[], object]] = {
     ("Membership", "_alive"): lambda: None,  # remembered within one step
     ("Peer", "groups"): dict,  # those of `beat`
     ("Scene", "actions"): list,  # of one step
+    ("Scene", "groups"): dict,  # those of the elections
+    ("Scene", "plans"): dict,
     ("Node", "heeded"): list,
 }
 PLAIN = (type(None), bool, int, float, str)

@@ -152,6 +152,9 @@ GROUP_MISTAKE = [
     ("prefer: []", "prefer", "the list is empty"),
     ("prefer: [A, A]", "prefer[1]", "twice"),
     ("prefer: [A, b]", "prefer[1]", "did you mean `B`?"),
+    ("never: []", "never", "the list is empty"),
+    ("never: [b]", "never[0]", "did you mean `B`?"),
+    ("never: [A, B]", "never", "nobody may"),
     ("failback: automatic", "failback", "write `manual` or `{after: 30s}`"),
     ("failback: {after: 30s}", "failback", "no node to go back to"),
     ("checks: {nic: link}", "checks.nic", "write `{kind: link}`"),
@@ -190,6 +193,8 @@ def test_faults_between_parts_of_the_file() -> None:
     assert "nobody may hold" in the_fault(all_witnesses).message
     witness_preferred = FULL.replace("[B, A]", "[B, W]")
     assert "W is a witness" in the_fault(witness_preferred).message
+    assert "B is in `prefer` too" in the_fault(FULL.replace("[B, A]", "[B, A]\n    never: [B]")).message
+    assert "W is a witness" in the_fault(FULL.replace("[B, A]", "[B, A]\n    never: [W]")).message
 
 
 def test_unicast_needs_addresses_that_match() -> None:

@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import itertools
+import random
+from collections import Counter
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from haagent.core.placement import Candidate, Contender, order, preference, should_yield, winner
-from haagent.core.settings import GroupSettings
+from haagent.core.placement import Candidate, Contender, Place, order, plan, preference, should_yield, winner
+from haagent.core.settings import LEADER, GroupSettings
 
 WEB = GroupSettings("web", prefer=("B", "A"))
 ANY = GroupSettings("any")
 
 
-def node(name: str, *, failures: int = 0, held: int = 0) -> Candidate:
-    return Candidate(name, True, failures, held)
+def node(name: str, *, failures: int = 0) -> Candidate:
+    return Candidate(name, True, failures)
 
 
 def unfit(name: str) -> Candidate:
-    return Candidate(name, False, 0, 0)
+    return Candidate(name, False, 0)
 
 
 @pytest.mark.parametrize(
-    ("group", "candidates", "expected"),
+    ("group", "candidates", "load", "expected"),
     [
-        (WEB, [node("A"), node("B"), node("C")], "BAC"),
-        (WEB, [node("A"), unfit("B")], "A"),
-        (WEB, [unfit("A"), unfit("B")], ""),
-        (WEB, [node("A"), node("B", failures=1)], "AB"),  # failed lately: last, preferred or not
-        (WEB, [node("B", failures=2), node("A", failures=1)], "AB"),
-        (WEB, [node("A", held=0), node("B", held=3)], "BA"),  # a preference is stronger than the load
-        (ANY, [node("A", held=2), node("B"), node("C", held=1)], "BCA"),
-        (ANY, [node("C"), node("B"), node("A")], "ABC"),
+        (WEB, [node("A"), node("B"), node("C")], {}, "BAC"),
+        (WEB, [node("A"), unfit("B")], {}, "A"),
+        (WEB, [unfit("A"), unfit("B")], {}, ""),
+        (WEB, [node("A"), node("B", failures=1)], {}, "AB"),  # failed lately: last, preferred or not
+        (WEB, [node("B", failures=2), node("A", failures=1)], {}, "AB"),
+        (WEB, [node("A"), node("B")], {"B": 3}, "BA"),  # a preference is stronger than the load
+        (ANY, [node("A"), node("B"), node("C")], {"A": 2, "C": 1}, "BCA"),
+        (ANY, [node("C"), node("B"), node("A")], {}, "ABC"),
     ],
 )
-def test_who_tries_first(group: GroupSettings, candidates: list[Candidate], expected: str) -> None:
+def test_who_tries_first(
+    group: GroupSettings, candidates: list[Candidate], load: dict[str, int], expected: str
+) -> None:
     for shuffled in itertools.permutations(candidates):
-        assert "".join(order(group, list(shuffled))) == expected
+        assert "".join(order(group, shuffled, load)) == expected
 
 
 def test_nodes_that_prefer_does_not_name_are_equal_and_last() -> None:
@@ -77,3 +84,96 @@ def test_who_keeps_it(a: tuple[bool | None, int], b: tuple[bool | None, int], ex
 
 def test_without_a_preference_the_name_decides() -> None:
     assert winner(ANY, Contender("B", None, 1), Contender("A", None, 1)) == "A"
+
+
+# ---------------------------------------------------------------------- all groups at once
+
+NODES = "ABCDE"
+
+
+@st.composite
+def _place(draw: st.DrawFn, number: int) -> Place:
+    prefer = tuple(draw(st.permutations(NODES))[: draw(st.integers(0, 2))])
+    candidates = tuple(
+        Candidate(name, draw(st.booleans()) or draw(st.booleans()), draw(st.sampled_from((0, 0, 0, 1))))
+        for name in NODES
+    )
+    return Place(GroupSettings(f"g{number}", prefer), draw(st.sampled_from(("", "", *NODES))), candidates)
+
+
+pictures = st.integers(1, 12).flatmap(lambda count: st.tuples(*map(_place, range(count))))
+
+
+def free(name: str, *, prefer: str = "", nodes: str = "ABC") -> Place:
+    return Place(GroupSettings(name, prefer=tuple(prefer)), "", tuple(node(each) for each in nodes))
+
+
+def firsts(places: list[Place]) -> str:
+    planned = plan(places)
+    return "".join(planned[place.group.name][0] for place in places)
+
+
+def test_groups_that_are_free_at_once_spread() -> None:
+    assert firsts([free("a"), free("b"), free("c"), free("d")]) == "ABCA"
+
+
+def test_what_is_preferred_is_placed_first_and_counts() -> None:
+    assert firsts([free("a"), free("b"), free("c", prefer="A"), free("d", prefer="A")]) == "BCAA"
+
+
+def test_what_has_little_choice_is_placed_before_what_has_more() -> None:
+    assert firsts([free("a"), free("b"), free("z", nodes="A")]) == "BCA"
+
+
+def test_the_leader_does_not_count() -> None:
+    leader = Place(GroupSettings(LEADER), "A", tuple(node(each) for each in "ABC"))
+    assert firsts([leader, free("a"), free("b")]) == "AAB"
+
+
+@given(picture=pictures, chance=st.randoms(use_true_random=False))
+def test_whoever_has_the_same_picture_has_the_same_plan(picture: tuple[Place, ...], chance: random.Random) -> None:
+    shuffled = [
+        msgspec.structs.replace(place, candidates=tuple(chance.sample(place.candidates, len(place.candidates))))
+        for place in chance.sample(picture, len(picture))
+    ]
+    assert plan(shuffled) == plan(picture)
+
+
+@given(picture=pictures)
+def test_only_who_is_fit_is_chosen_and_failures_and_preferences_come_before_the_load(
+    picture: tuple[Place, ...],
+) -> None:
+    planned = plan(picture)
+    for place in picture:
+        names = planned[place.group.name]
+        fit = {one.name: (one.failures, preference(place.group, one.name)) for one in place.candidates if one.is_fit}
+        assert sorted(names) == sorted(fit)
+        assert [fit[name] for name in names] == sorted(fit.values())
+
+
+@given(picture=pictures)
+def test_what_the_plan_says_stays_true_when_it_is_carried_out(picture: tuple[Place, ...]) -> None:
+    """In whatever order the groups are taken: those that are not yet are to go where they were to go before."""
+    planned = plan(picture)
+    for done in range(len(picture) + 1):
+        later = [
+            msgspec.structs.replace(place, holder=(planned[place.group.name] or [""])[0])
+            if not place.holder and number < done
+            else place
+            for number, place in enumerate(picture)
+        ]
+        after = plan(later)
+        for place in later:
+            if not place.holder:
+                assert after[place.group.name][:1] == planned[place.group.name][:1]
+
+
+@given(held=st.lists(st.sampled_from("ABC"), max_size=6), free_ones=st.integers(1, 9))
+def test_no_node_gets_one_more_while_another_has_fewer(held: list[str], free_ones: int) -> None:
+    nodes = tuple(node(each) for each in "ABC")
+    places = [Place(GroupSettings(f"h{number}"), holder, nodes) for number, holder in enumerate(held)]
+    places += [free(f"f{number}") for number in range(free_ones)]
+    planned = plan(places)
+    load, given_ = Counter(held), Counter(planned[f"f{number}"][0] for number in range(free_ones))
+    least = min(load[name] + given_[name] for name in "ABC")
+    assert all(load[name] + count - least <= 1 for name, count in given_.items())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from haagent.core import placement
-from haagent.core.group import arbitration, caution
+from haagent.core.group import arbitration, caution, choice
 from haagent.core.group.state import Group
 from haagent.core.membership import NEVER
 from haagent.core.messages import GroupBeat, Heartbeat
-from haagent.core.placement import Candidate
 from haagent.core.scene import Scene
 
 
@@ -35,8 +33,8 @@ def obstacle(group: Group, scene: Scene, now: float) -> str:
     me = scene.settings.me
     if not scene.is_fit(me, now):
         return scene.unfitness(me, now)
-    if group.why_unfit and not is_forced(group, scene, now):
-        return group.why_unfit
+    if group.why_not(me) and (me in group.settings.never or not is_forced(group, scene, now)):
+        return group.why_not(me)
     was_ours = group.was_found or group.service.by == me
     if scene.orders.in_maintenance and not was_ours:
         return "maintenance is on"
@@ -90,9 +88,14 @@ def reckon(group: Group, scene: Scene, now: float) -> None:
     if _has_promised(group, scene, now):
         mine.try_at = now + scene.slot_s
         return
+    first, until = choice.awaited(group, scene, now)
+    if first:
+        mine.free_since, mine.try_at = now, until
+        return
     # The patience counts from when the group became free, not from when we came to look.
     mine.free_since = min(now, max(mine.free_since, spent_at))
-    mine.try_at = max(mine.not_before, mine.courteous_until, mine.free_since + patience_s(group, scene, now))
+    wait_s = patience_s(group, scene, now) + choice.hesitation_s(group, scene, now)
+    mine.try_at = max(mine.not_before, mine.courteous_until, mine.free_since + wait_s)
 
 
 def is_successor(group: Group, scene: Scene, now: float) -> bool:
@@ -134,32 +137,9 @@ def holder_elsewhere(group: Group, scene: Scene, now: float) -> str:
 
 def patience_s(group: Group, scene: Scene, now: float) -> float:
     """Rule 3: a slot for each node that is before us."""
-    me, ranked = scene.settings.me, _ranked(group, scene, now)
+    me, ranked = scene.settings.me, choice.ranked(group, scene, now)
     rank = ranked.index(me) if me in ranked else len(ranked)
     return rank * scene.slot_s
-
-
-def first_choice(group: Group, scene: Scene, now: float) -> str:
-    return next(iter(_ranked(group, scene, now)), "")
-
-
-def _ranked(group: Group, scene: Scene, now: float) -> list[str]:
-    return placement.order(group.settings, candidates(group, scene, now))
-
-
-def candidates(group: Group, scene: Scene, now: float, *, may_wait: bool = False) -> list[Candidate]:
-    """Every living node, as far as it may hold this group; without `may_wait`, now."""
-    me = scene.settings.me
-    fit = scene.is_fit(me, now) and not group.why_unfit
-    fit = fit and not scene.isolation(now)
-    found = [Candidate(me, fit, len(group.failures), scene.held_by(me, now))]
-    for peer, beat in scene.beats(now, group.name):
-        has_vote = peer.beat is not None and peer.beat.silent_ms < 1000 * scene.slot_s
-        has_vote = has_vote or may_wait
-        fit = scene.is_fit(peer.name, now) and beat.eligible and has_vote
-        fit = fit and not scene.isolation(now, peer.name)
-        found.append(Candidate(peer.name, fit, beat.failures, scene.held_by(peer.name, now)))
-    return found
 
 
 def explain(group: Group, scene: Scene, now: float) -> str:
@@ -170,7 +150,11 @@ def explain(group: Group, scene: Scene, now: float) -> str:
             return f"{peer.name} handed it over"
     last = group.service
     if not last.by:
-        return "nobody held it and this node is the first choice"
+        first = choice.expected(group, scene, now)
+        if first == scene.settings.me:
+            return "nobody held it and this node is the first choice"
+        is_there = scene.membership.peers[first].is_alive(now)
+        return f"nobody held it, and {first}, the first choice, {'has not taken it' if is_there else 'is not there'}"
     if last.by == scene.settings.me:
         return "nobody else took it" if last.at > NEVER else "it was active here before the agent restarted"
     has_let_go = last.by in group.voter.released and last.by in scene.membership.alive_names(now)

@@ -14,7 +14,8 @@ import msgspec
 
 from haagent.core import placement
 from haagent.core.events import Prepare
-from haagent.core.group import candidacy, word
+from haagent.core.group import choice, word
+from haagent.core.group.choice import Among
 from haagent.core.group.state import Group, Pledge
 from haagent.core.group.wants import HandOver, LetGo, Stay
 from haagent.core.kinds import Kind
@@ -25,14 +26,14 @@ from haagent.core.scene import Scene
 
 def best_other(group: Group, scene: Scene, now: float, *, may_wait: bool = False) -> str:
     """`may_wait`: also one that has just started and has no vote yet."""
-    others = placement.order(group.settings, candidacy.candidates(group, scene, now, may_wait=may_wait))
+    others = choice.ranked(group, scene, now, Among.SOON if may_wait else Among.NOW)
     return next((name for name in others if name != scene.settings.me), "")
 
 
 def consider(group: Group, scene: Scene, now: float) -> HandOver | LetGo | None:
     """While it is served here: to whom it should go, if to anybody."""
-    if must_leave(scene):
-        why = "this node is stopping" if scene.is_stopping else "this node is in standby"
+    if must_leave(group, scene):
+        why = _why_leaving(group, scene)
         if successor := best_other(group, scene, now):
             return HandOver(successor, _patience_s(scene))
         if successor := best_other(group, scene, now, may_wait=True):
@@ -58,10 +59,18 @@ def _silence_s(scene: Scene, name: str) -> float:
     return 0.0 if peer is None or peer.beat is None else peer.beat.silent_ms / 1000
 
 
-def must_leave(scene: Scene) -> bool:
+def must_leave(group: Group, scene: Scene) -> bool:
     if scene.orders.in_maintenance:
         return False  # nothing moves; a stop leaves everything in place
-    return scene.is_stopping or scene.orders.is_standby(scene.settings.me)
+    return bool(_why_leaving(group, scene))
+
+
+def _why_leaving(group: Group, scene: Scene) -> str:
+    if scene.is_stopping:
+        return "this node is stopping"
+    if scene.orders.is_standby(scene.settings.me):
+        return "this node is in standby"
+    return "`never` names this node" if scene.settings.me in group.settings.never else ""
 
 
 def _ordered_successor(group: Group, scene: Scene, now: float) -> str:
@@ -76,7 +85,7 @@ def _failback(group: Group, scene: Scene, now: float) -> str:
     after_s, since = group.settings.failback_after_s, group.handover.better_since
     if after_s is None:
         return ""
-    better = placement.should_yield(group.settings, scene.settings.me, candidacy.candidates(group, scene, now))
+    better = placement.should_yield(group.settings, scene.settings.me, choice.candidates(group, scene, now))
     if not better:
         since.clear()
         return ""
@@ -103,7 +112,7 @@ def proceed(group: Group, scene: Scene, now: float) -> LetGo | Stay | None:
             return LetGo(f"{to} is ready")
     if now < group.handover.deadline and scene.is_fit(to, now):
         return None
-    return LetGo(f"leaving; {to} did not get ready in time") if must_leave(scene) else Stay()
+    return LetGo(f"leaving; {to} did not get ready in time") if must_leave(group, scene) else Stay()
 
 
 def end(group: Group, scene: Scene, now: float) -> None:

@@ -103,5 +103,9 @@ class Group(msgspec.Struct):
     def name(self) -> str:
         return self.settings.name
 
+    def why_not(self, node: str) -> str:
+        """Why that node, if it is this one, may not hold it; empty: it may."""
+        return f"`never` names {node}" if node in self.settings.never else self.why_unfit
+
     def may_vote(self, scene: Scene, now: float) -> bool:
         return now >= self.silent_until and scene.may_vote(now)

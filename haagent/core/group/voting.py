@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core.group import candidacy
+from haagent.core.group import choice
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
@@ -30,7 +30,7 @@ def consider_want(group: Group, scene: Scene, now: float, node: str, beat: Group
 def _favour(group: Group, scene: Scene, now: float, node: str) -> None:
     """Rule 7."""
     is_chosen = node == group.handover.to and now < group.candidacy.courteous_until
-    is_first = group.voter.was_freed and node == candidacy.first_choice(group, scene, now)
+    is_first = group.voter.was_freed and node == next(iter(choice.ranked(group, scene, now)), "")
     peer = scene.membership.peers.get(node)
     if not (is_chosen or is_first) or peer is None or peer.boot is None or peer.beat is None:
         return
