@@ -21,17 +21,17 @@ class GroupSettings(msgspec.Struct, frozen=True):
     never: tuple[str, ...] = ()
 
 
-class Settings(msgspec.Struct, frozen=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     me: str
     nodes: tuple[NodeSettings, ...]
     groups: tuple[GroupSettings, ...]
-    interval_s: float = 0.1
-    lease_s: float = 0.35
+    interval_s: float
+    lease_s: float
     consistent: bool = True
-    alone_after_s: float = 5.0
-    start_grace_s: float = 1.0
-    failure_expiry_s: float = 600.0
+    alone_after_s: float
+    start_grace_s: float
+    failure_expiry_s: float
     version: str = ""
     config_hash: str = ""
     arp_guard: bool = False  # `available`: do not take what somebody still answers for

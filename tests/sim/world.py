@@ -32,6 +32,8 @@ def make_settings(
         lease_s=3.5 * interval_s,
         consistent=consistent,
         alone_after_s=alone_after_s,
+        start_grace_s=1.0,
+        failure_expiry_s=600.0,
         version="sim",
         arp_guard=arp_guard,
     )

@@ -10,7 +10,17 @@ from haagent.core.membership import NEVER, Membership
 from haagent.core.messages import Accepted, Ballot
 from haagent.core.settings import NodeSettings, Settings
 
-SETTINGS = Settings(cluster="c", me="A", nodes=tuple(NodeSettings(name) for name in "ABC"), groups=())
+SETTINGS = Settings(
+    cluster="c",
+    me="A",
+    nodes=tuple(NodeSettings(name) for name in "ABC"),
+    groups=(),
+    interval_s=0.1,
+    lease_s=0.35,
+    alone_after_s=5.0,
+    start_grace_s=1.0,
+    failure_expiry_s=600.0,
+)
 BALLOT = Ballot(3, "A")
 
 

@@ -9,7 +9,17 @@ from haagent.core.messages import GroupBeat, Heard, Heartbeat
 from haagent.core.settings import NodeSettings, Settings
 
 ME, LIFE, NEXT_LIFE = 11, 22, 33  # boots: ours, B's, and B's after a restart
-SETTINGS = Settings(cluster="c", me="A", nodes=tuple(NodeSettings(name) for name in "ABC"), groups=())
+SETTINGS = Settings(
+    cluster="c",
+    me="A",
+    nodes=tuple(NodeSettings(name) for name in "ABC"),
+    groups=(),
+    interval_s=0.1,
+    lease_s=0.35,
+    alone_after_s=5.0,
+    start_grace_s=1.0,
+    failure_expiry_s=600.0,
+)
 DEAD_AFTER_S = SETTINGS.dead_after_s
 
 

@@ -15,6 +15,11 @@ SETTINGS = Settings(
     me="A",
     nodes=tuple(NodeSettings(name) for name in "AB"),
     groups=(GroupSettings("leader"), GroupSettings("web")),
+    interval_s=0.1,
+    lease_s=0.35,
+    alone_after_s=5.0,
+    start_grace_s=1.0,
+    failure_expiry_s=600.0,
 )
 
 

@@ -14,7 +14,7 @@ from tests.sim.world import World, make_settings, steady_world
 from tests.unit.node_stage import group_of, node_of
 
 FOUR: dict[str, tuple[str, ...]] = {"a": (), "b": (), "c": (), "d": ()}
-GRACE_S = Settings("", "", (), ()).start_grace_s
+GRACE_S = make_settings().start_grace_s
 SILENCE_S = 0.36
 
 
