@@ -51,6 +51,7 @@ from haagent.parts import Parts
 from haagent.realtime import Process
 from haagent.report import Cluster
 from haagent.strays import Strays
+from haagent.web import Web
 
 
 class Shell(Protocol):
@@ -151,6 +152,7 @@ class Assembly:
             strays,
             ControlServer(desk, run_dir=run_dir),
             self.notifier,
+            Web(config, desk, is_stepped=shell.is_stepped),
         )
 
     def perform(self, decided_at: float, action: AnyAction, then: AnyEvent | None) -> None:

@@ -14,6 +14,7 @@ from haagent.config.model import (
     GuardsConfig,
     HeartbeatConfig,
     HooksConfig,
+    HttpConfig,
     NodeConfig,
     WitnessConfig,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "GuardsConfig",
     "HeartbeatConfig",
     "HooksConfig",
+    "HttpConfig",
     "KeyFileError",
     "NodeConfig",
     "NotADuration",

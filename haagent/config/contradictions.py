@@ -62,6 +62,7 @@ def find_contradictions(top: Draft) -> None:
     find_coordination_contradictions(top, heartbeat.get("lease"))
     _transport(heartbeat)
     _security(top, heartbeat)
+    _http(top.section("http"))
     if heartbeat.get("transport") == "unicast":
         _unicast_addresses(nodes, heartbeat)
     _voters(top, nodes)
@@ -109,6 +110,18 @@ def _transport(heartbeat: Draft) -> None:
 def _security(top: Draft, heartbeat: Draft) -> None:
     if heartbeat.get("insecure") and top.written("key_file"):
         heartbeat.refuse("insecure", "`true`, and yet there is a `key_file`", "remove one of them")
+
+
+def _http(http: Draft | None) -> None:
+    listen = http.get("listen") if http is not None else None
+    if http is None or listen is None or http.get("token_file"):
+        return
+    if not ipaddress.ip_address(listen.rpartition(":")[0].strip("[]")).is_loopback:
+        http.refuse(
+            "listen",
+            f"{listen} is not on the loopback, and anybody there could read it",
+            "name a `token_file` too, or write `127.0.0.1:7266`",
+        )
 
 
 def _unicast_addresses(nodes: dict[str, Draft], heartbeat: Draft) -> None:

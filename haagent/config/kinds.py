@@ -294,6 +294,18 @@ def _host_and_port(text: str) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def _own_address_and_port(text: str) -> str:
+    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:]+)):([0-9]+)", text)
+    try:
+        address = ipaddress.ip_address(found[1] or found[2]) if found is not None else None
+    except ValueError:
+        address = None
+    if found is None or address is None:
+        hint = "write `127.0.0.1:7266`, `[::1]:7266`, or `0.0.0.0:7266` for all addresses of this host"
+        raise Wrong(f"{quoted(text)} is not an address with a port", hint)
+    return f"[{address}]:{_port(found[3])}" if address.version == 6 else f"{address}:{_port(found[3])}"
+
+
 def _host_url(text: str) -> str:
     hint = "write one such as `http://10.0.0.1/health`"
     try:
@@ -358,5 +370,6 @@ GROUP_ADDRESS = of_text("an address with its prefix length", _group_address)
 MULTICAST = of_text("a multicast address", _multicast)
 GATEWAY = of_text("`auto`, `off`, or an IP address", _gateway)
 HOST_AND_PORT = of_text("an address with a port", _host_and_port)
+OWN_ADDRESS_AND_PORT = of_text("an address of this host with a port", _own_address_and_port)
 HOST_URL = of_text("a URL with an address", _host_url)
 PROGRAM = of_text("the name or the absolute path of a program", _program)

@@ -23,6 +23,7 @@ from haagent.config.kinds import (
     NAME,
     NETWORK,
     NODE_ADDRESS,
+    OWN_ADDRESS_AND_PORT,
     PATH,
     PORT,
     PROGRAM,
@@ -216,8 +217,19 @@ class GroupConfig(Section, frozen=True):
     hooks: Annotated[HooksConfig, Option("programs to run", otherwise="none")] = HooksConfig()
 
 
+class HttpConfig(Section, frozen=True):
+    listen: Annotated[
+        str, OWN_ADDRESS_AND_PORT, Option("where the agent answers HTTP; off the loopback only with `token_file`")
+    ] = "127.0.0.1:7266"
+    token_file: Annotated[
+        str,
+        PATH,
+        Option("a secret in its first line, guarded like the key: whoever asks sends it as a bearer token"),
+    ] = ""
+
+
 class Config(Section, frozen=True, kw_only=True):
-    LATER: ClassVar = ("http", "sessions", "units")
+    LATER: ClassVar = ("sessions", "units")
 
     cluster: Annotated[str, NAME, Option("the cluster's name", example="shop")]
     key_files: Annotated[
@@ -268,6 +280,9 @@ class Config(Section, frozen=True, kw_only=True):
     coordination: Annotated[
         CoordinationConfig, Option("who gives the leases, if not the nodes' own votes", otherwise="nobody")
     ] = CoordinationConfig()
+    http: Annotated[
+        HttpConfig | None, Option("health and metrics over HTTP (the extra `haagent[web]`)", otherwise="nothing")
+    ] = None
     groups: Annotated[
         dict[str, GroupConfig],
         named("group", section(GroupConfig), most=MAX_GROUPS),

@@ -48,9 +48,11 @@ ARROWS: dict[str, set[str]] = {
     "envelope": {"config"},
     "heartbeats": {"config", "envelope", "guardian", "parts", "transport"},
     "desk": {"chronicle", "config", "fencing", "parts", "report", "trace"},
+    "web": {"config", "parts"},
     "assembly": {
         *("activation", "address", "chronicle", "config", "control", "coordination", "desk", "fencing", "gate"),
         *("guardian", "guards", "heartbeats", "memory", "notify", "parts", "realtime", "report", "strays", "timer"),
+        "web",
     },
     "daemon": {
         *("address", "assembly", "config", "guardian", "log", "memory", "parts", "reload", "strays", "timer"),

@@ -1,0 +1,85 @@
+"""The agent's status and counters, as Prometheus reads them. Names and labels are stable, and declared in `METRICS`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from haagent.parts import Facts
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+NODE, GROUP, LINK = ("node",), ("group",), ("link",)
+
+METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "haagent_info": ("1; the labels say which agent this is", ("cluster", "node", "version")),
+    "haagent_quorate": ("1: this node is with a majority", ()),
+    "haagent_maintenance": ("1: maintenance is on, nothing moves", ()),
+    "haagent_members": ("nodes in the configuration", ()),
+    "haagent_members_online": ("of them those that this node hears and is heard by, itself among them", ()),
+    "haagent_member_online": ("1: that node is one of these", NODE),
+    "haagent_group_held": ("1: this node holds the group", GROUP),
+    "haagent_group_active": ("1: the group is active on this node", GROUP),
+    "haagent_group_lease_seconds": ("what is left of this node's lease of the group; 0: it has none", GROUP),
+    "haagent_group_outage_seconds": (
+        "how long clients were without it at its last move, where that was seen",
+        GROUP,
+    ),
+    "haagent_link_up": ("1: heartbeats can go over that link", LINK),
+    "haagent_jitter_seconds": ("how late the agent was woken at worst in the last minute", ()),
+    "haagent_warnings": ("sentences that `haagent status` warns with", ()),
+}
+
+
+def exposition(facts: Facts, counters: Mapping[str, int]) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(facts, counters))
+    return generate_latest(registry)
+
+
+class _Collected(Collector):
+    def __init__(self, facts: Facts, counters: Mapping[str, int]) -> None:
+        self._facts, self._counters = facts, counters
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        samples = _samples(self._facts)
+        for name, (meaning, labels) in METRICS.items():
+            family = GaugeMetricFamily(name, meaning, labels=labels)
+            for values, value in samples[name]:
+                family.add_metric(values, value)
+            yield family
+        for name, count in sorted(self._counters.items()):
+            word = re.sub(r"\W", "_", name, flags=re.ASCII)
+            yield CounterMetricFamily(f"haagent_{word}", f"{name} of `haagent status`", value=count)
+
+
+def _samples(facts: Facts) -> dict[str, list[tuple[tuple[str, ...], float]]]:
+    me, groups, members = facts["node"], facts["groups"], facts["members"]
+    held = {group["name"]: group["holder"] == me for group in groups}
+    online = {member["name"]: member["state"] != "offline" for member in members}
+    jitter_ms = facts.get("jitter_ms")
+    return {
+        "haagent_info": [((facts["cluster"], me, facts["version"]), 1)],
+        "haagent_quorate": [((), facts["quorate"])],
+        "haagent_maintenance": [((), facts["maintenance"])],
+        "haagent_members": [((), len(members))],
+        "haagent_members_online": [((), sum(online.values()))],
+        "haagent_member_online": [((name,), is_online) for name, is_online in online.items()],
+        "haagent_group_held": [((name,), is_held) for name, is_held in held.items()],
+        "haagent_group_active": [((each["name"],), held[each["name"]] and each["active"]) for each in groups],
+        "haagent_group_lease_seconds": [
+            ((each["name"],), (each["lease_ms"] or 0.0) / 1000 if held[each["name"]] else 0.0) for each in groups
+        ],
+        "haagent_group_outage_seconds": [
+            ((each["name"],), each["outage_ms"] / 1000) for each in groups if each["outage_ms"] is not None
+        ],
+        "haagent_link_up": [((link["name"],), link["is_up"]) for link in facts.get("links", ())],
+        "haagent_jitter_seconds": [] if jitter_ms is None else [((), jitter_ms / 1000)],
+        "haagent_warnings": [((), len(facts["warnings"]))],
+    }

@@ -1,0 +1,122 @@
+"""The listener's life: opened, changed and closed with the configuration.
+
+A new port is bound when a reload is prepared, so that a port that is in use refuses the reload; who connects meanwhile
+waits a moment, or is sent away if the reload comes to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from haagent.config import Config, HttpConfig
+from haagent.config.keys import load_password
+from haagent.core.view import View
+from haagent.parts import Commit, Ending, Facts, Still
+
+if TYPE_CHECKING:
+    from haagent.web.listener import Listener
+
+BACKLOG = 64
+
+
+class CannotServe(Exception):
+    """The text is for an operator: what, and what to do."""
+
+
+class Agent(Protocol):
+    """What is shown."""
+
+    def view(self) -> View: ...
+    def status(self) -> Facts: ...
+    def counters(self) -> Mapping[str, int]: ...
+
+
+class Web(Still):
+    name = "http"
+
+    def __init__(self, config: Config, agent: Agent, *, is_stepped: Callable[[float], bool]) -> None:
+        self._wanted = config.http
+        self._agent, self._is_stepped = agent, is_stepped
+        self._listener: Listener | None = None
+        self._counted: dict[str, int] = {}  # by listeners that have ended
+
+    async def open(self) -> None:
+        if self._wanted is not None:
+            self._listener = await self._prepared(self._wanted)
+            await self._listener.begin()
+
+    async def prepare(self, config: Config) -> Commit:
+        wanted, running = config.http, self._listener
+        if wanted is None:
+            return Commit(lambda: self._become(None, None))
+        if running is not None and self._wanted is not None and wanted.listen == self._wanted.listen:
+            token = await self._token(wanted)
+
+            def keep() -> None:
+                self._wanted, running.token = wanted, token
+
+            return Commit(keep)
+        fresh = await self._prepared(wanted)
+        return Commit(lambda: self._become(wanted, fresh), fresh.close)
+
+    def status(self) -> Facts:
+        return {"http": None if self._listener is None or self._wanted is None else {"listen": self._wanted.listen}}
+
+    def counters(self) -> Mapping[str, int]:
+        now = self._listener.counters if self._listener is not None else {}
+        return {name: self._counted.get(name, 0) + count for name, count in now.items()} or self._counted
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
+
+    def _become(self, wanted: HttpConfig | None, fresh: Listener | None) -> Ending:
+        old = self._listener
+        if old is not None:
+            self._counted = dict(self.counters())
+        self._wanted, self._listener = wanted, fresh
+        return self._change(old, fresh)
+
+    async def _change(self, old: Listener | None, fresh: Listener | None) -> None:
+        if fresh is not None:
+            await fresh.begin()
+        if old is not None:
+            await old.close()
+
+    async def _prepared(self, wanted: HttpConfig) -> Listener:
+        try:
+            from haagent.web.listener import Listener
+        except ImportError as missing:
+            hint = "install it with `pip install 'haagent[web]'`, or remove `http:`"
+            raise CannotServe(f"`http:` needs {missing.name}, which is not here; {hint}") from missing
+        token = await self._token(wanted)
+        return Listener(_bound(wanted.listen), self._agent, is_stepped=self._is_stepped, token=token)
+
+    @staticmethod
+    async def _token(wanted: HttpConfig) -> bytes:
+        if not wanted.token_file:
+            return b""
+        return (await asyncio.to_thread(load_password, wanted.token_file)).encode()
+
+
+def _bound(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, int(port)))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        why = os.strerror(error.errno or 0).lower()
+        raise CannotServe(f"{listen}: {why}; write another address at `http.listen`") from error
+    return sock
