@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from haagent import log
 from haagent.core.events import AnyAction, Note
+from haagent.core.kinds import Kind
 from haagent.core.node import Node
 from haagent.parts import Still
 from haagent.trace import Ring, Trace, take
@@ -34,7 +35,7 @@ class Chronicle(Still):
         self._steps: list[Step] = []
         self._news: list[tuple[float, AnyAction]] = []
         self._later: asyncio.TimerHandle | None = None
-        self._noted: Counter[str] = Counter()
+        self._noted = Counter({kind.value: 0 for kind in Kind})  # from the start: metrics see the first of each rise
 
     def add(self, now: float, actions: Sequence[AnyAction]) -> None:
         """The node has just done this step.

@@ -263,8 +263,11 @@ class Activation(Still):
 
     def counters(self) -> Mapping[str, int]:
         """What the gate had to do (it lapsed, was slammed or rebuilt), and of all groups together what was repaired."""
-        gate = Counter({f"gate_{what}": count for what, count in self._gate.counters.items()})
-        return sum((group.counters for group in self._groups.values()), gate)
+        total = Counter({f"gate_{what}": count for what, count in self._gate.counters.items()})
+        total.update(lapsed=0, restored=0, removed=0, announced=0, repaired=0)
+        for group in self._groups.values():
+            total.update(group.counters)
+        return total
 
     def groups(self) -> dict[str, Facts]:
         """Per group: whether it is held, what is in the kernel, how long each step took, what had to be repaired."""

@@ -48,7 +48,7 @@ class Gate:
     def __init__(self, *, note: Remark, now: Callable[[], float], may_persist: bool = True) -> None:
         """`may_persist=False`: as on a kernel before 6.9, whose owned tables cannot outlive their owner."""
         self._note, self._now, self._may_persist = note, now, may_persist
-        self.counters: Counter[str] = Counter()
+        self.counters = Counter(lapsed=0, slammed=0, rebuilt=0, failed=0)
         self.why = "it has not been started"
         self._lock = threading.Lock()
         self._channel: Channel | None = None

@@ -38,7 +38,7 @@ class Owner:
     def facts(self) -> dict[str, Any]:
         state, why = self.gate.state(self.vips)
         is_shared = self.gate.is_shared
-        return {"state": state, "why": why, "notes": self.notes, "counters": self.gate.counters, "shared": is_shared}
+        return {"state": state, "why": why, "notes": self.notes, "counters": +self.gate.counters, "shared": is_shared}
 
     def do(self, verb: str, seconds: str = "0") -> dict[str, Any]:
         until = now() + float(seconds)
