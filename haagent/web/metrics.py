@@ -9,9 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from haagent.core.kinds import severity_of
 from haagent.parts import Facts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+EVENTS = "haagent_events"
 NODE, GROUP, LINK = ("node",), ("group",), ("link",)
 
 METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -54,9 +56,15 @@ class _Collected(Collector):
             for values, value in samples[name]:
                 family.add_metric(values, value)
             yield family
+        told = CounterMetricFamily(EVENTS, "events of that kind that this node has told", labels=("kind", "severity"))
         for name, count in sorted(self._counters.items()):
+            if name.startswith("events_"):
+                kind = name.removeprefix("events_")
+                told.add_metric((kind, severity_of(kind).value), count)
+                continue
             word = re.sub(r"\W", "_", name, flags=re.ASCII)
             yield CounterMetricFamily(f"haagent_{word}", f"{name} of `haagent status`", value=count)
+        yield told
 
 
 def _samples(facts: Facts) -> dict[str, list[tuple[tuple[str, ...], float]]]:

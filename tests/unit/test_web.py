@@ -129,6 +129,7 @@ def test_it_moves_nothing(stage: Stage) -> None:
 
 def test_metrics_are_parsed_and_are_those_of_the_document(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "FRESH_S", 0.0)
+    stage.agent.counted |= {"events_lapsed": 2, "gate_slammed": 1}
     status, text, headers = stage.ask("/metrics")
     assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/plain")
     families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -140,6 +141,8 @@ def test_metrics_are_parsed_and_are_those_of_the_document(stage: Stage, monkeypa
     assert values["haagent_jitter_seconds",] == pytest.approx(0.00025)
     assert values["haagent_dropped_malformed_total",] == 3
     assert families["haagent_dropped_malformed"].type == "counter"
+    assert values["haagent_events_total", "lapsed", "error"] == 2
+    assert values["haagent_gate_slammed_total",] == 1
     stage.agent.regroup(ON_B | {"active": True})
     text = stage.ask("/metrics")[1]
     assert 'haagent_group_active{group="web"} 0.0' in text
