@@ -27,7 +27,8 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-down test system-test lint campaign replay golden docs chaos bench deb dist clean
+.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign replay golden docs chaos bench deb dist \
+        clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | column -t -s '|'
@@ -55,12 +56,25 @@ setup: .make/venv  ## system packages and the virtual environment
 	fi
 	@touch $@
 
-.make/venv: .make/system pyproject.toml
-	@echo "making the virtual environment"
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat 2>.make/pip.log \
-	    || { cat .make/pip.log; exit 1; }
+# What a lock names, and nothing else, whatever has been published since. setuptools comes first and builds the others:
+# pip would download one for each.
+PIP := pip install -q --disable-pip-version-check --no-deps
+EDITABLE := --no-build-isolation --config-settings editable_mode=compat -e .
+define environment
+	@$(PYTHON) -m venv --clear $(1)
+	@awk -F== '/^[a-z]/ {on = $$1 == "setuptools"} on' $(2) >$@.setuptools
+	@{ $(1)/bin/$(PIP) --require-hashes -r $@.setuptools && \
+	    $(1)/bin/$(PIP) --require-hashes --no-build-isolation --use-pep517 -r $(2) && \
+	    $(1)/bin/$(PIP) $(EDITABLE); } 2>$@.log || { cat $@.log; exit 1; }
 	@touch $@
+endef
+
+.make/venv: .make/system pyproject.toml requirements.lock
+	@echo "making the virtual environment"
+	$(call environment,$(VENV),requirements.lock)
+
+.make/floors/made: .make/venv requirements.floors.lock
+	$(call environment,.make/floors,requirements.floors.lock)
 
 lab: setup  ## a live two-node cluster here: a host lost, a planned move, the measured outages
 	@$(BIN)/haagent lab down >/dev/null 2>&1 || true
@@ -80,10 +94,38 @@ test: setup .make/testing  ## all tests
 system-test: setup .make/testing  ## of these only the ones on booted hosts: systemd, SSH, Ansible; needs root
 	@$(BIN)/python -m pytest tests/system
 
+# tests/unit in .make/floors or .make/newest: first which versions are there that requirements.lock does not have.
+define unit-tests
+	@echo "tests/unit with the $(1) versions that pyproject.toml allows, not as in requirements.lock:" \
+	    $$(.make/$@/bin/pip freeze --exclude-editable | tr A-Z_ a-z- \
+	    | awk 'NR == FNR {locked[$$1]} NR > FNR && !($$1 in locked)' requirements.lock -)
+	@.make/$@/bin/python -m pytest -q tests/unit \
+	    || { echo "tests/unit failed with the $(1) versions, named above; again: make $@"; exit 1; }
+endef
+
+floors: .make/floors/made  ## the unit tests with the oldest versions that pyproject.toml allows
+	$(call unit-tests,oldest)
+
+newest: setup  ## the unit tests with the newest versions there are, which is what pip installs today
+	@$(PYTHON) -m venv --clear .make/newest
+	@.make/newest/bin/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]' \
+	    2>.make/newest.log || { cat .make/newest.log; exit 1; }
+	$(call unit-tests,newest)
+
 lint: setup  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# For every Python from 3.11 on, and with what builds us. No address of an index comes into the files.
+BUILDING = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+LOCK = $(BIN)/python -c '$(BUILDING)' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+    --no-annotate --custom-compile-command 'make lock' pyproject.toml -
+
+lock: setup  ## write down what is installed, after a change of pyproject.toml; UPGRADE=yes: the newest of all
+	@$(LOCK) --all-extras $(if $(UPGRADE),--upgrade) --output-file requirements.lock >/dev/null
+	@$(LOCK) --extra test --resolution lowest-direct --upgrade --output-file requirements.floors.lock >/dev/null
+	@$(MAKE) --no-print-directory setup
 
 campaign: setup  ## many simulated schedules: make campaign SEEDS=100000 FIRST=1000
 	@$(BIN)/python -m tests.sim.compiled $(FIRST) $(SEEDS)
@@ -108,8 +150,7 @@ deb: setup .make/packaging  ## dist/haagent_VERSION_ARCH.deb for Debian 12 and 1
 	@debian/make-deb $(BIN)/python $(DEB_VERSION)
 
 dist: setup  ## wheel and sdist, for pip
-	@$(BIN)/pip install -q --disable-pip-version-check build
-	@$(BIN)/python -m build --outdir dist . >.make/build.log 2>&1 || { tail -20 .make/build.log; exit 1; }
+	@$(BIN)/python -m build --no-isolation --outdir dist . >.make/build.log 2>&1 || { tail -20 .make/build.log; exit 1; }
 	@ls dist/*.whl dist/*.tar.gz
 
 clean:  ## remove what these commands made in this folder

@@ -20,7 +20,10 @@ from tests.system import machine
 
 PROJECT = Path(__file__).resolve().parents[2]
 # What a package is made of. Tests and playbooks are not in it.
-SOURCES = ("haagent", "systemd", "debian", "docs", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "LICENSES")
+SOURCES = (
+    *("haagent", "systemd", "debian", "docs", "LICENSES", "pyproject.toml", "requirements.lock"),
+    *("README.md", "CHANGELOG.md", "LICENSE"),
+)
 NEXT, BROKEN = "9.0.1", "9.0.2"
 
 

@@ -57,8 +57,11 @@ class TestFence:
     ) -> None:
         asked = answers(monkeypatch, "n")
         assert main(["fence", "B"]) == 130
-        assert capsys.readouterr().out == ""
-        assert "".join(asked).startswith("B is online and holds web. Do `off` to it with fence_ipmilan? [y/N]")
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        # an older click writes the question itself, and has only a space written before the answer
+        question = printed.err + "".join(asked)
+        assert question.startswith("B is online and holds web. Do `off` to it with fence_ipmilan? [y/N]")
         assert agent.confirmed == []
         answers(monkeypatch, "y")
         assert main(["fence", "B"]) == 0

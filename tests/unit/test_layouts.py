@@ -20,7 +20,7 @@ from scapy.layers.l2 import ARP, Ether
 from haagent.address import encoding
 from haagent.address.announce import announcements
 from haagent.address.encoding import Prepared
-from haagent.address.facts import Vip
+from haagent.address.facts import TAG, Vip
 from haagent.address.layouts import CannotCompose, composing
 from haagent.guards.frames import greeting, question
 from tests.layouts import LAYOUTS
@@ -102,6 +102,7 @@ class TestMessages:
         for message in (adding, removing):
             assert (message["index"], message["prefixlen"]) == (index, vip.prefix)
             assert message.get_attr("IFA_LOCAL") == message.get_attr("IFA_ADDRESS") == str(vip.address.ip)
+        assert adding.get_attr("IFA_PROTO") == TAG  # a pyroute2 that does not know it leaves it out, and says nothing
         lifetimes = adding.get_attr("IFA_CACHEINFO")
         is_v6 = vip.address.version == 6
         assert lifetimes["ifa_valid"] == lifetime_s
