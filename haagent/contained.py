@@ -36,6 +36,12 @@ class Contained:
         self._expected = expected
         self.patience_s = patience_s
         self._told = ""
+        self._left: set[asyncio.Task[Any]] = set()
+
+    @property
+    def is_stuck(self) -> bool:
+        """A coroutine that was called off is still running, and nobody waits for it any more."""
+        return bool(self._left)
 
     def call(self, step: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -53,7 +59,9 @@ class Contained:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
-            await asyncio.wait({task}, timeout=self.patience_s)
+            _, left = await asyncio.wait({task}, timeout=self.patience_s)
+            self._left |= left
+            task.add_done_callback(self._left.discard)
             raise
         if task.cancelled():
             raise self.broke(step, "it cancelled itself")

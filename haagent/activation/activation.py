@@ -400,7 +400,7 @@ class Activation(Still):
             pipeline,
             keeper,
             steer=steer,
-            health=Health(name, self._post),
+            health=Health(name, self._post, self._note),
             host=self._host,
             note=self._note,
             touched=self.compare,

@@ -88,11 +88,16 @@ class Group:
     def start_checks(self, node: str) -> None:
         if self.spec is None:
             return
-        context = checks.Context(node=node, group=self.spec.name, interface=self.spec.interface, links=self._host.links)
-        own = LinkOptions(interface=self.spec.interface)
-        self._health.start(OWN_INTERFACE, lambda: LinkCheck(context, own))
-        for check in self.spec.checks:
-            self._health.start(check.name, partial(_check, check, context), kind=check.kind)
+        group, interface = self.spec.name, self.spec.interface
+        own = CheckConfig(kind="link", name=OWN_INTERFACE, options=LinkOptions(interface=interface))
+
+        def make(check: CheckConfig, links: checks.LinksPort) -> checks.Check:
+            context = checks.Context(node=node, group=group, interface=interface, links=links)
+            plugin = LinkCheck if check is own else checks.find(check.kind)
+            return plugin(context, check.options)
+
+        for check in (own, *self.spec.checks):
+            self._health.start(check, self._host.links, partial(make, check))
 
     def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
         self.pipeline.take(ballot, until, vanished)
@@ -123,6 +128,7 @@ class Group:
             "steps": self.pipeline.timings,
             "counters": dict(self.counters),
             "unfit": self._health.why_not,
+            "checks": self._health.facts(),
             "gate": {"state": "", "why": ""},
             **self.pipeline.facts(),
         }
@@ -157,7 +163,3 @@ class Group:
             self._host.promote_secondaries(link)
         except AddressError as error:
             self._note(Kind.FAILED, self.name, f"{error}; removing an address may remove others of its subnet")
-
-
-def _check(spec: CheckConfig, context: checks.Context) -> checks.Check:
-    return checks.find(spec.kind)(context, spec.options)

@@ -1,35 +1,36 @@
-"""Is this node fit for a group? All checks together, told to the core when the answer changes.
-
-A check is a plug-in: whatever it does wrong makes this node unfit for its group, says so, and does nothing else.
-"""
+"""Is this node fit for a group? All checks together, told to the core when the answer changes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from typing import Any
 
+from haagent.activation.checking import Make, Runner
 from haagent.activation.ports import Post
-from haagent.checks import Check
-from haagent.contained import Broke, Contained, one_line
+from haagent.address.links import Links
+from haagent.config import CheckConfig
 from haagent.core.events import HealthChanged
-
-CLOSE_S = 1.0  # how long a check that is called off may take to end
+from haagent.core.kinds import Kind, Note
 
 
 class Health:
-    def __init__(self, group: str, post: Post) -> None:
-        self._group = group
-        self._post = post
-        self._faults: dict[str, str] = {}
+    def __init__(self, group: str, post: Post, note: Note) -> None:
+        self._group, self._post, self._note = group, post, note
+        self._faults: dict[str, str] = {}  # of those that are required
+        self._remarks: dict[str, str] = {}  # of those that are not
         self._said = ""  # a group starts fit
-        self._tasks: list[asyncio.Task[None]] = []
+        self._runners: list[Runner] = []
 
     @property
     def why_not(self) -> str:
         return "; ".join(dict.fromkeys(self._faults.values()))
 
-    def start(self, name: str, make: Callable[[], Check], *, kind: str = "link") -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self._run(name, kind, make)))
+    def facts(self) -> dict[str, Any]:
+        return {runner.spec.name: runner.facts() for runner in self._runners}
+
+    def start(self, spec: CheckConfig, links: Links, make: Make) -> None:
+        self._runners.append(Runner(spec, links, make, changed=self._changed, was=self._faults.get(spec.name, "")))
 
     def follow(self, earlier: Health, names: Collection[str]) -> None:
         """What the core was told last, and why, until the checks of the new configuration have said something."""
@@ -37,35 +38,29 @@ class Health:
         self._faults = {name: fault for name, fault in earlier._faults.items() if name in names}
 
     def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        for runner in self._runners:
+            runner.stop()
 
     async def close(self) -> None:
-        self.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*(runner.close() for runner in self._runners))
+        self._runners.clear()
 
-    def report(self, name: str, *, is_fit: bool, why: str) -> None:
-        if is_fit:
-            self._faults.pop(name, None)
+    def _changed(self, runner: Runner) -> None:
+        name, why = runner.spec.name, runner.why
+        if not runner.spec.required:
+            self._remark(name, why)
+            return
+        if why:
+            self._faults[name] = why
         else:
-            self._faults[name] = one_line(why) or f"check {name} failed"
+            self._faults.pop(name, None)
         if self._said != self.why_not:
             self._said = self.why_not
             self._post(HealthChanged(group=self._group, ok=not self._said, why=self._said))
 
-    async def _run(self, name: str, kind: str, make: Callable[[], Check]) -> None:
-        contained = Contained(f"check {name} ({kind})", patience_s=CLOSE_S)
-
-        def report(is_fit: object, why: object) -> None:
-            if not isinstance(is_fit, bool):
-                raise TypeError(f"it reported a {type(is_fit).__name__}, not True or False")
-            self.report(name, is_fit=is_fit, why=str(why))
-
-        try:
-            check = contained.call("its making", make)
-            await contained.ask("run", check.run, report)
-        except Broke as fault:
-            self.report(name, is_fit=False, why=str(fault))
-        else:
-            self.report(name, is_fit=False, why=f"check {name} ended")
+    def _remark(self, name: str, why: str) -> None:
+        """Nothing moves for it."""
+        if self._remarks.get(name, "") != why:
+            self._remarks[name] = why
+            what = f"fails: {why}" if why else "passes again"
+            self._note(Kind.CHECK, self._group, f"check {name}, which is not required, {what}")

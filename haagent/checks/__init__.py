@@ -2,13 +2,16 @@
 
 The contract, for whoever writes one:
 
-- The class has `Options`, a section of the configuration (config/schema.py). `Check(context, options)` must not
-  block.
-- `run` is started once and runs until it is cancelled. It calls `report(is_fit, why)` whenever it has learned
-  something; repeating the same answer is free. Until the first report the check counts as passed.
-- `why` is a clause for an operator ("eth0 has no carrier"). It is shown in `status` and in the history.
-- Damping belongs to the check: a bad report makes the group leave this node at once.
-- `run` awaits and does not block the loop. If it raises or returns, the node counts as unfit.
+- The class has `Options`, a section as any other (`haagent.config.Section`). `Check(context, options)` must not block.
+- It is asked or it watches. One that is asked has `probe`: a coroutine that looks once and returns a `Verdict`. One
+  that watches has `watch`: a coroutine that calls `report(verdict)` at its start and whenever it has learned something,
+  until it is cancelled; repeating the same verdict is free.
+- `why` of a verdict is a clause for an operator ("eth0 has no carrier"). It is shown in `status` and in the history.
+- Everything else is the runner's: how often it is asked (`interval`, `jitter`), for how long (`timeout`), how often it
+  must say the same before it counts (`rise`, `fall`), how long it must be good again (`hold`), and whether groups move
+  for it (`required`). These keys stand beside the check's own options. What it says first counts at once.
+- It awaits and does not block the loop. What it raises, and a `watch` that returns, count as a bad verdict, and the
+  history names the check.
 """
 
 from __future__ import annotations
@@ -19,11 +22,27 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from haagent import plugins
-from haagent.address.links import Links
+from haagent.address.facts import Link
 
 ENTRY_POINTS = "haagent.checks"
 
-Report = Callable[[bool, str], None]
+
+class Verdict(msgspec.Struct, frozen=True):
+    is_fit: bool
+    why: str = ""  # it is not
+
+
+Report = Callable[[Verdict], None]
+
+
+class LinksPort(Protocol):
+    """The interfaces of this host, as the kernel last told them."""
+
+    @property
+    def get(self) -> Callable[[str], Link | None]: ...
+
+    def subscribe(self, name: str, heard: Callable[[Link | None], None]) -> Callable[[], None]:
+        """Calls `heard` on every change of the interface (None: it does not exist). Returns what ends that."""
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -32,15 +51,23 @@ class Context(msgspec.Struct, frozen=True):
     node: str
     group: str
     interface: str
-    links: Links
+    links: LinksPort
 
 
 class Check(Protocol):
+    """And one of `probe` and `watch`."""
+
     Options: ClassVar[type[msgspec.Struct]]
 
     def __init__(self, context: Context, options: Any) -> None: ...
 
-    async def run(self, report: Report) -> None: ...
+
+class Probe(Check, Protocol):
+    async def probe(self) -> Verdict: ...
+
+
+class Watcher(Check, Protocol):
+    async def watch(self, report: Report) -> None: ...
 
 
 def kinds() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import msgspec
 
 from haagent.config.document import Mapping, Scalar
 from haagent.config.faults import quoted, suggestion
-from haagent.config.kinds import PLUG_IN, Kind
+from haagent.config.kinds import PLUG_IN, Kind, duration, whole
 from haagent.config.place import Place
 from haagent.config.schema import Draft, Given, Option, Section, keys_of, read_key, read_section
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BACKENDS = "haagent.backends"
 CHECKS = "haagent.checks"
 DOORS = {BACKENDS: "backend", CHECKS: "check"}
+ASKED = ("interval", "timeout", "jitter", "fall", "rise")  # keys that mean nothing to a check that watches
 
 
 class PluginConfig(Section, frozen=True):
@@ -40,6 +41,17 @@ class CheckConfig(PluginConfig, frozen=True, kw_only=True):
 
     name: Annotated[str, Given]
     kind: Annotated[str, PLUG_IN, Option("which plug-in; the keys beside it are its own options", example="link")]
+    required: Annotated[bool, Option("`false`: that it fails is shown and told, and nothing moves for it")] = True
+    interval_s: Annotated[float, duration("50ms", "1h"), Option("how often it is asked")] = 1.0
+    timeout_s: Annotated[float, duration("10ms", "10m"), Option("no answer within this is a bad one")] = 1.0
+    jitter_s: Annotated[float, duration("0s", "10m"), Option("up to so much later, by chance, it is asked")] = 0.1
+    fall: Annotated[int, whole(1, 100), Option("bad answers in a row until it has failed; the first ever counts")] = 3
+    rise: Annotated[int, whole(1, 100), Option("good answers in a row until it passes again")] = 2
+    hold_s: Annotated[
+        float,
+        duration("0s", "1h"),
+        Option("how long it must be good to pass again; twice as long each time it fails within a minute, up to 1m"),
+    ] = 1.0
 
 
 class _Unusable(Exception):
@@ -101,6 +113,8 @@ def plug_in(door: str, struct: type[PluginConfig], *, may_be_alone: bool) -> Kin
         else:
             draft.options = _options(place if is_mapping else place.emptied(), draft.plugin.Options, own)
             draft.give(options=draft.options)
+            if door == CHECKS:
+                _asked_or_watching(draft)
         return draft
 
     return Kind("the name of a plug-in, or `{kind: NAME, ...}` with its options", read, struct=struct)
@@ -116,6 +130,16 @@ def _options(place: Place, struct: type[msgspec.Struct], own: dict[str, Any]) ->
     except (Exception, SystemExit) as error:  # of the struct's own __post_init__: each option is valid by itself
         place.refuse(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
         return None
+
+
+def _asked_or_watching(check: PlugInDraft) -> None:
+    kind = check.get("kind")
+    is_asked, is_watching = (callable(getattr(check.plugin, verb, None)) for verb in ("probe", "watch"))
+    if is_asked is is_watching:
+        check.refuse("kind", f"check `{kind}` has to have one of `probe` and `watch`", "install another release of it")
+    for key in ASKED if is_watching else ():
+        if check.written(key):
+            check.refuse(key, f"a `{kind}` check is not asked: it reports by itself", "remove it")
 
 
 def find_plug_in_contradictions(used: PlugInDraft, group: GroupConfig) -> None:

@@ -53,6 +53,7 @@ class Kind(StrEnum):
     ANNOUNCED = "announced", Severity.INFO, "the neighbours were told once more who has the group's addresses"
     FIT = "fit", Severity.INFO, "this node may hold the group again"
     UNFIT = "unfit", Severity.WARNING, "a check says that this node must not hold the group"
+    CHECK = "check", Severity.WARNING, "a check that is not required fails, or passes again; nothing moves for it"
     FAILED = "failed", Severity.WARNING, "a step did not work; it is tried again, here or by the next node"
     STUCK = "stuck", Severity.ERROR, "what this node does not hold may still be served here: it could not be removed"
     LAPSED = "lapsed", Severity.ERROR, "the agent hung: the lease ended unnoticed, and a timer let go of the group"

@@ -184,7 +184,7 @@ def fenced(story: Callable[[Stage, Fence, Group], Coroutine[Any, Any, None]]) ->
             stage.group,
             Keeper("web", vips=[VIP], host=stage.host, note=stage.note, now=now),
             steer=None,
-            health=Health("web", stage.said.append),
+            health=Health("web", stage.said.append, stage.note),
             host=stage.host,
             note=stage.note,
             touched=lambda: None,

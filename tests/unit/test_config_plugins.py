@@ -27,19 +27,21 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ProbeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
-    interval: Duration = Duration(1.0)
-    fall: int = 3
+    every: Duration = Duration(1.0)
+    tries: int = 3
     retries: tuple[Retry, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.fall < 1:
-            raise ValueError("fall: write at least 1")
-        if self.fall > 9:
-            raise KeyError(self.fall)
+        if self.tries < 1:
+            raise ValueError("tries: write at least 1")
+        if self.tries > 9:
+            raise KeyError(self.tries)
 
 
 class Probe:
     Options: ClassVar[type[msgspec.Struct]] = ProbeOptions
+
+    async def probe(self) -> None: ...
 
     @classmethod
     def check(cls, options: ProbeOptions, group: GroupConfig) -> list[str]:
@@ -53,12 +55,18 @@ class Probe:
 class Other:
     Options: ClassVar[type[msgspec.Struct]] = Retry
 
+    async def watch(self, report: Any) -> None: ...
+
     def check(self) -> None:
         """An instance's method of this name is the plug-in's own affair."""
 
 
 class Odd:
     Options = dict
+
+
+class Idle:
+    Options: ClassVar[type[msgspec.Struct]] = Retry
 
 
 class TwiceOptions(Section, frozen=True):
@@ -72,6 +80,7 @@ class Twice:
 @pytest.fixture(autouse=True)
 def doors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     names = {"probe": f"{__name__}:Probe", "other": f"{__name__}:Other", "odd": f"{__name__}:Odd"}
+    names["idle"] = f"{__name__}:Idle"
     names["twice"] = f"{__name__}:Twice"
     names["gone"] = "no_such_module_here:Gone"
     points = [EntryPoint(name=name, value=value, group="haagent.checks") for name, value in names.items()]
@@ -104,16 +113,16 @@ def options_of(check: str) -> Any:
 
 
 def test_the_plug_in_is_given_its_own_struct() -> None:
-    options = options_of("kind: probe\nurl: http://x/\ninterval: 500ms\nretries: [{delay: 2s}, {}]")
+    options = options_of("kind: probe\nurl: http://x/\nevery: 500ms\nretries: [{delay: 2s}, {}]")
     assert options == ProbeOptions("http://x/", Duration(0.5), 3, (Retry(Duration(2.0)), Retry()))
 
 
 def test_every_wrong_option_is_a_fault_with_its_line() -> None:
-    assert faults_of("kind: probe\ninterval: 5\nfal: 2\nfall: x\nretries:\n  - {}\n  - {delay: 3}") == [
+    assert faults_of("kind: probe\nevery: 5\ntrys: 2\ntries: x\nretries:\n  - {}\n  - {delay: 3}") == [
         (11, "app.url", "missing"),
-        (13, "app.interval", "`5` is not a duration"),
-        (14, "app.fal", "unknown option"),
-        (15, "app.fall", "expected `int`, got `str`"),
+        (13, "app.every", "`5` is not a duration"),
+        (14, "app.trys", "unknown option"),
+        (15, "app.tries", "expected `int`, got `str`"),
         (18, "app.retries[1].delay", "`3` is not a duration"),
     ]
 
@@ -121,11 +130,11 @@ def test_every_wrong_option_is_a_fault_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("check", "path", "said"),
     [
-        ("kind: probe\nurl: a\nfall: 0", "app", "fall: write at least 1"),
+        ("kind: probe\nurl: a\ntries: 0", "app", "tries: write at least 1"),
         ("kind: probe\nurl: bad", "app", "web has no bad"),
         ("kind: probe\nurl: crash", "app", "RuntimeError: oops"),
         ("kind: probe\nurl: exit", "app", "SystemExit: usage"),
-        ("kind: probe\nurl: a\nfall: 10", "app", "KeyError: 10"),
+        ("kind: probe\nurl: a\ntries: 10", "app", "KeyError: 10"),
         ("kind: gone", "app.kind", "cannot be loaded"),
         ("kind: odd", "app.kind", "not a struct"),
         ("kind: twice", "app.kind", "has an option `kind`, which every check has"),
@@ -235,3 +244,30 @@ class TestEveryWayToDeclareAnOption:
         (fault,) = caught.value.faults
         assert fault.path == f"groups.web.checks.app.{path}"
         assert said in f"{fault.message}; {fault.hint}"
+
+
+def test_every_check_has_the_keys_of_its_runner() -> None:
+    written = "kind: probe\nurl: a\ninterval: 500ms\nfall: 5\nrequired: false"
+    (check,) = parse(with_check(written), "").groups["web"].checks
+    assert (check.interval_s, check.fall, check.required) == (0.5, 5, False)
+    assert (check.timeout_s, check.jitter_s, check.rise, check.hold_s) == (1.0, 0.1, 2, 1.0)
+
+
+def test_faults_of_the_runners_keys_are_told_all_at_once() -> None:
+    assert faults_of("kind: probe\nurl: a\ninterval: 1ms\nfall: 0\nrequired: perhaps\nrises: 2") == [
+        (14, "app.interval", "1ms is too short"),
+        (15, "app.fall", "`0` is not a number from 1 to 100"),
+        (16, "app.required", "`perhaps` is neither true nor false"),
+        (17, "app.rises", "unknown option"),
+    ]
+
+
+def test_a_check_that_watches_is_not_asked() -> None:
+    assert faults_of("kind: other\nhold: 5s\nfall: 3\ninterval: 1s") == [
+        (14, "app.fall", "a `other` check is not asked: it reports by itself"),
+        (15, "app.interval", "a `other` check is not asked: it reports by itself"),
+    ]
+
+
+def test_a_check_that_neither_watches_nor_is_asked_cannot_be_used() -> None:
+    assert faults_of("kind: idle") == [(12, "app.kind", "check `idle` has to have one of `probe` and `watch`")]

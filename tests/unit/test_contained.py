@@ -10,14 +10,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from haagent.activation.health import Health
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.steer import SteerStep
 from haagent.activation.steps import AddressStep
 from haagent.address.links import Links
 from haagent.backends import BackendError, Immediate
 from haagent.contained import Broke, Contained, one_line
-from haagent.core.events import AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
+from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.strays import Strays, is_ours
 from tests.unit.fakes import Cloud, CloudBackend, FakeHost, link, run_virtual
 from tests.unit.test_activation import ONE, TWO, VIP
@@ -292,53 +291,6 @@ def test_a_backend_that_could_not_be_opened_is_opened_by_the_next_take() -> None
         assert len(opened) == 2
 
     play(story)
-
-
-class Check:
-    def __init__(self, run: Callable[..., Any]) -> None:
-        self.run = run
-
-
-def unfit(make: Callable[[], Any]) -> str:
-    async def story(now: Callable[[], float]) -> str:
-        said: list[AnyEvent] = []
-        unexpected: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, what: unexpected.append(what))
-        health = Health("web", said.append)
-        health.start("app", make, kind="http")
-        await asyncio.sleep(1)
-        await asyncio.wait_for(health.close(), 10)
-        gc.collect()
-        await asyncio.sleep(0)
-        assert unexpected == []
-        (event,) = said
-        assert isinstance(event, HealthChanged)
-        assert not event.ok
-        return event.why
-
-    return run_virtual(story)
-
-
-@pytest.mark.parametrize("bad", [*WAYS, give_up], ids=lambda bad: bad.__name__)
-def test_a_check_that_breaks_makes_the_node_unfit_and_no_more(bad: Callable[..., NoReturn]) -> None:
-    said = WAYS.get(bad, "it cancelled itself")
-    assert unfit(lambda: Check(in_a_coroutine(bad))).startswith(f"check app (http) broke in run: {said}")
-    assert unfit(bad).startswith("check app (http) broke in its making: ")
-
-
-def test_a_check_that_reports_nonsense_makes_the_node_unfit() -> None:
-    async def run(report: Callable[[Any, Any], None]) -> None:
-        report("all is well", None)
-
-    assert "broke in run: TypeError: it reported a str, not True or False" in unfit(lambda: Check(run))
-
-
-def test_a_check_that_does_not_end_keeps_nobody_waiting() -> None:
-    async def run(report: Callable[[Any, Any], None]) -> None:
-        report(False, "\ud800 is down\n")
-        await hang_on()
-
-    assert unfit(lambda: Check(run)) == "? is down"
 
 
 def test_what_a_contract_allows_stays_what_it_is() -> None:

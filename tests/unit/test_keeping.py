@@ -15,7 +15,7 @@ from haagent.activation.health import Health
 from haagent.address.facts import TAG
 from haagent.address.links import Links
 from haagent.backends.arp import ArpOptions
-from haagent.checks import Context
+from haagent.checks import Context, LinksPort
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
 from haagent.config import CheckConfig, Config, GroupConfig, PluginConfig, parse
@@ -229,9 +229,12 @@ def test_lost_carrier_is_known_at_once_and_a_return_after_a_second() -> None:
     async def story(now: Callable[[], float]) -> None:
         links, said = Links(), []
         links.learn(link("eth0", 3))
-        health = Health("web", said.append)
-        check = LinkCheck(Context(node="A", group="web", interface="eth0", links=links), LinkOptions("eth0"))
-        health.start("nic", lambda: check)
+        health = Health("web", said.append, lambda *_: None)
+
+        def make(seen: LinksPort) -> LinkCheck:
+            return LinkCheck(Context(node="A", group="web", interface="eth0", links=seen), LinkOptions("eth0"))
+
+        health.start(CheckConfig(kind="link", name="nic", options=LinkOptions("eth0")), links, make)
         await asyncio.sleep(5)
         assert said == []  # a group starts fit
         links.learn(link("eth0", 3, has_carrier=False))
