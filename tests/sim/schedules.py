@@ -333,6 +333,8 @@ def _bystander_dies(plan: Plan) -> World:
             name = rng.choice(bystanders)
             die = world.kill if plan.has_guardians else world.crash
             (die if rng.random() < 0.5 else world.stop)(name)
+            if plan.has_turns:
+                world.run(world.t + TURN_S[1] + 0.01)  # a busy agent hears of its stop later, and is started after it
             world.run(world.t + rng.choice((0.01, 0.1, 0.3, 0.35, 0.4, 1.0)) * rng.random())
             world.start(name)
             # A restarted voter is silent for one lease: the next death must not come before that.
