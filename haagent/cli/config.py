@@ -39,7 +39,8 @@ def init(
     """
     import msgspec
 
-    from haagent.config import KeyFileError, Starter, StarterError, parse_nodes, write_starter
+    from haagent.config import KeyFileError
+    from haagent.config.starter import Starter, StarterError, parse_nodes, write_starter
 
     key_file = os.path.abspath(key_file or os.path.join(os.path.dirname(file), "cluster.key"))
     try:

@@ -21,7 +21,6 @@ from haagent.config.model import (
 from haagent.config.plugins import CheckConfig, PluginConfig
 from haagent.config.read import check, load, parse
 from haagent.config.schema import Option, Section
-from haagent.config.starter import Starter, StarterError, interface_of, parse_nodes, starter_text, write_starter
 
 __all__ = [
     "CheckConfig",
@@ -41,19 +40,13 @@ __all__ = [
     "Option",
     "PluginConfig",
     "Section",
-    "Starter",
-    "StarterError",
     "WitnessConfig",
     "check",
     "format_duration",
     "generate_key_text",
-    "interface_of",
     "load",
     "load_keys",
     "parse",
     "parse_duration",
-    "parse_nodes",
-    "starter_text",
     "write_key",
-    "write_starter",
 ]

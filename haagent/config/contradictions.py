@@ -236,18 +236,14 @@ def _interface(group: Draft, heartbeat: Draft) -> None:
 
 def _preference(group: Draft, nodes: dict[str, Draft]) -> None:
     holders = [name for name, node in nodes.items() if not node.get("witness")]
-    for found in group.get("prefer") or ():
+    preferred = set(group.values("prefer"))
+    for found in (*(group.get("prefer") or ()), *(group.get("never") or ())):
         if found.value not in nodes:
             found.place.refuse(f"{quoted(found.value)} is not a node", suggestion(found.value, holders))
         elif found.value not in holders:
             found.place.refuse(f"{found.value} is a witness and never holds", "remove it: " + ", ".join(holders))
-    preferred = set(group.values("prefer"))
     for found in group.get("never") or ():
-        if found.value not in nodes:
-            found.place.refuse(f"{quoted(found.value)} is not a node", suggestion(found.value, holders))
-        elif found.value not in holders:
-            found.place.refuse(f"{found.value} is a witness and never holds anything", "remove it")
-        elif found.value in preferred:
+        if found.value in preferred and found.value in holders:
             found.place.refuse(f"{found.value} is in `prefer` too", "remove it from one of them")
     if holders and set(holders) <= set(group.values("never")) - preferred:
         group.refuse("never", "it names every node that may hold, so nobody may", "leave out one of them")

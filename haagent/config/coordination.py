@@ -101,10 +101,13 @@ def find_coordination_contradictions(top: Draft, lease_s: float | None) -> None:
         return
     if importlib.util.find_spec("aiohttp") is None:
         etcd.place.refuse("needs the Python package aiohttp", "install `haagent[etcd]`, or `python3-aiohttp`")
-    for one, other in (("user", "password_file"), ("password_file", "user")):
-        if etcd.written(one) and not etcd.written(other):
-            etcd.refuse(other, f"missing, and there is `{one}`", f"write `{other}` too")
-    _find_tls_contradictions(etcd)
+    tls = etcd.section("tls")
+    _go_together(etcd, "user", "password_file")
+    if tls is not None:
+        _go_together(tls, "cert", "key")
+        endpoints = etcd.values("endpoints")
+        if endpoints and all(endpoint.startswith("http:") for endpoint in endpoints):
+            etcd.refuse("tls", "no endpoint has TLS", "write `https://...` for the endpoints, or remove it")
     timeout_s = etcd.get("timeout")
     if timeout_s is not None and lease_s is not None and timeout_s > lease_s / LEAST_PATIENCE + 1e-9:
         etcd.refuse(
@@ -114,13 +117,7 @@ def find_coordination_contradictions(top: Draft, lease_s: float | None) -> None:
         )
 
 
-def _find_tls_contradictions(etcd: Draft) -> None:
-    tls = etcd.section("tls")
-    if tls is None:
-        return
-    for one, other in (("cert", "key"), ("key", "cert")):
-        if tls.written(one) and not tls.written(other):
-            tls.refuse(other, f"missing, and there is `{one}`", f"write `{other}` too")
-    endpoints = etcd.values("endpoints")
-    if endpoints and all(endpoint.startswith("http:") for endpoint in endpoints):
-        etcd.refuse("tls", "no endpoint has TLS", "write `https://...` for the endpoints, or remove it")
+def _go_together(section: Draft, *both: str) -> None:
+    for one, other in (both, reversed(both)):
+        if section.written(one) and not section.written(other):
+            section.refuse(other, f"missing, and there is `{one}`", f"write `{other}` too")

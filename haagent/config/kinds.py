@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from haagent.config.document import BOOLEANS, Mapping, Sequence
+from haagent.config.document import BOOLEANS, Mapping, Scalar, Sequence
 from haagent.config.durations import Duration, NotADuration, format_duration, parse_duration
 from haagent.config.faults import quoted, suggestion
 from haagent.config.place import Place
@@ -339,25 +339,23 @@ def _program(text: str) -> str:
 def texts(what: str) -> Kind:
     """A mapping from names to texts, handed on as they are written: pairs of both, in order."""
 
-    def read(place: Place) -> Any:
+    def read(place: Place) -> tuple[tuple[str, str], ...] | None:
         if not isinstance(place.node, Mapping):
             place.refuse(f"{place.shape()}, but it is a mapping", "write `{name: value, ...}`")
             return None
-        return tuple((name, text) for name, below in place.entries() if (text := _option_text(name, below)) is not None)
+        found = []
+        for name, below in place.entries():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                below.refuse(f"{quoted(name)} cannot be the name of an option", "use letters, digits, `_` and `-`")
+            elif not isinstance(below.node, Scalar):
+                below.refuse(f"{below.shape()}, but it is a text", "write one value")
+            elif not below.node.text.isprintable():
+                below.refuse("a control character is in the text", "write it on one line, without tabs")
+            else:
+                found.append((name, "" if below.is_empty else below.node.text))
+        return tuple(found)
 
     return Kind(f"a mapping from {what} to texts", read)
-
-
-def _option_text(name: str, place: Place) -> str | None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        place.refuse(f"{quoted(name)} cannot be the name of an option", "use letters, digits, `_` and `-`")
-    elif isinstance(place.node, Mapping | Sequence):
-        place.refuse(f"{place.shape()}, but it is a text", "write one value")
-    elif not place.node.text.isprintable():
-        place.refuse("a control character is in the text", "write it on one line, without tabs")
-    else:
-        return "" if place.is_empty else place.node.text
-    return None
 
 
 NAME = of_text("a name", _name)

@@ -83,9 +83,8 @@ class NodeConfig(Section, frozen=True, kw_only=True):
 
 class HeartbeatConfig(Section, frozen=True, kw_only=True):
     transport: Annotated[str, choice("multicast", "unicast"), Option("how heartbeats travel")] = "multicast"
-    group: Annotated[str, MULTICAST, Option("multicast group, IPv4 or IPv6")] = (
-        "239.192.72.65"  # organisation-local scope (RFC 2365): "H", "A"; empty for unicast
-    )
+    # Organisation-local scope (RFC 2365): "H", "A"; empty for unicast.
+    group: Annotated[str, MULTICAST, Option("multicast group, IPv4 or IPv6")] = "239.192.72.65"
     port: Annotated[int, PORT, Option("UDP port of the heartbeats")] = 7265
     interfaces: Annotated[
         tuple[str, ...],

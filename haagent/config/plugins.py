@@ -16,7 +16,7 @@ import msgspec
 
 from haagent.config.document import Mapping, Scalar
 from haagent.config.faults import quoted, suggestion
-from haagent.config.kinds import PLUG_IN, Kind, duration, whole
+from haagent.config.kinds import PLUG_IN, Kind, Wrong, duration, whole
 from haagent.config.place import Place
 from haagent.config.schema import Draft, Given, Option, Section, keys_of, read_key, read_section
 
@@ -54,12 +54,9 @@ class CheckConfig(PluginConfig, frozen=True, kw_only=True):
     ] = 1.0
 
 
-class _Unusable(Exception):
-    """The kind is unknown, or its plug-in cannot be used. Says what to do."""
-
-
 @functools.cache  # reading the metadata takes milliseconds, and every group may ask; failures are not remembered
 def _find(door: str, kind: str, struct: type[PluginConfig]) -> type:
+    """Raises `Wrong` when the kind is unknown, or its plug-in cannot be used."""
     from haagent import plugins  # finding entry points is slow, and only needed where a file is validated
 
     word = DOORS[door]
@@ -68,15 +65,15 @@ def _find(door: str, kind: str, struct: type[PluginConfig]) -> type:
         declared = keys_of(found.Options) if issubclass(found.Options, msgspec.Struct) else None
     except plugins.UnknownKind as error:
         hint = suggestion(kind, error.installed) if error.installed else "install haagent again: it has none at all"
-        raise _Unusable(f"{quoted(kind)} is not an installed {word}", hint) from error
+        raise Wrong(f"{quoted(kind)} is not an installed {word}", hint) from error
     except (Exception, SystemExit) as error:  # a stranger's module may fail in any way, and must not take us along
         cause = f"{type(error).__name__}: {error}"
-        raise _Unusable(f"{word} {quoted(kind)} cannot be loaded: {cause}", "install what it needs") from error
+        raise Wrong(f"{word} {quoted(kind)} cannot be loaded: {cause}", "install what it needs") from error
     hint = "install a release of it that is for this haagent"
     if declared is None:
-        raise _Unusable(f"the `Options` of {word} {quoted(kind)} are not a struct", hint)
+        raise Wrong(f"the `Options` of {word} {quoted(kind)} are not a struct", hint)
     if both := declared.keys() & keys_of(struct).keys():
-        raise _Unusable(f"{word} {quoted(kind)} has an option `{min(both)}`, which every {word} has", hint)
+        raise Wrong(f"{word} {quoted(kind)} has an option `{min(both)}`, which every {word} has", hint)
     return found
 
 
@@ -108,8 +105,8 @@ def plug_in(door: str, struct: type[PluginConfig], *, may_be_alone: bool) -> Kin
         draft = PlugInDraft(place, struct, {"kind": kind} | values)
         try:
             draft.plugin = _find(door, kind, struct)
-        except _Unusable as error:
-            at_kind.refuse(*error.args)
+        except Wrong as wrong:
+            at_kind.refuse(*wrong.args)
         else:
             draft.options = _options(place if is_mapping else place.emptied(), draft.plugin.Options, own)
             draft.give(options=draft.options)

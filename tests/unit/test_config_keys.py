@@ -15,21 +15,24 @@ from haagent.config import (
     Duration,
     KeyFileError,
     NotADuration,
-    Starter,
-    StarterError,
     check,
     format_duration,
     generate_key_text,
     load_keys,
     parse,
     parse_duration,
-    parse_nodes,
-    starter_text,
     write_key,
-    write_starter,
 )
 from haagent.config.schema import keys_of
-from haagent.config.starter import DEFAULT_KEY_FILE, interface_of
+from haagent.config.starter import (
+    DEFAULT_KEY_FILE,
+    Starter,
+    StarterError,
+    interface_of,
+    parse_nodes,
+    starter_text,
+    write_starter,
+)
 
 NODES = {"A": "10.20.1.10", "B": "10.20.1.11"}
 
