@@ -10,24 +10,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from haagent import backends
+from haagent.activation.building import Builder
 from haagent.activation.group import Group
-from haagent.activation.health import Health
-from haagent.activation.hooks import Hooks
-from haagent.activation.keeper import Keeper
-from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
-from haagent.activation.steer import SteerStep
-from haagent.activation.step import Step
-from haagent.activation.steps import AddressStep, FenceStep, GateStep, Leftover
+from haagent.activation.steps import Leftover
 from haagent.address.facts import AddressError, Vip
 from haagent.address.host import Host
 from haagent.address.layouts import Layouts
 from haagent.address.links import Links
 from haagent.config import Config, GroupConfig
-from haagent.contained import Broke, one_line
+from haagent.contained import Broke
 from haagent.core.events import AddressFound, Dropped, TakeFailed
-from haagent.core.kinds import Kind, Note, Remark, declared
+from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, NoGate
@@ -60,13 +54,23 @@ class Activation(Still):
         `may_have` is told all addresses that may be here from now on: who cleans up after us must know them before.
         """
         self._may_have = may_have
-        self._layouts = layouts
-        self._post, self._note, self._now = post, note, now
-        self._node, self._cluster = node, cluster
+        self._post, self._note, self._node = post, note, node
         self._adopt = adopt
         self._host: HostPort = host if host is not None else Host(layouts)
-        self._fences = fences
         self._gate: GatePort = gate if gate is not None else NoGate()
+        self._builder = Builder(
+            post=post,
+            note=note,
+            now=now,
+            node=node,
+            cluster=cluster,
+            layouts=layouts,
+            host=self._host,
+            gate=self._gate,
+            fences=fences,
+            has_lease=self._has_lease,
+            touched=self.compare,
+        )
         self._groups: dict[str, Group] = {}
         self._ending: dict[str, Group] = {}  # not configured any more, until nothing of them is left
         self._prepared: dict[str, Group] = {}  # for a reload
@@ -77,8 +81,8 @@ class Activation(Still):
     async def open(self) -> None:
         """Open everything, then look at what an earlier life left."""
         for spec in self._specs:
-            self._groups[spec.name] = self._build(spec)
-        self._groups.setdefault(LEADER, self._build_leader())
+            self._groups[spec.name] = self._builder.group(spec)
+        self._groups.setdefault(LEADER, self._builder.leader())
         try:
             await self._open()
         except BaseException:
@@ -155,7 +159,7 @@ class Activation(Still):
         """
         wanted = config.groups
         fresh = {
-            name: self._build(spec)
+            name: self._builder.group(spec)
             for name, spec in wanted.items()
             if name not in self._groups or self._groups[name].spec != spec
         }
@@ -341,70 +345,6 @@ class Activation(Still):
         groups = (*self._groups.values(), *self._ending.values())
         left = [vip for group in groups for leftover in group.pipeline.leftovers for vip in leftover.vips]
         return [*(vip for group in (*groups, *self._prepared.values()) for vip in group.keeper.vips), *left]
-
-    def _build(self, spec: GroupConfig) -> Group:
-        def note(kind: Kind, text: str) -> None:
-            self._note(declared(kind), spec.name, one_line(text))
-
-        steer = SteerStep(
-            spec.backend.kind, lambda: self._backend(spec, note), tell=lambda text: note(Kind.FAILED, text)
-        )
-        vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
-        steps: tuple[Step, ...] = (
-            *([FenceStep(self._fences)] if self._fences is not None else []),
-            AddressStep(vips, self._host, self._now),
-            GateStep(vips, self._gate),
-            steer,
-        )
-        hooks = Hooks(
-            spec.hooks,
-            group=spec.name,
-            node=self._node,
-            addresses=[str(address) for address in spec.addresses],
-            note=note,
-        )
-        return self._group(spec, vips=vips, steps=steps, hooks=hooks, steer=steer)
-
-    def _backend(self, spec: GroupConfig, note: Remark) -> backends.Backend:
-        plugin = backends.find(spec.backend.kind)
-        context = backends.Context(
-            cluster=self._cluster,
-            node=self._node,
-            group=spec.name,
-            interface=spec.interface,
-            addresses=tuple(spec.addresses),
-            note=note,
-            may_announce=lambda: self._has_lease(spec.name),
-            layouts=self._layouts,
-        )
-        return plugin(context, spec.backend.options)
-
-    def _build_leader(self) -> Group:
-        """It has no addresses: taken and dropped at once."""
-        return self._group(None, vips=(), steps=(), hooks=None, steer=None)
-
-    def _group(
-        self,
-        spec: GroupConfig | None,
-        *,
-        vips: Sequence[Vip],
-        steps: Sequence[Step],
-        hooks: Hooks | None,
-        steer: SteerStep | None,
-    ) -> Group:
-        name = spec.name if spec is not None else LEADER
-        pipeline = GroupPipeline(name, steps=steps, hooks=hooks, post=self._post, note=self._note, now=self._now)
-        keeper = Keeper(name, vips=vips, host=self._host, note=self._note, now=self._now)
-        return Group(
-            spec,
-            pipeline,
-            keeper,
-            steer=steer,
-            health=Health(name, self._post, self._note),
-            host=self._host,
-            note=self._note,
-            touched=self.compare,
-        )
 
 
 def gate_warnings(groups: Mapping[str, Facts]) -> Iterator[str]:

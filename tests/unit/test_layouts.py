@@ -172,7 +172,7 @@ async def main(layouts):
     config = parse(sys.stdin.buffer.read(), "", node="A")
     agent = daemon.Daemon(config, keys=(), run_dir="/none", state_dir="/none", will=Will(), layouts=layouts)
     for spec in config.groups.values():
-        group = agent._agent._activation._build(spec)
+        group = agent._agent._activation._builder.group(spec)
         await group.open()
         agent._agent._activation._host.watch(group.keeper.vips)
 
