@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -19,6 +19,13 @@ from tests.unit.fakes import link, run_virtual
 from tests.unit.test_contained import WAYS, give_up, hang, hang_on, in_a_coroutine
 
 DOWN = Verdict(is_fit=False, why="it answers 503")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leave_no_garbage() -> Iterator[None]:
+    """What hangs for ever is thrown away here, and not in the middle of another test."""
+    yield
+    gc.collect()
 
 
 class Service:
