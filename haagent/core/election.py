@@ -358,7 +358,7 @@ class Election:
             due.append(group.claim_deadline)
         if group.state in (GroupState.IDLE, GroupState.WANTING):
             due += [group.voter.bound_until, *candidacy.due(group), *caution.due(group, self.scene)]
-        return min((instant for instant in due if instant > now), default=float("inf"))
+        return min([instant for instant in due if instant > now], default=float("inf"))
 
     def vote_for_self(self, now: float, seq: int) -> None:
         """Our own acceptance of our own claim, bound to the heartbeat that is about to carry it."""

@@ -7,8 +7,9 @@ no extra connection, and catches up by itself after a cut.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_RECORDS, MAX_TEXT, RECORDS_PER_BEAT
@@ -16,20 +17,24 @@ from haagent.core.membership import Peer
 from haagent.core.messages import Heard, Heartbeat, Record
 
 
+@dataclass
 class History:
-    def __init__(self, me: str, boot: int) -> None:
-        self._me = me
-        self._boot = boot
-        self._next = 1
-        self._own: deque[Record] = deque(maxlen=MAX_RECORDS)
-        self._theirs: dict[str, deque[Record]] = {}
-        self._stored: dict[str, Heard] = {}
-        self._merged: tuple[tuple[str, Record], ...] | None = None
+    _me: str
+    _boot: int
+    _next: int = 1
+    _own: list[Record] = field(default_factory=list)
+    _theirs: dict[str, list[Record]] = field(default_factory=dict)
+    _stored: dict[str, Heard] = field(default_factory=dict)
+    _merged: tuple[tuple[str, Record], ...] | None = None
+
+    def bare(self) -> Self:
+        """Without the records: they are many, and decide nothing."""
+        return replace(self, _own=[], _theirs={}, _merged=None)
 
     def add(self, wall: float, kind: Kind, group: str, text: str) -> Record:
         record = Record(self._next, wall, kind.value, group, text[:MAX_TEXT])
         self._next += 1
-        self._own.append(record)
+        _extend(self._own, [record])
         self._merged = None
         return record
 
@@ -44,7 +49,7 @@ class History:
                 fresh.append(record)
         if fresh:
             self._merged = None
-            self._theirs.setdefault(beat.node, deque(maxlen=MAX_RECORDS)).extend(fresh)
+            _extend(self._theirs.setdefault(beat.node, []), fresh)
         if fresh or stored is None or stored.boot != beat.boot:
             self._stored[beat.node] = Heard(beat.boot, index)
         return fresh
@@ -77,3 +82,8 @@ class History:
             lines += [(node, record) for record in records]
         self._merged = tuple(sorted(lines, key=lambda line: (line[1].wall, line[0], line[1].index)))
         return self._merged
+
+
+def _extend(records: list[Record], new: list[Record]) -> None:
+    records += new
+    del records[:-MAX_RECORDS]

@@ -17,15 +17,17 @@ then, but its claims bind us as a voter, which is always safe (a voter that wait
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Self
 
 from haagent.core.messages import GroupBeat, Heard, Heartbeat
 from haagent.core.settings import Settings
 
 NEVER = float("-inf")
 SUSPECT_INTERVALS = 1.5  # then a heartbeat is overdue: whoever has to be asked is asked now, to have answered in time
+MAX_PAST = 8  # lives of one name
 MAX_STRANGERS = 8  # of one name: a flood of recordings must neither fill memory nor hide the one that is real
 
 
@@ -35,23 +37,23 @@ class Verdict(Enum):
     STRANGER = "a life that has not echoed us yet: it may be a recording"
 
 
+@dataclass
 class Peer:
     """What is known of one other node."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.boot: int | None = None  # the confirmed life
-        self.seq = 0  # newest heartbeat of that life
-        self.beat: Heartbeat | None = None
-        self.groups: dict[str, GroupBeat] = {}  # of `beat`, by name
-        self.strangers: OrderedDict[int, Heard] = OrderedDict()  # newest heartbeats of lives not confirmed yet
-        self.past: deque[int] = deque(maxlen=8)  # lives that were followed by another
-        self.echoed_seq = 0  # newest of our heartbeats that the confirmed life has echoed
-        self.alive_until = NEVER
-        self.alive_since = NEVER
-        self.heard_at = NEVER
-        self.links: dict[str, float] = {}  # interface -> when last heard on it
-        self.newest: dict[str, int] = {}  # interface -> newest heartbeat of this life that came over it
+    name: str
+    boot: int | None = None  # the confirmed life
+    seq: int = 0  # newest heartbeat of that life
+    beat: Heartbeat | None = None
+    groups: dict[str, GroupBeat] = field(default_factory=dict)  # of `beat`, by name
+    strangers: dict[int, Heard] = field(default_factory=dict)  # newest heartbeats of lives not confirmed yet
+    past: list[int] = field(default_factory=list)  # lives that were followed by another
+    echoed_seq: int = 0  # newest of our heartbeats that the confirmed life has echoed
+    alive_until: float = NEVER
+    alive_since: float = NEVER
+    heard_at: float = NEVER
+    links: dict[str, float] = field(default_factory=dict)  # interface -> when last heard on it
+    newest: dict[str, int] = field(default_factory=dict)  # interface -> newest heartbeat of this life that came over it
 
     def is_alive(self, now: float) -> bool:
         return now < self.alive_until
@@ -59,22 +61,35 @@ class Peer:
     def next_echo(self) -> Heard | None:
         """What our next heartbeat says that we have heard of this peer."""
         if self.strangers:  # in turn: one of them may be real, the others recordings
-            boot, heard = self.strangers.popitem(last=False)
-            self.strangers[boot] = heard
+            boot = next(iter(self.strangers))
+            heard = self.strangers[boot] = self.strangers.pop(boot)
             return heard
         return None if self.boot is None else Heard(self.boot, self.seq)
 
 
+@dataclass
 class Membership:
     """All peers of `settings.me`, and when each of our own recent heartbeats was sent."""
 
-    def __init__(self, settings: Settings, boot: int) -> None:
-        self.settings = settings
-        self.boot = boot
-        self.peers = {node.name: Peer(node.name) for node in settings.nodes if node.name != settings.me}
-        self.refused: Counter[str] = Counter()  # authentic, and yet worth nothing: by cause
-        self._sent: OrderedDict[int, float] = OrderedDict()
-        self._alive: tuple[float, list[Peer]] | None = None  # asked many times in one step
+    settings: Settings
+    boot: int
+    peers: dict[str, Peer]
+    refused: dict[str, int] = field(default_factory=dict)  # authentic, and yet worth nothing: by cause
+    _sent: dict[int, float] = field(default_factory=dict)
+    _alive: tuple[float, list[Peer]] | None = None  # asked many times in one step
+
+    @classmethod
+    def among(cls, settings: Settings, boot: int) -> Self:
+        return cls(settings, boot, {node.name: Peer(node.name) for node in settings.nodes if node.name != settings.me})
+
+    def bare(self) -> Self:
+        """Without what `complete` finds in the rest."""
+        peers = {name: replace(peer, groups={}) for name, peer in self.peers.items()}
+        return replace(self, peers=peers, _alive=None)
+
+    def complete(self) -> None:
+        for peer in self.peers.values():
+            peer.groups = {group.name: group for group in peer.beat.groups} if peer.beat is not None else {}
 
     def reconfigure(self, settings: Settings) -> None:
         self.settings = settings
@@ -88,8 +103,8 @@ class Membership:
         self._sent[seq] = now
         # An echo older than two leases proves nothing that is still worth anything.
         horizon = now - 2 * self.settings.lease_s
-        while self._sent and next(iter(self._sent.values())) < horizon:
-            self._sent.popitem(last=False)
+        while self._sent[oldest := next(iter(self._sent))] < horizon:
+            del self._sent[oldest]
 
     def sent_at(self, boot: int, seq: int) -> float | None:
         """When we sent heartbeat `seq`, if it is a recent one of this very life."""
@@ -107,16 +122,16 @@ class Membership:
             # has echoed: the successor has heard us since. Only what is newer than that is believed.
             if not is_fresh or self._echoed_seq(beat) <= peer.echoed_seq:
                 if beat.boot in peer.past:
-                    self.refused["replayed"] += 1
+                    self._refuse("replayed")
                     return Verdict.OLD
-                self.refused["unconfirmed"] += 1
+                self._refuse("unconfirmed")
                 if not peer.is_alive(now):
                     self._meet(peer, Heard(beat.boot, beat.seq))
                 return Verdict.STRANGER
             self._begin_life(peer, beat.boot)
         peer.links[link] = now
         if beat.seq <= peer.newest.get(link, 0):
-            self.refused["replayed"] += 1
+            self._refuse("replayed")
             return Verdict.OLD
         peer.newest[link] = beat.seq
         if beat.seq <= peer.seq:
@@ -133,6 +148,9 @@ class Membership:
             peer.alive_until = max(peer.alive_until, echoed_at + self.settings.dead_after_s)
         return Verdict.NEW
 
+    def _refuse(self, cause: str) -> None:
+        self.refused[cause] = self.refused.get(cause, 0) + 1
+
     def _echoed_at(self, beat: Heartbeat) -> float | None:
         echo = beat.heard.get(self.settings.me)
         return None if echo is None else self.sent_at(echo.boot, echo.seq)
@@ -145,12 +163,12 @@ class Membership:
     def _meet(peer: Peer, heard: Heard) -> None:
         peer.strangers[heard.boot] = heard
         if len(peer.strangers) > MAX_STRANGERS:
-            peer.strangers.popitem(last=False)
+            del peer.strangers[next(iter(peer.strangers))]
 
     @staticmethod
     def _begin_life(peer: Peer, boot: int) -> None:
         if peer.boot is not None:
-            peer.past.append(peer.boot)
+            peer.past = [*peer.past, peer.boot][-MAX_PAST:]
         peer.boot, peer.seq, peer.beat, peer.groups = boot, 0, None, {}
         peer.newest.clear()
         peer.alive_until = NEVER

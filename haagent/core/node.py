@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import Self
 
 from haagent.core import commands, picture, speech
 from haagent.core.election import Election
@@ -69,35 +70,45 @@ class Node:
         memory: Memory | None = None,
         wall_offset_s: float = 0.0,
     ) -> None:
-        self.scene = Scene(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
+        self.scene = Scene.begin(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
         self.scene.wall_offset_s = wall_offset_s
         self.elections = {group.name: self._election(group, now) for group in settings.groups}
         for name in memory.served if memory is not None and self.scene.orders.in_maintenance else ():
             if name in self.elections:
                 self.elections[name].group.service.by = settings.me  # its agent died, and was started again
-        self.deadline = float("inf")  # until the first step
-        self._next_beat = now
-        self._is_following = False  # the next heartbeat answers a holder's
-        self._remembered: Memory | None = None
-        self._was_alive: set[str] = set()
-        self._own_held = 0
-        self._has_stopped = False
+        self._forget_step()
+
+    def _forget_step(self) -> None:
         self.heeded: list[AnyEvent] = []  # of the last step's events, all but mere copies
         self.is_unmoved = False  # the last step changed nothing that any later decision depends on
 
     def _election(self, settings: GroupSettings, now: float, *, silent_until: float = NEVER) -> Election:
         return Election(self.scene, Group.new(settings, now, floor=self.scene.round, silent_until=silent_until))
 
+    @classmethod
+    def of(cls, scene: Scene, groups: Mapping[str, Group]) -> Self:
+        """One that knows this; it owns these values from now on."""
+        node = cls.__new__(cls)
+        node.scene = scene
+        node.elections = {name: Election(scene, group) for name, group in groups.items()}
+        node._forget_step()
+        return node
+
     # ------------------------------------------------------------------ the door
+
+    @property
+    def deadline(self) -> float:
+        """Call again by then, with `Woke` if nothing else happens sooner."""
+        return self.scene.deadline
 
     def step(self, now: float, *events: AnyEvent) -> list[AnyAction]:
         scene = self.scene
         scene.actions = []
-        self.heeded, self.is_unmoved = [], False
-        if self._has_stopped:
+        self._forget_step()
+        if scene.has_stopped:
             return []
         self._gather()
-        if self.deadline == float("inf"):
+        if scene.deadline == float("inf"):
             scene.born = now  # the first step: until now the links were shut, and nobody could be heard
         self._notice_stall(now)
         for election in self.elections.values():
@@ -108,22 +119,22 @@ class Node:
             has_learnt = has_learnt or verdict is Verdict.NEW
             if verdict is not Verdict.OLD:
                 self.heeded.append(event)
-        if not has_learnt and now < self.deadline and not scene.must_send and not scene.actions:
+        if not has_learnt and now < scene.deadline and not scene.must_send and not scene.actions:
             self.is_unmoved = not self.heeded  # a stranger is remembered, and greeted
             return []  # copies, or recordings: a flood of them must stay cheap
         self._notice_members(now)
-        self._own_held = sum(one.group.state in HOLDING for name, one in self.elections.items() if name != LEADER)
+        scene.own_held = sum(one.group.state in HOLDING for name, one in self.elections.items() if name != LEADER)
         scene.plans.clear()  # what has come may have changed them
         for election in self.elections.values():
             election.advance(now)
         self._finish(now)
         scene.raise_voice(now)
-        if scene.must_send or now >= self._next_beat:
+        if scene.must_send or now >= scene.next_beat:
             self._send(now)
-        elif not self._has_stopped:
+        elif not scene.has_stopped:
             self._part(now)
         self._remember()
-        self.deadline = self._deadline(now)
+        scene.deadline = self._deadline(now)
         scene.actions.sort(key=lambda action: URGENCY.index(type(action)))
         return scene.actions
 
@@ -180,11 +191,11 @@ class Node:
         The silence that it now sees is its own: it listens for one lease before it tries to take anything.
         """
         scene = self.scene
-        late_s = now - self.deadline
+        late_s = now - scene.deadline
         if late_s <= scene.settings.interval_s:
             return
         scene.listen_until = now + scene.settings.lease_s
-        scene.known_before_stall = frozenset(self._was_alive)
+        scene.known_before_stall = scene.was_alive
         scene.note(Kind.STALLED, "", f"this node was not running for {late_s:.3f} s; listening before acting", now=now)
 
     def _hear(self, now: float, beat: Heartbeat, link: str) -> Verdict:
@@ -208,9 +219,10 @@ class Node:
         scene.longest_lease_s = max(scene.longest_lease_s, beat.lease_ms / 1000)
         for group in beat.groups:
             for ballot in (group.promised, group.want, group.claim, group.released):
-                scene.see_round(ballot.round if ballot is not None else 0)
-            if group.name in self.elections:
-                self.elections[group.name].hear(now, beat, group)
+                if ballot is not None and ballot.round > scene.round:
+                    scene.see_round(ballot.round)
+            if (election := self.elections.get(group.name)) is not None:
+                election.hear(now, beat, group)
         return verdict
 
     def _follow(self, now: float, leader: str) -> None:
@@ -224,10 +236,10 @@ class Node:
         if now >= scene.last_sent + interval_s / 2:
             followers = [name for name in scene.settings.voters if name != leader]
             turn_s = followers.index(scene.settings.me) * interval_s / TURNS
-            self._next_beat = min(self._next_beat, now + turn_s)  # a holder that speaks often puts nobody off
-            self._is_following = True
-        elif not self._own_held or leader < scene.settings.me:
-            self._next_beat = now + FOLLOWING * interval_s
+            scene.next_beat = min(scene.next_beat, now + turn_s)  # a holder that speaks often puts nobody off
+            scene.is_following = True
+        elif not scene.own_held or leader < scene.settings.me:
+            scene.next_beat = now + FOLLOWING * interval_s
 
     def _judge_health(self, now: float, group: str, why_unfit: str) -> None:
         election = self.elections.get(group)
@@ -269,13 +281,14 @@ class Node:
         """Arrivals and departures are history, and reason to be heard at once."""
         scene = self.scene
         alive = {peer.name for peer in scene.membership.alive(now)}
-        for name in sorted(alive - self._was_alive):
+        before = set(scene.was_alive)
+        for name in sorted(alive - before):
             scene.has_met_anyone = True
             scene.note(Kind.ONLINE, "", f"{name} is online", now=now)
             if scene.orders.is_down(name):
                 scene.order(now, f"down/{name}", on=False)
             scene.urge()
-        for name in sorted(self._was_alive - alive):
+        for name in sorted(before - alive):
             peer = scene.membership.peers.get(name)
             stopped = peer is not None and peer.beat is not None and peer.beat.stopping
             silence_ms = 1000 * (now - peer.heard_at) if peer is not None else 0.0
@@ -284,7 +297,7 @@ class Node:
             else:
                 why = f"is offline: silent for {silence_ms:.0f} ms"
             scene.note(Kind.OFFLINE, "", f"{name} {why}", now=now)
-        self._was_alive = alive
+        scene.was_alive = tuple(sorted(alive))
 
     def _reconfigure(self, now: float, settings: Settings) -> None:
         """Groups, preferences and failback change live. Who votes and for how long does not: the shell refuses that."""
@@ -323,7 +336,7 @@ class Node:
                 return
         self._send(now, stopping=True)
         scene.do(Stopped())
-        self._has_stopped = True
+        scene.has_stopped = True
 
     # ------------------------------------------------------------------ sending
 
@@ -333,10 +346,10 @@ class Node:
         scene.must_send, scene.last_sent = False, now
         # Drift-free: the next beat is due one interval after this one was due, unless we are far behind.
         interval_s = scene.settings.interval_s
-        if now >= self._next_beat:
-            patience_s = FOLLOWING * interval_s if self._is_following else interval_s
-            self._next_beat = max(self._next_beat + patience_s, now + interval_s / 2)
-            self._is_following = False
+        if now >= scene.next_beat:
+            patience_s = FOLLOWING * interval_s if scene.is_following else interval_s
+            scene.next_beat = max(scene.next_beat + patience_s, now + interval_s / 2)
+            scene.is_following = False
         if scene.may_vote(now):
             for election in list(self.elections.values()):
                 election.vote_for_self(now, seq)
@@ -370,15 +383,15 @@ class Node:
         if scene.orders.in_maintenance:
             served = tuple(name for name, one in self.elections.items() if one.group.service.by == scene.settings.me)
         memory = Memory(scene.round, scene.longest_lease_s, scene.orders.lasting, served)
-        if memory != self._remembered:
-            self._remembered = memory
+        if memory != scene.remembered:
+            scene.remembered = memory
             scene.do(Remember(memory))
 
     def _deadline(self, now: float) -> float:
         scene = self.scene
         if scene.must_send:
             return now  # sending has moved something on: say that too
-        due = [self._next_beat, scene.membership.next_death(now), scene.membership.next_silence(now)]
+        due = [scene.next_beat, scene.membership.next_death(now), scene.membership.next_silence(now)]
         ends = [scene.silent_until, scene.silent_until + scene.settings.lease_s]
         if scene.settings.gateway_guard:
             ends.append(scene.gateway_lost_at + PATIENCE_S)

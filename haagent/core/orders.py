@@ -11,6 +11,8 @@ node is heard, and is not remembered: nobody knows what happened while we were a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Self
 
 import msgspec
 
@@ -21,14 +23,17 @@ MAINTENANCE = "maintenance"
 LASTING = ("standby/", MAINTENANCE)
 
 
+@dataclass
 class Orders:
-    def __init__(self, settings: Settings, remembered: Iterable[Order] = ()) -> None:
-        self._settings = settings
-        self._orders: dict[str, Order] = {}
-        self._seen_at: dict[str, float] = {}
-        for order in remembered:
-            if self._is_known(order.key):
-                self._orders[order.key] = order
+    _settings: Settings
+    _orders: dict[str, Order] = field(default_factory=dict)
+    _seen_at: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def remembered(cls, settings: Settings, orders: Iterable[Order]) -> Self:
+        self = cls(settings)
+        self._orders = {order.key: order for order in orders if self._is_known(order.key)}
+        return self
 
     def reconfigure(self, settings: Settings) -> None:
         self._settings = settings

@@ -6,13 +6,14 @@ It is changed only inside a step of `Node`; everybody else reads.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from haagent.core.events import AnyAction, Note
 from haagent.core.history import History
 from haagent.core.kinds import Kind
-from haagent.core.membership import Membership, Peer
+from haagent.core.membership import NEVER, Membership, Peer
 from haagent.core.messages import GroupBeat
 from haagent.core.orders import Orders
 from haagent.core.settings import Memory, Settings
@@ -24,35 +25,66 @@ MAX_SLOT_S = 0.2
 PATIENCE_S = 3.0  # after our gateway was lost, before we believe that it is only we who have lost it
 
 
+@dataclass
 class Scene:
-    def __init__(self, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> None:
-        self.settings = settings
-        self.witnesses = settings.witnesses
-        self.boot = boot
-        self.rng = rng
-        self.born = now
-        self.silent_until = now + settings.silence_s(memory.lease_s)
-        self.membership = Membership(settings, boot)
-        self.orders = Orders(settings, memory.orders)
-        self.history = History(settings.me, boot)
-        self.round = memory.round
-        self.next_seq = 1
-        self.listen_until = float("-inf")  # we overslept: what we believe of the others may be long out of date
-        self.known_before_stall: frozenset[str] = frozenset()
-        self.longest_lease_s = max(settings.lease_s, memory.lease_s)
-        self.voice_seq = 0  # first heartbeat that says that our silence is over
-        self.has_voice = False
-        self.gateway: bool | None = None
-        self.gateway_lost_at = float("inf")
-        self.arbiter_fault = f"{settings.arbiter} has not answered yet"  # empty: it can be reached
-        self.is_stopping = False
-        self.has_met_anyone = False
-        self.wall_offset_s = 0.0
-        self.must_send = False
-        self.last_sent = float("-inf")
-        self.actions: list[AnyAction] = []
-        self.groups: Mapping[str, Any] = {}  # every `Group` of this node, for `choice`: who gets one depends on all
-        self.plans: dict[str, dict[str, list[str]]] = {}  # made at need, good for a moment of a step
+    settings: Settings
+    boot: int
+    rng: random.Random
+    born: float
+    silent_until: float
+    longest_lease_s: float
+    membership: Membership
+    orders: Orders
+    history: History
+    witnesses: tuple[str, ...]
+    arbiter_fault: str  # empty: it can be reached
+    round: int  # highest of all ballots seen
+    next_beat: float  # when the next heartbeat is due
+    next_seq: int = 1
+    listen_until: float = NEVER  # we overslept: what we believe of the others may be long out of date
+    known_before_stall: tuple[str, ...] = ()
+    voice_seq: int = 0  # first heartbeat that says that our silence is over
+    has_voice: bool = False
+    gateway: bool | None = None
+    gateway_lost_at: float = float("inf")
+    is_stopping: bool = False
+    has_stopped: bool = False
+    has_met_anyone: bool = False
+    was_alive: tuple[str, ...] = ()  # after the last step
+    own_held: int = 0  # how many groups this node holds, but for the leader's
+    wall_offset_s: float = 0.0
+    must_send: bool = False
+    last_sent: float = NEVER
+    is_following: bool = False  # the next heartbeat answers a holder's
+    deadline: float = float("inf")  # until the first step
+    remembered: Memory | None = None
+    actions: list[AnyAction] = field(default_factory=list)  # of this step
+    # Every `Group` of this node, for `choice`: who gets one depends on all.
+    groups: Mapping[str, Any] = field(default_factory=dict)
+    plans: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # made at need, good for a moment of a step
+
+    @classmethod
+    def begin(cls, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> Self:
+        return cls(
+            settings=settings,
+            boot=boot,
+            rng=rng,
+            born=now,
+            silent_until=now + settings.silence_s(memory.lease_s),
+            longest_lease_s=max(settings.lease_s, memory.lease_s),
+            membership=Membership.among(settings, boot),
+            orders=Orders.remembered(settings, memory.orders),
+            history=History(settings.me, boot),
+            witnesses=settings.witnesses,
+            arbiter_fault=f"{settings.arbiter} has not answered yet",
+            round=memory.round,
+            next_beat=now,
+        )
+
+    def bare(self) -> Self:
+        """Without what follows from the rest, or decides nothing."""
+        membership, history = self.membership.bare(), self.history.bare()
+        return replace(self, membership=membership, history=history, actions=[], groups={}, plans={})
 
     # --- effects
 
@@ -206,11 +238,10 @@ class Scene:
             for peer in self.membership.deaf(now)
         )
 
-    def beats(self, now: float, group: str) -> Iterator[tuple[Peer, GroupBeat]]:
+    def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """What each living peer says of `group`."""
-        for peer in self.membership.alive(now):
-            if (beat := peer.groups.get(group)) is not None:
-                yield peer, beat
+        alive = self.membership.alive(now)
+        return [(peer, beat) for peer in alive if (beat := peer.groups.get(group)) is not None]
 
     def unfitness(self, name: str, now: float) -> str:
         """Why the node may hold nothing at all; empty: it may."""

@@ -85,8 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(node.name for node in self.nodes)
 
     @property
-    def witnesses(self) -> frozenset[str]:
-        return frozenset(node.name for node in self.nodes if node.witness)
+    def witnesses(self) -> tuple[str, ...]:
+        return tuple(node.name for node in self.nodes if node.witness)
 
     @property
     def majority(self) -> int:

@@ -1,6 +1,6 @@
 """A trace as a file: a line that says what it is, a checksum, and the header, the state and the steps in msgpack.
 
-    haagent trace 1\\n   CRC-32 of the rest, 4 bytes   Trace
+    haagent trace 2\\n   CRC-32 of the rest, 4 bytes   Trace
 
 The header can be read by every release that knows the number in the first line. The rest is the core's own, and is run
 by the core that wrote it: `core` is a hash of its source. There is no key in it, nor any address; names of nodes and
@@ -22,7 +22,7 @@ from haagent.trace.origin import core_digest
 from haagent.trace.ring import LENGTH_BYTES, Ring
 from haagent.trace.snapshot import restore
 
-MAGIC = b"haagent trace 1\n"
+MAGIC = b"haagent trace 2\n"
 CRC_BYTES = 4
 MAX_BYTES = 64 * 1024 * 1024  # of a file
 MAX_UNPACKED_BYTES = 512 * 1024 * 1024  # of each part of it
@@ -84,7 +84,7 @@ def read(data: bytes) -> Trace:
         word = b"haagent trace "
         if data.startswith(word):
             other = data[len(word) : len(word) + 8].split(b"\n")[0].decode(errors="replace")
-            raise TraceError(f"it has layout {other}, and this release reads layout 1; use the release that wrote it")
+            raise TraceError(f"it has layout {other}, and this release reads layout 2; use the release that wrote it")
         raise TraceError("it is not a trace; `haagent trace save` writes one")
     body = data[len(MAGIC) + CRC_BYTES :]
     if zlib.crc32(body).to_bytes(CRC_BYTES, "big") != data[len(MAGIC) : len(MAGIC) + CRC_BYTES]:

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# What declares values stays as it is: mypyc forgets that structs are frozen, or ordered, and breaks enumerations that
-# make their members themselves.
-VALUES = ("(msgspec.Struct", "def __new__(")
+# These stay as they are: mypyc forgets what a struct is besides (frozen, ordered), and breaks enumerations that make
+# their members themselves.
+VALUES = ("(msgspec.Struct, ", "def __new__(")
 BUILD = """
 from setuptools import setup
 from mypyc.build import mypycify

@@ -102,7 +102,7 @@ def test_settings_of_the_core_have_the_leader_last() -> None:
     assert settings.groups[-1] == GroupSettings(LEADER)
     assert settings.groups[0] == GroupSettings("web", prefer=("B", "A"), failback_after_s=30.0)
     assert (settings.interval_s, settings.lease_s, settings.consistent) == (0.05, 0.2, True)
-    assert settings.witnesses == {"W"}
+    assert settings.witnesses == ("W",)
     assert settings.config_hash == read(FULL).digest
 
 

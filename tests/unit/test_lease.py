@@ -72,7 +72,7 @@ def test_a_lease_only_grows_and_never_beyond_what_enough_have_accepted(
 
 
 def test_an_acceptance_counts_for_what_it_names() -> None:
-    membership = Membership(SETTINGS, boot=7)
+    membership = Membership.among(SETTINGS, boot=7)
     membership.sent(4, 10.0)
     raised = Ballot(9, "A")
     votes = [
@@ -94,4 +94,4 @@ def test_the_numbers_stand_in_the_order_that_safety_needs() -> None:
     assert SETTINGS.let_go_s < SETTINGS.lease_s - SETTINGS.drift_margin_s <= SETTINGS.lease_s * (1 - drift)
     assert SETTINGS.voters == ("A", "B", "C")
     assert SETTINGS.majority == 2
-    assert SETTINGS.witnesses == frozenset()
+    assert SETTINGS.witnesses == ()

@@ -31,7 +31,7 @@ def beat(seq: int, *, echo: int | None = None, boot: int = LIFE, to: int = ME, *
 
 def members(*sent: float) -> Membership:
     """Our heartbeats 1, 2, ... went out at these instants."""
-    membership = Membership(SETTINGS, ME)
+    membership = Membership.among(SETTINGS, ME)
     for seq, at in enumerate(sent, start=1):
         membership.sent(seq, at)
     return membership

@@ -53,7 +53,7 @@ def test_of_two_given_at_once_the_writer_decides() -> None:
 def test_only_what_is_configured_can_be_spoken_of() -> None:
     strange = [Order(key, 9, "B") for key in ("standby/Z", "clear/mail", "move/mail", "shutdown", "", "maintenance/A")]
     assert Orders(SETTINGS).merge(0.0, strange) == []
-    assert Orders(SETTINGS, strange).to_send(0.0) == ()
+    assert Orders.remembered(SETTINGS, strange).to_send(0.0) == ()
 
 
 def test_states_outlive_a_restart_and_acts_do_not() -> None:
@@ -61,7 +61,7 @@ def test_states_outlive_a_restart_and_acts_do_not() -> None:
     for key in ("standby/B", MAINTENANCE, "clear/web", "move/web"):
         orders.give(0.0, key)
     assert [order.key for order in orders.lasting] == [MAINTENANCE, "standby/B"]
-    again = Orders(SETTINGS, orders.lasting)
+    again = Orders.remembered(SETTINGS, orders.lasting)
     assert again.in_maintenance
     assert again.is_standby("B")
 
@@ -105,7 +105,7 @@ def test_a_move_goes_stale_counted_from_when_this_node_saw_it() -> None:
 
 
 def test_a_move_that_was_remembered_means_nothing() -> None:
-    assert Orders(SETTINGS, [Order("move/web", 1, "B", target="B", ttl_ms=10_000)]).move(0.0, "web") is None
+    assert Orders.remembered(SETTINGS, [Order("move/web", 1, "B", target="B", ttl_ms=10_000)]).move(0.0, "web") is None
 
 
 keys = st.sampled_from(["standby/A", "standby/B", MAINTENANCE, "clear/web", "move/web"])
@@ -133,5 +133,5 @@ def test_a_move_travels_with_what_is_left_of_its_time() -> None:
 
 def test_a_remembered_order_with_a_time_can_be_sent() -> None:
     """Nobody gives one, but a peer may send it, and it is then kept over a restart like any other."""
-    orders = Orders(SETTINGS, [Order("standby/B", 1, "A", ttl_ms=5), Order("move/web", 1, "A", ttl_ms=5)])
+    orders = Orders.remembered(SETTINGS, [Order("standby/B", 1, "A", ttl_ms=5), Order("move/web", 1, "A", ttl_ms=5)])
     assert [order.ttl_ms for order in orders.to_send(7.0)] == [0, 0]

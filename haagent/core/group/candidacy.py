@@ -101,10 +101,10 @@ def reckon(group: Group, scene: Scene, now: float) -> None:
 def is_successor(group: Group, scene: Scene, now: float) -> bool:
     """A holder is about to let go in our favour (rule 4)."""
     me = scene.settings.me
-    return any(
-        beat.yield_to == me and (beat.claim is not None or _is_free_after(group, scene, now, beat))
-        for _, beat in scene.beats(now, group.name)
-    )
+    for _, beat in scene.beats(now, group.name):
+        if beat.yield_to == me and (beat.claim is not None or _is_free_after(group, scene, now, beat)):
+            return True
+    return False
 
 
 def _is_free_after(group: Group, scene: Scene, now: float, beat: GroupBeat) -> bool:
@@ -119,7 +119,7 @@ def _is_free_after(group: Group, scene: Scene, now: float, beat: GroupBeat) -> b
 def _has_promised(group: Group, scene: Scene, now: float) -> bool:
     """Our vote is with somebody's present want: let it win."""
     promised = group.voter.promised
-    return any(beat.want is not None and beat.want == promised for _, beat in scene.beats(now, group.name))
+    return promised is not None and promised in [beat.want for _, beat in scene.beats(now, group.name)]
 
 
 def is_claimed(group: Group, now: float) -> bool:

@@ -11,16 +11,16 @@ Both only ever grow within one tenure: what was proved stays proved when the ele
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Self
-
-import msgspec
 
 from haagent.core.membership import NEVER, Membership
 from haagent.core.messages import Accepted, Ballot
 from haagent.core.settings import Settings
 
 
-class Lease(msgspec.Struct):
+@dataclass
+class Lease:
     """One attempt to hold, from the want to the release."""
 
     ballot: Ballot  # may be raised while held

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import dataclass
 
 from haagent.core.membership import NEVER
 from haagent.core.messages import GroupBeat
 
 
-class Service(msgspec.Struct):
+@dataclass
+class Service:
     by: str = ""  # who served last, as far as we know
     at: float = NEVER  # when clients were last known to be served
     is_exact: bool = False  # the last server said when it stopped; otherwise: when we last heard it serve

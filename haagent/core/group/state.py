@@ -1,4 +1,4 @@
-"""What one node knows of one group, and nothing else: plain values in one struct.
+"""What one node knows of one group, and nothing else: plain values in one record.
 
 Whoever decides (`candidacy`, `caution`, `arbitration`, `handover`, `conflict`, `voting`) is given this and the `Scene`,
 looks after its own part of it, and returns a `Want` where the group's state is to change: that is for `Election` alone.
@@ -9,9 +9,8 @@ Being plain, all of it is encoded as it is: a trace begins with it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
-
-import msgspec
 
 from haagent.core.events import Freed
 from haagent.core.group.lease import Lease
@@ -26,15 +25,17 @@ if TYPE_CHECKING:
     from haagent.core.scene import Scene
 
 
-class Candidacy(msgspec.Struct):
+@dataclass
+class Candidacy:
     free_since: float
     not_before: float = NEVER  # we have just failed: others first
     courteous_until: float = NEVER  # we have just let go: others first, until one of them has it
     try_at: float = float("inf")  # when this node's turn comes, once the group is free
-    claims: dict[str, float] = {}  # who has claimed it lately, and until when that may be worth something
+    claims: dict[str, float] = field(default_factory=dict)  # who has claimed it lately, and until when that counts
 
 
-class Caution(msgspec.Struct):
+@dataclass
+class Caution:
     last_held: Ballot | None = None  # highest ballot that anybody was heard, or seen by us, to hold with
     watched_since: float = NEVER
     word: str | None = None  # the neighbours': empty: nobody answers; None: not asked, or not answered yet
@@ -42,15 +43,17 @@ class Caution(msgspec.Struct):
     free_since: float = NEVER  # nobody holds it any more, by the word of who did
 
 
-class Arbitration(msgspec.Struct):
+@dataclass
+class Arbitration:
     granted_at: float = NEVER  # when the request was sent that the arbiter granted last, of this tenure
     refused: bool = False  # it is bound to somebody else, and has said so of this tenure
     bound_to: Ballot | None = None  # whom it named then
     bound_until: float = NEVER  # that may be true until then
-    freed: dict[str, Freed] = {}  # what each node has let go, by its own word
+    freed: dict[str, Freed] = field(default_factory=dict)  # what each node has let go, by its own word
 
 
-class Pledge(msgspec.Struct, frozen=True):
+@dataclass
+class Pledge:
     """Our vote after the release."""
 
     vote: Accepted
@@ -58,20 +61,25 @@ class Pledge(msgspec.Struct, frozen=True):
     lease_s: float
 
 
-class Handover(msgspec.Struct):
+@dataclass
+class Handover:
     to: str = ""  # stays named after the release, so that the others let it go first
     deadline: float = NEVER
-    better_since: dict[str, float] = {}  # failback: since when each preferred node has been fit
+    better_since: dict[str, float] = field(default_factory=dict)  # failback: since when each that is better is fit
     pledge: Pledge | None = None
 
 
-class Conflict(msgspec.Struct):
-    since: dict[str, float] = {}  # who claims to hold it too, and since when we have heard that
-    heard_at: dict[str, float] = {}  # and when last
-    answers: dict[str, int] = {}  # our first heartbeat that answers such a claim, and so shows that we hear it
+@dataclass
+class Conflict:
+    since: dict[str, float] = field(default_factory=dict)  # who claims to hold it too, and since when we hear that
+    heard_at: dict[str, float] = field(default_factory=dict)  # and when last
+    # Our first heartbeat that answers such a claim, and so shows that we hear it.
+    answers: dict[str, int] = field(default_factory=dict)
 
 
-class Group(msgspec.Struct):
+@dataclass
+class Group:
+    name: str
     settings: GroupSettings
     voter: Voter
     candidacy: Candidacy
@@ -80,7 +88,7 @@ class Group(msgspec.Struct):
     lease: Lease | None = None
     released: Ballot | None = None
     why_unfit: str = ""  # the checks' word on this node
-    failures: list[float] = []
+    failures: list[float] = field(default_factory=list)
     cleared: int = 0
     is_forced: bool = False  # this tenure was ordered although the checks say that we are not fit
     cause: str = ""  # why this tenure began
@@ -89,19 +97,15 @@ class Group(msgspec.Struct):
     held_seq: int = 0  # first heartbeat that says we hold it
     claim_deadline: float = NEVER
     drop_began: float = NEVER
-    service: Service = msgspec.field(default_factory=Service)
-    caution: Caution = msgspec.field(default_factory=Caution)
-    arbitration: Arbitration = msgspec.field(default_factory=Arbitration)
-    handover: Handover = msgspec.field(default_factory=Handover)
-    conflict: Conflict = msgspec.field(default_factory=Conflict)
+    service: Service = field(default_factory=Service)
+    caution: Caution = field(default_factory=Caution)
+    arbitration: Arbitration = field(default_factory=Arbitration)
+    handover: Handover = field(default_factory=Handover)
+    conflict: Conflict = field(default_factory=Conflict)
 
     @classmethod
     def new(cls, settings: GroupSettings, now: float, *, floor: int, silent_until: float) -> Self:
-        return cls(settings, Voter.above(floor), Candidacy(free_since=now), silent_until)
-
-    @property
-    def name(self) -> str:
-        return self.settings.name
+        return cls(settings.name, settings, Voter.above(floor), Candidacy(free_since=now), silent_until)
 
     def why_not(self, node: str) -> str:
         """Why that node, if it is this one, may not hold it; empty: it may."""

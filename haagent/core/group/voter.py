@@ -16,19 +16,19 @@ because the holder counts from when it sent that datagram.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Self
-
-import msgspec
 
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
 
 
-class Voter(msgspec.Struct):
+@dataclass
+class Voter:
     promised: Ballot | None = None
     accepted: Accepted | None = None
     bound_until: float = float("-inf")
     was_freed: bool = False  # by the holder's own word, and bound to nobody since
-    released: dict[str, Ballot] = {}  # highest release announced by each node
+    released: dict[str, Ballot] = field(default_factory=dict)  # highest release announced by each node
 
     @classmethod
     def above(cls, floor: int) -> Self:
