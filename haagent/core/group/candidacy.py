@@ -99,7 +99,7 @@ def reckon(group: Group, scene: Scene, now: float) -> None:
 
 
 def is_successor(group: Group, scene: Scene, now: float) -> bool:
-    """A holder is about to let go in our favour (rule 4)."""
+    """A holder is about to let go in our favour (rule 4 of `election`)."""
     me = scene.settings.me
     for _, beat in scene.beats(now, group.name):
         if beat.yield_to == me and (beat.claim is not None or _is_free_after(group, scene, now, beat)):
@@ -136,7 +136,7 @@ def holder_elsewhere(group: Group, scene: Scene, now: float) -> str:
 
 
 def patience_s(group: Group, scene: Scene, now: float) -> float:
-    """Rule 3: a slot for each node that is before us."""
+    """Rule 3 of `election`: a slot for each node that is before us."""
     me, ranked = scene.settings.me, choice.ranked(group, scene, now)
     rank = ranked.index(me) if me in ranked else len(ranked)
     return rank * scene.slot_s

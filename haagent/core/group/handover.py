@@ -103,7 +103,7 @@ def begin(group: Group, scene: Scene, now: float, want: HandOver) -> None:
 
 
 def proceed(group: Group, scene: Scene, now: float) -> LetGo | Stay | None:
-    """Rule 4: let go as soon as the successor wants."""
+    """Rule 4 of `election`: let go as soon as the successor wants."""
     assert group.lease is not None
     to = group.handover.to
     for peer, beat in scene.beats(now, group.name):

@@ -28,7 +28,7 @@ def consider_want(group: Group, scene: Scene, now: float, node: str, beat: Group
 
 
 def _favour(group: Group, scene: Scene, now: float, node: str) -> None:
-    """Rule 7."""
+    """Rule 7 of `election`."""
     is_chosen = node == group.handover.to and now < group.candidacy.courteous_until
     is_first = group.voter.was_freed and node == next(iter(choice.ranked(group, scene, now)), "")
     peer = scene.membership.peers.get(node)
