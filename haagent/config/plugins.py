@@ -8,9 +8,7 @@ be blamed for. Nothing is imported until a file that names the plug-in is valida
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -19,9 +17,6 @@ from haagent.config.faults import quoted, suggestion
 from haagent.config.kinds import PLUG_IN, Kind, Wrong, duration, whole
 from haagent.config.place import Place
 from haagent.config.schema import Draft, Given, Option, Section, keys_of, read_key, read_section
-
-if TYPE_CHECKING:
-    from haagent.config.model import GroupConfig
 
 BACKENDS = "haagent.backends"
 CHECKS = "haagent.checks"
@@ -137,19 +132,3 @@ def _asked_or_watching(check: PlugInDraft) -> None:
     for key in ASKED if is_watching else ():
         if check.written(key):
             check.refuse(key, f"a `{kind}` check is not asked: it reports by itself", "remove it")
-
-
-def find_plug_in_contradictions(used: PlugInDraft, group: GroupConfig) -> None:
-    """Ask the plug-in's own `check`, if it offers one as a class method. (An instance's method is not for us.)"""
-    if used.options is None or not isinstance(inspect.getattr_static(used.plugin, "check", None), classmethod):
-        return
-    check: Callable[[Any, GroupConfig], list[str]] = used.plugin.check
-    try:
-        sentences = list(check(used.options, group))
-    except (Exception, SystemExit) as error:  # a stranger's code, as in `_find`
-        sentences = [
-            f"{used.get('kind')} could not check its options ({type(error).__name__}: {error});"
-            " report this to its author"
-        ]
-    for sentence in sentences:
-        used.place.refuse(str(sentence))

@@ -2,22 +2,25 @@
 
 Four passes, each on what the one before could read: the text becomes a tree with lines (document.py), the tree becomes
 declared values (schema.py, model.py), the values must not contradict each other (contradictions.py), and the plug-ins
-judge their own options (plugins.py). Only a file without any fault becomes a `Config`.
+judge their own options. Only a file without any fault becomes a `Config`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os.path
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from haagent.config.contradictions import fill_in, find_contradictions
 from haagent.config.document import Mapping, plain, read_document, read_file
 from haagent.config.faults import ConfigError, Fault
-from haagent.config.model import Config
+from haagent.config.model import Config, GroupConfig
 from haagent.config.place import Place
-from haagent.config.plugins import PlugInDraft, find_plug_in_contradictions
+from haagent.config.plugins import PlugInDraft
 from haagent.config.schema import Draft, read_section
 from haagent.config.whoami import find_me
 
@@ -53,7 +56,7 @@ def parse(data: bytes, path: str, *, node: str | None = None, is_member: bool = 
     for name, group in top.sections("groups").items():
         for used in (group.get("backend"), *group.sections("checks").values()):
             if isinstance(used, PlugInDraft):
-                find_plug_in_contradictions(used, config.groups[name])
+                _ask_the_plug_in(used, config.groups[name])
     if faults:
         raise ConfigError(path, faults)
     return config
@@ -72,3 +75,19 @@ def _find_me(top: Draft, node: str | None) -> str | Fault:
     addresses = {name: each.values("addresses") for name, each in nodes.items()}
     place = top.place.below("nodes")
     return find_me(addresses, node=node, line=place.line if place else 0)
+
+
+def _ask_the_plug_in(used: PlugInDraft, group: GroupConfig) -> None:
+    """Its own `check`, if it offers one as a class method. (An instance's method is not for us.)"""
+    if used.options is None or not isinstance(inspect.getattr_static(used.plugin, "check", None), classmethod):
+        return
+    check: Callable[[Any, GroupConfig], list[str]] = used.plugin.check
+    try:
+        sentences = list(check(used.options, group))
+    except (Exception, SystemExit) as error:  # a stranger's code
+        sentences = [
+            f"{used.get('kind')} could not check its options ({type(error).__name__}: {error});"
+            " report this to its author"
+        ]
+    for sentence in sentences:
+        used.place.refuse(str(sentence))

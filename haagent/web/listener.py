@@ -23,7 +23,7 @@ from haagent.web import metrics
 
 if TYPE_CHECKING:
     from haagent.core.view import View
-    from haagent.web.part import Agent
+    from haagent.web.agent import Agent
 
 MAX_CLIENTS = 64
 MAX_LINE = 4096  # bytes of the first line, and of each header

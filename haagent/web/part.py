@@ -10,12 +10,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from haagent.config import Config, HttpConfig
 from haagent.config.keys import load_password
-from haagent.core.view import View
 from haagent.parts import Commit, Ending, Facts, Still
+from haagent.web.agent import Agent
 
 if TYPE_CHECKING:
     from haagent.web.listener import Listener
@@ -25,14 +25,6 @@ BACKLOG = 64
 
 class CannotServe(Exception):
     """The text is for an operator: what, and what to do."""
-
-
-class Agent(Protocol):
-    """What is shown."""
-
-    def view(self) -> View: ...
-    def status(self) -> Facts: ...
-    def counters(self) -> Mapping[str, int]: ...
 
 
 class Web(Still):

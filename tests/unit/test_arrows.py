@@ -122,6 +122,34 @@ def test_no_arrow_points_back() -> None:
         known.add(room)
 
 
+def imported_files() -> dict[str, set[str]]:
+    """Each file's imports within the package, wherever they stand: at its top, inside functions, for types alone."""
+    modules = {
+        str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
+        for path in (ROOT / "haagent").rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        targets: set[str] = set()
+        for module, node in imports(path):
+            if isinstance(node, ast.ImportFrom):
+                parts = {f"{module}.{alias.name}" for alias in node.names} & set(modules)
+                targets |= parts  # `from haagent.lab import state` means that file, and not the room's face
+                targets |= {module} if len(parts) < len(node.names) else set()
+            else:
+                targets.add(module)
+        found[name] = targets & set(modules) - {name}
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    left = imported_files()
+    while free := [name for name, targets in left.items() if not targets & set(left)]:
+        for name in free:  # it imports nothing that is left, so it is part of no circle
+            del left[name]
+    assert not left, f"in circles, or above one: {sorted(left)}"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["status", "--run-dir", "/nonexistent"]])
 def test_a_command_starts_without_what_only_the_daemon_needs(arguments: list[str]) -> None:
     program = (
