@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from haagent.activation.building import Builder
 from haagent.activation.group import Group
@@ -24,7 +24,7 @@ from haagent.core.events import AddressFound, Dropped, TakeFailed
 from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
-from haagent.gate import GateError, NoGate
+from haagent.gate import GateError, NoGate, gate_warnings
 from haagent.parts import Commit, Ending, Facts, Still
 
 COMPARE_S = 2.0  # design: "every few seconds and on each change"; shorter than the shortest lifetime is not needed
@@ -179,6 +179,7 @@ class Activation(Still):
             self._guard()  # also what is to come: nothing of it is here yet
             for group in fresh.values():
                 await group.open()
+                await asyncio.sleep(0)  # a hundred of them are not to keep a heartbeat waiting
         except BaseException:
             await abandon()
             raise
@@ -345,16 +346,3 @@ class Activation(Still):
         groups = (*self._groups.values(), *self._ending.values())
         left = [vip for group in groups for leftover in group.pipeline.leftovers for vip in leftover.vips]
         return [*(vip for group in (*groups, *self._prepared.values()) for vip in group.keeper.vips), *left]
-
-
-def gate_warnings(groups: Mapping[str, Facts]) -> Iterator[str]:
-    lacking = {facts["gate"]["why"]: facts["gate"]["state"] for facts in groups.values()}
-    for why, state in lacking.items():
-        if state in ("off", "unavailable"):
-            yield (
-                f"There is no gate on this node: {why}. If its agent dies or hangs, it may go on answering for what it "
-                "held until the addresses' lifetimes end, seconds after another node has taken over."
-            )
-    for name, facts in groups.items():
-        if facts["gate"]["state"] == "shut" and facts["held"]:
-            yield f"{name} is active here, but its gate is shut: no traffic arrives (`haagent events`)."

@@ -13,6 +13,6 @@ from haagent.gate.channel import GateError
 from haagent.gate.gate import Gate
 from haagent.gate.off import NoGate
 from haagent.gate.release import remove_tables
-from haagent.gate.state import GateState
+from haagent.gate.state import GateState, gate_warnings
 
-__all__ = ["Gate", "GateError", "GateState", "NoGate", "remove_tables"]
+__all__ = ["Gate", "GateError", "GateState", "NoGate", "gate_warnings", "remove_tables"]

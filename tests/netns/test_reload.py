@@ -65,3 +65,29 @@ def test_groups_move_while_a_reload_waits_for_slow_hooks(
     assert [one.dual_ms for one in outages] == [0.0, 0.0]
     told_kinds = {one["kind"] for node in "AB" for one in events(lab, node)}
     assert not told_kinds & {"lapsed", "stuck", "failed", "restored", "removed"}, told_kinds
+
+
+def test_a_hundred_held_groups_change_in_one_turn(make_lab: MakeLab, measured: Measured) -> None:
+    """Each of them is taken anew with its new configuration, and nobody notices."""
+    lab = make_lab(nodes=2)
+    wait_whole(lab)
+    path = lab.directory / "haagent.yaml"
+    tree = yaml.safe_load(path.read_text())
+    for turn in range(3):
+        for number in range(100):
+            hooks = {"timeout": f"{10 + turn}s"}
+            address = f"10.20.{2 + turn // 2}.{number + 1}/16"  # at last each has another one
+            tree["groups"][f"g{number}"] = {
+                "addresses": [address],
+                "interface": "eth0",
+                "prefer": ["A"],
+                "hooks": hooks,
+            }
+        path.write_text(yaml.safe_dump(tree, sort_keys=False))
+        for node in "AB":
+            told(lab, node, "reload")
+        wait_whole(lab)
+    facts = lab.agents.status("A")
+    measured("the agent was woken late at worst", f"{facts['jitter_ms']} ms")
+    assert {one["holder"] for one in facts["groups"] if one["name"] != "web"} == {"A"}
+    assert "failed" not in {one["kind"] for one in events(lab, "A")}

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from haagent.activation.activation import gate_warnings
-from haagent.gate import GateError, GateState, NoGate, encoding, gate, ruleset
+from haagent.gate import GateError, GateState, NoGate, encoding, gate, gate_warnings, ruleset
 from haagent.gate.channel import Overtaken, Refused
 from haagent.gate.elements import Elements
 from haagent.gate.gate import Gate
@@ -153,6 +152,13 @@ class TestElements:
         kernel.at = 1000.1
         elements.open({FOUR: 1000.45, SIX: 1000.45})
         assert (kernel.left_ms(FOUR), kernel.left_ms(SIX)) == (350, 350)
+        assert kernel.log == ["++", "--++", "+"], "and nothing that the kernel refuses"
+
+    def test_what_was_thought_to_be_open_and_is_not_is_opened(self, kernel: FakeKernel, elements: Elements) -> None:
+        elements.open({FOUR: 1000.35})
+        kernel.ends.clear()
+        elements.open({FOUR: 1000.45, SIX: 1000.45})
+        assert (kernel.left_ms(FOUR), kernel.left_ms(SIX)) == (450, 450)
 
     def test_all_that_is_renewed_goes_in_one_batch(self, kernel: FakeKernel, elements: Elements) -> None:
         elements.open({FOUR: 1000.35, SIX: 1000.35, OTHER: 1000.35})
