@@ -18,9 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from haagent.config import Config, HttpConfig, KeyFileError, parse
 from haagent.core.group.transitions import GroupState
-from haagent.parts import CannotReload, Parts
+from haagent.parts import CannotReload, Facts, Parts, Still
+from haagent.report import Cluster
 from haagent.web import Web, listener, part
-from haagent.web.metrics import METRICS
+from haagent.web.metrics import METRICS, exposition
 from tests.unit.small_agent import FILE, ON_B, SmallAgent, group, whole_view
 
 pytest.importorskip("aiohttp")
@@ -147,6 +148,22 @@ def test_metrics_are_parsed_and_are_those_of_the_document(stage: Stage, monkeypa
     text = stage.ask("/metrics")[1]
     assert 'haagent_group_active{group="web"} 0.0' in text
     assert 'haagent_group_lease_seconds{group="web"} 0.0' in text
+
+
+def test_a_part_of_ones_own_is_in_the_metrics() -> None:
+    class Own(Still):
+        name = "own"
+
+        def status(self) -> Facts:
+            return {"warnings": ["Own warns."]}
+
+        def counters(self) -> dict[str, int]:
+            return {"own_looks": 7}
+
+    parts = Parts(Cluster(RUNNING, SmallAgent().view), Own())
+    text = exposition(parts.status(), parts.counters()).decode()
+    assert "haagent_own_looks_total 7.0" in text
+    assert "haagent_warnings 1.0" in text
 
 
 def test_the_document_has_every_metric() -> None:
