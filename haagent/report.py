@@ -121,11 +121,11 @@ def warnings(view: View) -> Iterator[str]:
     if view.stopping:
         yield "This agent is stopping: it hands over what it holds and takes nothing."
     if view.maintenance:
-        yield "Maintenance is on: nothing moves, failures are not acted on. End it with `haagent maintenance off`."
+        yield "Maintenance is on: nothing moves, and no node acts on failures. End it with `haagent maintenance off`."
     if view.arbiter_fault and view.consistent:
         yield (
-            f"No leases: {view.arbiter_fault}. What {view.node} holds is let go when its lease ends, and nothing is "
-            "taken until it answers."
+            f"No leases: {view.arbiter_fault}. Until it answers, {view.node} releases each group when its lease "
+            "ends, and takes none."
         )
     elif view.arbiter_fault:
         yield (
@@ -157,8 +157,9 @@ def _no_quorum(view: View) -> str:
     heard = [member.name for member in view.members if member.state is not MemberState.OFFLINE]
     lost = [member.name for member in view.members if member.state is MemberState.OFFLINE]
     return (
-        f"No quorum: {view.node} sees only {', '.join(heard) or 'itself'}, and groups are let go until a majority of "
-        f"{len(view.members)} is back. Missing: {', '.join(lost) or 'votes of nodes that have just started'}."
+        f"No quorum: {view.node} sees only {', '.join(heard) or 'itself'}. It releases its groups, and takes none "
+        f"until a majority of {len(view.members)} is back. "
+        f"Missing: {', '.join(lost) or 'votes of nodes that have just started'}."
     )
 
 
@@ -167,7 +168,7 @@ def _differences(view: View) -> Iterator[str]:
     if other:
         verb = "run" if len(other) > 1 else "runs"
         yield (
-            f"{', '.join(other)} {verb} another configuration than {view.node}: put the same file on every node, "
+            f"{', '.join(other)} {verb} a different configuration from {view.node}: put the same file on every node, "
             "then `haagent reload` on each."
         )
     releases = {member.version for member in view.members if member.version}

@@ -118,18 +118,18 @@ def _line(line: Line, node_width: int, group_width: int, style: Style) -> str:
 
 def _account(account: Account, config: Config, style: Style) -> str:
     if account.first_s is None and not account.holders:
-        return f"{account.group}: nobody has held it."
+        return f"{account.group}: no node has held it."
     said = [_holders(account), _outages(account)]
     if account.two_at_once:
         said += [style.paint(line, RED) for line in _two(account, config)]
     else:
-        said.append("Two never answered at once.")
+        said.append("Two nodes never answered at once.")
     return f"{account.group}: " + f"\n{' ' * (len(account.group) + 2)}".join(said)
 
 
 def _holders(account: Account) -> str:
     if not account.holders:
-        return "nobody holds it at the end."
+        return "no node holds it at the end."
     if len(account.holders) == 1:
         return f"{account.holders[0]} holds it, since {account.since_s or 0.0:.3f} s."
     return f"{' and '.join(account.holders)} hold it at the end."
@@ -138,10 +138,10 @@ def _holders(account: Account) -> str:
 def _outages(account: Account) -> str:
     longest = account.longest
     if longest is None:
-        return "Somebody always answered for it."
+        return "It was never without service."
     start, end = longest
-    many = f"Nobody answered for it {len(account.outages)} times, {_span(account.without_s)} in all, at most"
-    first = "Nobody answered for it once, for" if len(account.outages) == 1 else many
+    many = f"It was without service {len(account.outages)} times, {_span(account.without_s)} in all, at most"
+    first = "It was without service once, for" if len(account.outages) == 1 else many
     return f"{first} {_span(end - start)} (from {start:.3f} s to {end:.3f} s)."
 
 
@@ -150,17 +150,17 @@ def _two(account: Account, config: Config) -> list[str]:
     total_s = sum(one.end_s - one.start_s for one in account.two_at_once)
     names = " and ".join(sorted({name for one in account.two_at_once for name in one.nodes}))
     when = f"from {first.start_s:.3f} s to {last.end_s:.3f} s"
-    what = f"TWO ANSWERED AT ONCE for {_span(total_s)}: {names}, {when}."
+    what = f"TWO NODES ANSWERED AT ONCE for {_span(total_s)}: {names}, {when}."
     return [
         what,
-        _allows_two(config) or "That must never happen: please report it, with all that is needed to repeat it.",
+        _allows_two(config) or "That must never happen: please report it, with everything that is needed to repeat it.",
     ]
 
 
 def _allows_two(config: Config) -> str:
     if config.on_partition == "available":
         return "`on_partition: available` allows that; `consistent`, with three voters, does not."
-    return "`gate: off` allows that: an agent that cannot act cannot let go." if config.gate == "off" else ""
+    return "`gate: off` allows that: an agent that cannot act cannot release." if config.gate == "off" else ""
 
 
 def _span(seconds: float) -> str:

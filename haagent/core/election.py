@@ -145,7 +145,7 @@ class Election:
             self.note(
                 now,
                 Kind.DROPPED,
-                "unasked: a reload removed the group, or its time was up before the lease was renewed",
+                "without a request: a reload removed the group, or its lease ended before it was renewed",
             )
         elif group.state is not GroupState.DROPPING:
             return
@@ -174,7 +174,7 @@ class Election:
         if group.state in HOLDING and group.lease is not None and now >= group.lease.let_go_at:
             left_ms = 1000 * (group.lease.ends_at - now)
             what = f"{left_ms:.0f} ms before the lease ends" if left_ms >= 0 else f"{-left_ms:.0f} ms too late"
-            self.drop(now, f"no majority has renewed the lease; letting go {what}")
+            self.drop(now, f"no majority renewed the lease; releasing the group {what}")
 
     def drop(self, now: float, why: str, *, yield_to: str = "") -> None:
         group = self.group

@@ -22,9 +22,9 @@ class Severity(StrEnum):
         severity.meaning = meaning
         return severity
 
-    INFO = "info", "the ordinary course of things; there is nothing to do"
+    INFO = "info", "normal operation; there is nothing to do"
     WARNING = "warning", "something failed or was lost, and the agents cope with it; find out why"
-    ERROR = "error", "a group was not served as it should be, or two may serve it; look at once"
+    ERROR = "error", "a group was not served as it should be, or two nodes may serve it; look at once"
 
     def reaches(self, least: Severity) -> bool:
         return _GRAVITY[self] >= _GRAVITY[least]
@@ -46,25 +46,25 @@ class Kind(StrEnum):
         return kind
 
     # groups
-    TAKEN = "taken", Severity.INFO, "this node serves the group from now on"
-    DROPPED = "dropped", Severity.INFO, "this node serves the group no longer, for the reason that is told"
+    TAKEN = "taken", Severity.INFO, "this node now serves the group"
+    DROPPED = "dropped", Severity.INFO, "this node no longer serves the group; the text says why"
     YIELDING = "yielding", Severity.INFO, "this node hands the group over to another"
-    STAYS = "stays", Severity.WARNING, "a planned move did not come about: the group stays where it is"
-    ANNOUNCED = "announced", Severity.INFO, "the neighbours were told once more who has the group's addresses"
+    STAYS = "stays", Severity.WARNING, "a planned move did not happen: the group stays where it is"
+    ANNOUNCED = "announced", Severity.INFO, "the neighbours were told again which node has the group's addresses"
     FIT = "fit", Severity.INFO, "this node may hold the group again"
     UNFIT = "unfit", Severity.WARNING, "a check says that this node must not hold the group"
     CHECK = "check", Severity.WARNING, "a check that is not required fails, or passes again; nothing moves for it"
-    FAILED = "failed", Severity.WARNING, "a step did not work; it is tried again, here or by the next node"
-    STUCK = "stuck", Severity.ERROR, "what this node does not hold may still be served here: it could not be removed"
-    LAPSED = "lapsed", Severity.ERROR, "the agent hung: the lease ended unnoticed, and a timer let go of the group"
+    FAILED = "failed", Severity.WARNING, "a step failed; this node or the next one tries it again"
+    STUCK = "stuck", Severity.ERROR, "this node may still serve what it does not hold: it could not remove it"
+    LAPSED = "lapsed", Severity.ERROR, "the agent hung: the lease ended unnoticed, and a timer released the group"
     CONFLICT = "conflict", Severity.ERROR, "another node claims the group too, or a stranger uses one of its addresses"
     IN_USE = "in_use", Severity.WARNING, "somebody still answers for the group's addresses, so it is not taken yet"
     FREE = "free", Severity.INFO, "nobody answers for the group's addresses any more"
     RESTORED = "restored", Severity.WARNING, "somebody removed an address of the group; it was put back"
     REMOVED = "removed", Severity.WARNING, "something that should not be on this host was found and removed"
     DRIFT = "drift", Severity.WARNING, "the backend steered clients elsewhere, or does not say where"
-    UNSENT = "unsent", Severity.WARNING, "the neighbours could not be told who has the group's addresses"
-    HOOK = "hook", Severity.INFO, "a hook has ended well"
+    UNSENT = "unsent", Severity.WARNING, "the neighbours could not be told which node has the group's addresses"
+    HOOK = "hook", Severity.INFO, "a hook succeeded"
     HOOK_FAIL = "hook_fail", Severity.WARNING, "a hook failed, was killed at its time limit, or was skipped"
 
     # the gate
@@ -82,7 +82,7 @@ class Kind(StrEnum):
     UNFENCED = (
         "unfenced",
         Severity.ERROR,
-        "a fence failed, or cannot work: what the node held, if it vanishes, is not taken",
+        "a fence failed, or cannot work: if its node vanishes, no other node takes its groups",
     )
 
     # operators
@@ -94,7 +94,7 @@ class Kind(StrEnum):
     LINK_DOWN = "link_down", Severity.WARNING, "no heartbeats go over an interface"
     REACHED = "reached", Severity.INFO, "the gateway or the witness outside answers again"
     UNREACHED = "unreached", Severity.WARNING, "neither the gateway nor the witness outside answers"
-    UNWATCHED = "unwatched", Severity.WARNING, "a guard cannot listen or ask: what it would notice goes unnoticed"
+    UNWATCHED = "unwatched", Severity.WARNING, "a guard cannot listen or probe, so it notices nothing"
     LEASES = "leases", Severity.INFO, "the arbiter (etcd) answers and gives the leases"
     NO_LEASES = "no_leases", Severity.ERROR, "the arbiter (etcd) gives no leases"
 

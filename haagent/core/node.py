@@ -258,7 +258,7 @@ class Node:
         if not fault:
             text = f"{scene.settings.arbiter} answers and gives the leases"
         elif scene.settings.consistent:
-            text = f"{fault}; what is held is let go when its lease ends, and nothing is taken"
+            text = f"{fault}; this node releases each group when its lease ends, and takes none"
         else:
             text = f"{fault}; the nodes' own votes decide until it answers"
         scene.note(Kind.NO_LEASES if fault else Kind.LEASES, "", text[:MAX_TEXT], now=now)
@@ -293,7 +293,7 @@ class Node:
             stopped = peer is not None and peer.beat is not None and peer.beat.stopping
             silence_ms = 1000 * (now - peer.heard_at) if peer is not None else 0.0
             if stopped:
-                why = "lost its agent; its guardian let go of everything" if _has_died(peer) else "has stopped"
+                why = "lost its agent; its guardian released everything" if _has_died(peer) else "has stopped"
             else:
                 why = f"is offline: silent for {silence_ms:.0f} ms"
             scene.note(Kind.OFFLINE, "", f"{name} {why}", now=now)

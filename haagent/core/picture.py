@@ -111,9 +111,9 @@ def _why(scene: Scene, group: Group, now: float, holder: str, peer: Peer | None,
     if holder == scene.settings.me:
         return _why_mine(group)
     if holder == arbitration.holder(group, now) and (peer is None or not peer.is_alive(now)):
-        return f"{scene.settings.arbiter} has given it to {holder}, which is not heard here"
+        return f"{scene.settings.arbiter} gave the lease to {holder}, which this node does not hear"
     if theirs is None or peer is None or not theirs.held_ms:
-        return f"{holder} held it when it was last heard; its lease has not run out yet"
+        return f"{holder} held it when last heard; its lease has not run out yet"
     if not peer.is_alive(now):
         return f"{holder} is silent; its lease has not run out yet"
     if theirs.yield_to:
@@ -130,7 +130,7 @@ def _why_mine(group: Group) -> str:
         case GroupState.YIELDING:
             return f"this node is handing it over to {group.handover.to}"
         case GroupState.DROPPING:
-            return "this node is letting go of it"
+            return "this node is releasing it"
     return f"this node holds it: {group.cause}"
 
 

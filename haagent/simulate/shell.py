@@ -336,7 +336,7 @@ class Shell(Network):
             case Send(beat):
                 claims = [group.name for group in beat.groups if group.claim is not None]
                 released = [group.name for group in beat.groups if group.claim is None and group.down_ms >= 0]
-                says = [f"claims {name}" for name in claims] + [f"has let go of {name}" for name in released]
+                says = [f"claims {name}" for name in claims] + [f"has released {name}" for name in released]
                 self._log(host, f"> send: {', '.join(says) or 'claims nothing'}")
             case Take() | Drop() | Farewell() | Renew():
                 self._log(host, f"> {type(action).__name__.lower()} {action.group}")

@@ -253,7 +253,7 @@ def test_nodes_that_do_not_hear_each_other_ask_etcd_and_tell_what_it_says() -> N
     node = world.hosts["B"].node
     assert node is not None
     seen = {group.name: group for group in node.view(world.hosts["B"].local(world.t)).groups}["web"]
-    assert (seen.holder, seen.why) == ("A", "etcd has given it to A, which is not heard here")
+    assert (seen.holder, seen.why) == ("A", "etcd gave the lease to A, which this node does not hear")
 
 
 def test_without_etcd_nobody_serves_in_consistent_and_everybody_says_why() -> None:

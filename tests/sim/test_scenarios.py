@@ -118,8 +118,8 @@ def test_without_a_gate_a_frozen_holder_answers_on_and_it_says_so(
     status, out, _ = run(capsys, "--config", str(file), "-e", "at 3s freeze A; at 9s thaw A; until 12s")
     assert status == 0
     assert "A  web  address   nobody has renewed it: the kernel has removed it" in out
-    assert "TWO ANSWERED AT ONCE for" in out
-    assert "`gate: off` allows that: an agent that cannot act cannot let go." in out
+    assert "TWO NODES ANSWERED AT ONCE for" in out
+    assert "`gate: off` allows that: an agent that cannot act cannot release." in out
     group = web(facts(capsys, "at 3s kill A entirely; until 9s", config=str(file)))
     assert [one["nodes"] for one in group["two_at_once"]] == [["A", "B"]]
     assert web(facts(capsys, "at 3s crash A; until 9s", config=str(file)))["two_at_once"] == []

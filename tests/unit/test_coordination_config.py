@@ -168,7 +168,7 @@ def test_status_warns_of_an_etcd_that_is_too_slow_for_the_lease() -> None:
 def test_status_tells_what_it_means_that_etcd_is_lost() -> None:
     head, warnings = told(LOST, arbiter_fault=WHY, quorate=False)
     assert "no leases from etcd" in head
-    assert f"No leases: {WHY}. What A holds is let go when its lease ends" in warnings
+    assert f"No leases: {WHY}. Until it answers, A releases each group when its lease ends" in warnings
     assert "No quorum" not in warnings
     _, warnings = told(LOST, arbiter_fault=WHY, consistent=False)
     assert "The nodes' own votes decide until it answers" in warnings

@@ -81,12 +81,12 @@ web    unheld  nobody  -    -      10.20.1.100/24
 web: nobody holds it: only A of A, B, W is heard; failures: A 2 (`haagent clear
   web` forgets them); this node is not fit: eth0 has no carrier.
 
-! Maintenance is on: nothing moves, failures are not acted on. End it with
+! Maintenance is on: nothing moves, and no node acts on failures. End it with
   `haagent maintenance off`.
-! No quorum: A sees only A, and groups are let go until a majority of 3 is back.
-  Missing: B, W.
+! No quorum: A sees only A. It releases its groups, and takes none until a
+  majority of 3 is back. Missing: B, W.
 ! web: nobody holds it: only A of A, B, W is heard.
-! B runs another configuration than A: put the same file on every node, then
+! B runs a different configuration from A: put the same file on every node, then
   `haagent reload` on each."""
 
 

@@ -85,4 +85,4 @@ def test_the_peers_take_over_at_once_and_say_why() -> None:
     world._broadcast(world.hosts[holder], last_words(last))
     world.run(world.t + 0.02)
     assert world.serving("web") == [name for name in world.hosts if name != holder]
-    assert any("lost its agent; its guardian let go" in line for line in world.transcript)
+    assert any("lost its agent; its guardian released everything" in line for line in world.transcript)

@@ -111,6 +111,6 @@ def deny(
     if group.state is GroupState.CLAIMING:
         return StepBack()
     if scene.settings.consistent:
-        return LetGo(f"{scene.settings.arbiter} has given it to {stored.node}")
+        return LetGo(f"{scene.settings.arbiter} gave the lease to {stored.node}")
     # In `available` two that held on either side of a cut meet like this: `conflict` decides, or our lease ends.
     return None

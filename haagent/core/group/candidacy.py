@@ -158,7 +158,7 @@ def explain(group: Group, scene: Scene, now: float) -> str:
     if last.by == scene.settings.me:
         return "nobody else took it" if last.at > NEVER else "it was active here before the agent restarted"
     has_let_go = last.by in group.voter.released and last.by in scene.membership.alive_names(now)
-    return f"{last.by} let it go" if has_let_go else f"{last.by} is gone"
+    return f"{last.by} released it" if has_let_go else f"{last.by} is gone"
 
 
 def due(group: Group) -> list[float]:

@@ -91,7 +91,7 @@ def _unheard(group: Group, scene: Scene, now: float) -> str:
         return ""
     peers = scene.membership.peers
     names = [name for name in vanished(group, scene, now) if peers[name].heard_at == NEVER]
-    return f"it waits to hear {' and '.join(names)} before it would fence" if names else ""
+    return f"it waits to hear from {' and '.join(names)} before it fences" if names else ""
 
 
 # --- the neighbours

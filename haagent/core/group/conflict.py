@@ -25,7 +25,7 @@ def hear(group: Group, scene: Scene, now: float, sender: Heartbeat, beat: GroupB
     rival_holds = beat.claim is not None and beat.held_ms > 0 and not beat.leaving
     if not rival_holds:
         if conflict.since.pop(sender.node, None) is not None and group.state in HOLDING:
-            scene.do(Announce(group.name, f"{sender.node} had claimed it too and has let go"))
+            scene.do(Announce(group.name, f"{sender.node} had claimed it too and has released it"))
         return None
     if group.state not in HOLDING or group.lease is None:
         return None

@@ -27,13 +27,13 @@ class GroupState(enum.StrEnum):
         self.meaning = meaning
         return self
 
-    IDLE = "idle", "not ours"
+    IDLE = "idle", "this node neither holds the group nor asks for it"
     WANTING = "wanting", "collecting promises"
     CLAIMING = "claiming", "collecting acceptances"
-    TAKING = "taking", "the lease is held, activation is under way"
+    TAKING = "taking", "this node has the lease and is activating the group"
     ACTIVE = "active", "clients are served here"
-    YIELDING = "yielding", "still served here; the successor is getting ready"
-    DROPPING = "dropping", "the lease is still held, or just lost; letting go"
+    YIELDING = "yielding", "clients are still served here; the successor is getting ready"
+    DROPPING = "dropping", "this node is releasing the group; its lease is still valid, or just lost"
 
 
 TRYING = (GroupState.WANTING, GroupState.CLAIMING)
@@ -47,21 +47,21 @@ class Arc(msgspec.Struct, frozen=True):
 
 
 ARCS = (
-    Arc(GroupState.IDLE, GroupState.WANTING, "the group is free and it is our turn"),
+    Arc(GroupState.IDLE, GroupState.WANTING, "the group is free and it is this node's turn"),
     Arc(GroupState.WANTING, GroupState.CLAIMING, "a majority has promised"),
-    Arc(GroupState.WANTING, GroupState.IDLE, "somebody else is ahead, or we may not take it any more"),
+    Arc(GroupState.WANTING, GroupState.IDLE, "another node is ahead, or this node may no longer take the group"),
     Arc(GroupState.CLAIMING, GroupState.TAKING, "a majority has accepted"),
-    Arc(GroupState.CLAIMING, GroupState.IDLE, "not in time, or somebody else is ahead"),
+    Arc(GroupState.CLAIMING, GroupState.IDLE, "no majority in time, or another node is ahead"),
     Arc(GroupState.TAKING, GroupState.ACTIVE, "clients are served"),
-    Arc(GroupState.TAKING, GroupState.DROPPING, "the lease was not renewed, or not fit any more"),
+    Arc(GroupState.TAKING, GroupState.DROPPING, "the lease was not renewed, or this node is no longer fit"),
     Arc(GroupState.TAKING, GroupState.IDLE, "activation failed and was rolled back"),
     Arc(GroupState.ACTIVE, GroupState.YIELDING, "a successor was named"),
-    Arc(GroupState.ACTIVE, GroupState.DROPPING, "the lease was not renewed, or not fit any more"),
-    Arc(GroupState.ACTIVE, GroupState.IDLE, "activation let go by itself"),
+    Arc(GroupState.ACTIVE, GroupState.DROPPING, "the lease was not renewed, or this node is no longer fit"),
+    Arc(GroupState.ACTIVE, GroupState.IDLE, "activation released the group by itself"),
     Arc(GroupState.YIELDING, GroupState.ACTIVE, "the successor did not get ready"),
     Arc(GroupState.YIELDING, GroupState.DROPPING, "the successor is ready, or the lease was not renewed"),
-    Arc(GroupState.YIELDING, GroupState.IDLE, "activation let go by itself"),
-    Arc(GroupState.DROPPING, GroupState.IDLE, "no traffic can arrive any more"),
+    Arc(GroupState.YIELDING, GroupState.IDLE, "activation released the group by itself"),
+    Arc(GroupState.DROPPING, GroupState.IDLE, "traffic can no longer arrive"),
 )
 _LEGAL = frozenset((arc.source, arc.target) for arc in ARCS)
 
