@@ -51,8 +51,9 @@ def plan(places: Iterable[Place]) -> dict[str, list[str]]:
 
 
 def _least_choice(place: Place) -> tuple[bool, int, str]:
-    fit = sum(candidate.is_fit for candidate in place.candidates)
-    return (not place.group.prefer, fit, place.group.name)
+    fit = [candidate.name for candidate in place.candidates if candidate.is_fit]
+    has_wish = any(name in place.group.prefer for name in fit)  # a wish that nobody can fulfil leaves every choice
+    return (not has_wish, len(fit), place.group.name)
 
 
 def order(group: GroupSettings, candidates: Iterable[Candidate], load: Mapping[str, int]) -> list[str]:

@@ -151,21 +151,27 @@ def test_only_who_is_fit_is_chosen_and_failures_and_preferences_come_before_the_
         assert [fit[name] for name in names] == sorted(fit.values())
 
 
-@given(picture=pictures)
-def test_what_the_plan_says_stays_true_when_it_is_carried_out(picture: tuple[Place, ...]) -> None:
-    """In whatever order the groups are taken: those that are not yet are to go where they were to go before."""
-    planned = plan(picture)
-    for done in range(len(picture) + 1):
-        later = [
-            msgspec.structs.replace(place, holder=(planned[place.group.name] or [""])[0])
-            if not place.holder and number < done
-            else place
-            for number, place in enumerate(picture)
+@given(held=st.lists(st.sampled_from("ABC"), max_size=6), order=st.permutations(range(7)))
+def test_however_the_takes_interleave_they_end_in_a_spread(held: list[str], order: list[int]) -> None:
+    """Each take changes the picture, and whoever is next decides by the new one."""
+    nodes = tuple(node(each) for each in "ABC")
+    places = [Place(GroupSettings(f"h{number}"), holder, nodes) for number, holder in enumerate(held)]
+    places += [free(f"f{number}") for number in range(len(order))]
+    for number in order:
+        taken = f"f{number}"
+        holder = plan(places)[taken][0]
+        places = [
+            msgspec.structs.replace(place, holder=holder) if place.group.name == taken else place for place in places
         ]
-        after = plan(later)
-        for place in later:
-            if not place.holder:
-                assert after[place.group.name][:1] == planned[place.group.name][:1]
+    before, after = Counter(held), Counter(place.holder for place in places)
+    least = min(after[name] for name in "ABC")
+    assert all(after[name] - least <= 1 for name in "ABC" if after[name] > before[name])
+
+
+def test_a_wish_that_nobody_can_fulfil_comes_after_those_with_less_choice() -> None:
+    """Else it takes the node that the others need, and has another one as soon as they are taken."""
+    wish = Place(GroupSettings("c", prefer=("A",)), "", (unfit("A"), *(node(each) for each in "BCDE")))
+    assert firsts([free("a", nodes="BD"), free("b", nodes="BD"), wish]) == "BDC"
 
 
 @given(held=st.lists(st.sampled_from("ABC"), max_size=6), free_ones=st.integers(1, 9))
