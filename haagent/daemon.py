@@ -174,7 +174,7 @@ class Daemon:
 
     async def _stop_in_time(self) -> None:
         await asyncio.sleep(STOP_S)
-        logger.error("letting go took more than %.0f s; leaving the rest to the guardian", STOP_S)
+        logger.error("releasing took more than %.0f s; leaving the rest to the guardian", STOP_S)
         self.end(1)
 
     async def _reload_and_tell(self) -> None:

@@ -231,7 +231,7 @@ class GroupPipeline:
         self._note(
             Kind.LAPSED,
             f"the lease of ballot {tenure.ballot} ended {1000 * late:.0f} ms ago, neither renewed nor dropped:"
-            " let go without being asked; the agent hung or was starved of processor time",
+            " released without a request; the agent hung or was starved of processor time",
         )
 
     def _note(self, kind: Kind, text: str) -> None:

@@ -14,7 +14,7 @@ from haagent.core.kinds import Severity
 
 
 @click.command()
-@click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now on.")
+@click.option("--follow", "-f", is_flag=True, help="Keep showing new events as they happen.")
 @click.option("-n", "last", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest.")
 @click.option("--all", "everything", is_flag=True, help="All that the nodes remember.")
 @click.option("--group", default="", help="Of this group only.")
@@ -22,7 +22,7 @@ from haagent.core.kinds import Severity
     "--severity",
     type=click.Choice([severity.value for severity in Severity]),
     default=Severity.INFO.value,
-    help="At least as grave as this.",
+    help="At least this severe.",
 )
 @click.pass_obj
 def events(invocation: Invocation, last: int, group: str, severity: str, *, follow: bool, everything: bool) -> None:

@@ -50,7 +50,7 @@ def wait_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None
 
 @click.command()
 @click.argument("group", default="", shell_complete=groups)
-@click.option("--to", required=True, metavar="NODE", shell_complete=nodes, help="The node that is to hold it.")
+@click.option("--to", required=True, metavar="NODE", shell_complete=nodes, help="The node to move it to.")
 @wait_option("it is there")
 @click.option("--force", is_flag=True, help="Also when a check says that the node is not fit.")
 @click.pass_obj

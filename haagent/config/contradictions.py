@@ -150,7 +150,9 @@ def _unicast_addresses(nodes: dict[str, Draft], heartbeat: Draft) -> None:
 
 def _voters(top: Draft, nodes: dict[str, Draft]) -> None:
     if nodes and all(node.get("witness") for node in nodes.values()):
-        top.refuse("nodes", "all nodes are witnesses, so nobody may hold", "remove `witness: true` from one or two")
+        top.refuse(
+            "nodes", "all nodes are witnesses, so no node may hold a group", "remove `witness: true` from one or two"
+        )
     if top.get("on_partition") == "consistent" and 0 < len(nodes) < FEW and etcd_section(top) is None:
         top.refuse(
             "on_partition",
@@ -206,7 +208,7 @@ def _outside(guards: Draft | None, groups: dict[str, Draft]) -> None:
     if len(kinds) > 1:
         witness.refuse(kinds[1], f"there is `{kinds[0]}` too", "remove one of them: one witness is asked")
     elif not kinds:
-        guards.refuse("witness", "it says nothing of whom to ask", 'write `{tcp: "10.0.0.1:443"}`')
+        guards.refuse("witness", "it does not say what to ask", 'write `{tcp: "10.0.0.1:443"}`')
 
 
 def _fencing(node: Draft) -> None:
@@ -246,6 +248,6 @@ def _preference(group: Draft, nodes: dict[str, Draft]) -> None:
         if found.value in preferred and found.value in holders:
             found.place.refuse(f"{found.value} is in `prefer` too", "remove it from one of them")
     if holders and set(holders) <= set(group.values("never")) - preferred:
-        group.refuse("never", "it names every node that may hold, so nobody may", "leave out one of them")
+        group.refuse("never", "it names every node that may hold, so no node may", "leave out one of them")
     if group.get("failback") is not None and not group.written("prefer"):
         group.refuse("failback", "there is no node to go back to", "write `prefer: [...]`, or `failback: manual`")

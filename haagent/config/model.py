@@ -100,7 +100,7 @@ class HeartbeatConfig(Section, frozen=True, kw_only=True):
         float,
         duration("13ms", "1h"),
         Option(
-            "how long a vote counts, and so how long after a host's loss another takes; at least 2.5 x interval",
+            "how long a vote counts, and so when another node takes over from a lost host; at least 2.5 x interval",
             otherwise=f"3.5 x interval; with `coordination` at least {format_duration(USUAL_LEASE_S)}",
         ),
     ]
@@ -109,7 +109,7 @@ class HeartbeatConfig(Section, frozen=True, kw_only=True):
 
 class HooksConfig(Section, frozen=True):
     taken: Annotated[str, PATH, Option("run after the group became active here")] = ""
-    released: Annotated[str, PATH, Option("run after the group was let go here")] = ""
+    released: Annotated[str, PATH, Option("run after the group was released here")] = ""
     failed: Annotated[str, PATH, Option("run after taking the group failed here")] = ""
     timeout_s: Annotated[float, duration("100ms", "1h"), Option("a hook that runs longer is killed")] = 10.0
 
@@ -121,7 +121,7 @@ class WitnessConfig(Section, frozen=True, kw_only=True):
     http: Annotated[str, HOST_URL, Option("whether it answers, and with a status below 500")] = ""
     icmp: Annotated[str, NODE_ADDRESS, Option("whether it answers an echo request")] = ""
     timeout_s: Annotated[
-        float, duration("5ms", "10s"), Option("no answer within this is none", otherwise="half of the lease")
+        float, duration("5ms", "10s"), Option("how long to wait for its answer", otherwise="half of the lease")
     ]
 
     @property
@@ -134,17 +134,20 @@ class WitnessConfig(Section, frozen=True, kw_only=True):
 
 
 class GuardsConfig(Section, frozen=True):
-    arp: Annotated[bool, Option("what a neighbour still answers for is not taken (`available`)")] = True
+    arp: Annotated[bool, Option("a node takes no group whose address a neighbour still answers for (`available`)")] = (
+        True
+    )
     gateway: Annotated[
         str,
         GATEWAY,
         Option(
-            "who alone does not reach it lets go and does not take (`available`); `auto`: each group's interface's own"
+            "a node that alone loses its gateway releases its groups and takes none (`available`); "
+            "`auto`: that of each group's interface"
         ),
     ] = "auto"
-    witness: Annotated[WitnessConfig | None, Option("a third party: to reach it is worth as much as the gateway")] = (
-        None
-    )
+    witness: Annotated[
+        WitnessConfig | None, Option("a third party: reaching it counts as much as reaching the gateway")
+    ] = None
 
     @property
     def looks_outside(self) -> bool:
@@ -161,7 +164,7 @@ class ProcessConfig(Section, frozen=True):
 
 
 class FailbackAfter(Section, frozen=True):
-    after: Annotated[float, duration("0s", "24h"), Option("how long it must have been fit", example="30s")]
+    after: Annotated[float, duration("0s", "24h"), Option("how long the node must have been fit", example="30s")]
 
 
 def _failback(place: Place) -> Any:
@@ -202,7 +205,7 @@ class GroupConfig(Section, frozen=True):
     prefer: Annotated[
         tuple[str, ...],
         list_of(NAME, "a list of node names"),
-        Option("who tries first; nodes that are not named come after those that are", otherwise="no preference"),
+        Option("which nodes try first; nodes that are not named come after those that are", otherwise="no preference"),
     ] = ()
     never: Annotated[
         tuple[str, ...], list_of(NAME, "a list of node names"), Option("nodes that must not hold it", otherwise="none")
@@ -274,10 +277,11 @@ class Config(Section, frozen=True, kw_only=True):
     ] = "auto"
     process: Annotated[ProcessConfig, Option("how the agent itself runs", otherwise="as below")] = ProcessConfig()
     guards: Annotated[
-        GuardsConfig, Option("what is asked besides the votes before a group is taken", otherwise="as below")
+        GuardsConfig,
+        Option("what a node asks, in addition to the votes, before it takes a group", otherwise="as below"),
     ] = GuardsConfig()
     coordination: Annotated[
-        CoordinationConfig, Option("who gives the leases, if not the nodes' own votes", otherwise="nobody")
+        CoordinationConfig, Option("what gives the leases, if not the nodes' own votes", otherwise="nobody")
     ] = CoordinationConfig()
     http: Annotated[
         HttpConfig | None, Option("health and metrics over HTTP (the extra `haagent[web]`)", otherwise="nothing")

@@ -36,11 +36,15 @@ class CheckConfig(PluginConfig, frozen=True, kw_only=True):
 
     name: Annotated[str, Given]
     kind: Annotated[str, PLUG_IN, Option("which plug-in; the keys beside it are its own options", example="link")]
-    required: Annotated[bool, Option("`false`: that it fails is shown and told, and nothing moves for it")] = True
+    required: Annotated[bool, Option("`false`: its failure is shown and reported, and nothing moves for it")] = True
     interval_s: Annotated[float, duration("50ms", "1h"), Option("how often it is asked")] = 1.0
-    timeout_s: Annotated[float, duration("10ms", "10m"), Option("no answer within this is a bad one")] = 1.0
-    jitter_s: Annotated[float, duration("0s", "10m"), Option("up to so much later, by chance, it is asked")] = 0.1
-    fall: Annotated[int, whole(1, 100), Option("bad answers in a row until it has failed; the first ever counts")] = 3
+    timeout_s: Annotated[float, duration("10ms", "10m"), Option("how long to wait; no answer in time is a bad one")] = (
+        1.0
+    )
+    jitter_s: Annotated[float, duration("0s", "10m"), Option("at most so much random delay before it is asked")] = 0.1
+    fall: Annotated[
+        int, whole(1, 100), Option("bad answers in a row until it has failed; one is enough if it is the very first")
+    ] = 3
     rise: Annotated[int, whole(1, 100), Option("good answers in a row until it passes again")] = 2
     hold_s: Annotated[
         float,

@@ -30,7 +30,7 @@ async def configuration(subject: Subject) -> AsyncIterator[Finding]:
     if digest and digest != config.digest:
         yield warning(
             f"{config.path} has changed since the running agent read it",
-            why="What is examined here is the file; the agent works by the former one.",
+            why="Doctor examines the file; the agent still uses the earlier one.",
             mend="systemctl reload haagent",
         )
     yield ok(f"this host is node {config.me} of cluster {config.cluster}; configuration {config.digest}")
@@ -43,7 +43,7 @@ async def key(subject: Subject) -> AsyncIterator[Finding]:
     if not config.key_files:
         yield warning(
             "heartbeats are neither encrypted nor authenticated (`insecure: true`)",
-            why="Whoever can send to the link can move the groups.",
+            why="Any host that can send to the link can move the groups.",
             mend="haagent keygen, and remove `insecure` on every node",
         )
         return

@@ -148,7 +148,7 @@ async def peers(subject: Subject) -> AsyncIterator[Finding]:
     for name, is_same, version in facts:
         if not is_same:
             yield warning(
-                f"{name} runs another configuration than this node",
+                f"{name} runs a different configuration from this node",
                 why="Nodes that do not agree on addresses or timings do not do what either file says.",
                 mend="put the same file on every node, then `haagent reload` on each",
             )

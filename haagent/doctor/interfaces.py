@@ -43,7 +43,7 @@ def _of_interface(subject: Subject, name: str) -> list[Finding]:
         return [error(f"{name} has no carrier", why=why, mend=f"plug the cable in; `ip link show {name}`")]
     found: list[Finding] = []
     if not link.is_ethernet and any(group.interface == name for group in subject.groups):
-        text = f"{name} is no Ethernet: nobody is told there by ARP who has an address"
+        text = f"{name} is not Ethernet: ARP cannot tell anybody there which host has an address"
         found.append(info(text, why="Clients must come by a route that leads to the holder."))
     mtu = _mtu(name)
     if mtu and mtu < LEAST_MTU:
@@ -110,7 +110,7 @@ def _judge(
         own_prefix = max(each.network.prefixlen for each in same)
         return warning(
             f"{address} of {group.name} has another prefix length than {group.interface}'s own address ({same[0]})",
-            why="While this host holds it, it takes hosts for neighbours that are not, or the other way round.",
+            why="While this host holds it, it mistakes other hosts for neighbours, or neighbours for other hosts.",
             mend=f"write {address.ip}/{own_prefix}",
         )
     return info(

@@ -117,7 +117,7 @@ def _checksum(data: bytes) -> int:
 
 def _taken(group: GroupConfig, address: str, mac: str) -> Finding:
     return error(
-        f"{address} of {group.name} is answered by {mac} on {group.interface}, and no node is known to hold it",
-        why="Two hosts with one address: clients reach now the one, now the other.",
+        f"{mac} answers for {address} of {group.name} on {group.interface}, and no node is known to hold it",
+        why="Two hosts with one address: clients reach sometimes one, sometimes the other.",
         mend=f"find the host (`ip neigh`, the switch's table of {mac}), or choose another address",
     )

@@ -77,7 +77,7 @@ def _shared_subnet(subject: Subject, strict: list[str]) -> Iterator[Finding]:
         if twin:
             yield warning(
                 f"{interface} and {twin} are in the same subnet, and rp_filter of {interface} is strict",
-                why="What arrives on the one that the kernel does not prefer is dropped, heartbeats too.",
+                why="The kernel drops what arrives on the interface that it does not prefer, heartbeats too.",
                 mend=_set(subject, interface, "rp_filter", LOOSE),
             )
 
@@ -143,7 +143,7 @@ async def promote_secondaries(subject: Subject) -> AsyncIterator[Finding]:
         if name in subject.links and not _effective(subject, name, "promote_secondaries")
     ]
     for name in off:
-        why = "Without it, a floating address that goes takes the host's other addresses of its subnet along."
+        why = "Without it, removing a floating address removes the host's other addresses of its subnet too."
         if subject.agent:
             mend = f"sysctl -w net/ipv4/conf/{name}/promote_secondaries=1"
             yield warning(f"promote_secondaries is off on {name}, although the agent sets it", why=why, mend=mend)

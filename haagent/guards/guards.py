@@ -261,6 +261,9 @@ def warnings(facts: Facts) -> Iterator[str]:
         asked = [f"gateway {each['address']}" for each in outside["gateways"]] + (
             ["the witness"] if "witness" in outside else []
         )
-        yield f"This node does not reach {' or '.join(asked)}: if it alone does not, it lets go and takes nothing."
+        yield (
+            f"This node cannot reach {' or '.join(asked)}: if it is the only one, it releases its groups and takes "
+            "none."
+        )
     for fault in facts["faults"]:
         yield f"{fault}."

@@ -161,7 +161,7 @@ GROUP_MISTAKE = [
     ("prefer: [A, b]", "prefer[1]", "did you mean `B`?"),
     ("never: []", "never", "the list is empty"),
     ("never: [b]", "never[0]", "did you mean `B`?"),
-    ("never: [A, B]", "never", "nobody may"),
+    ("never: [A, B]", "never", "no node may"),
     ("failback: automatic", "failback", "write `manual` or `{after: 30s}`"),
     ("failback: {after: 30s}", "failback", "no node to go back to"),
     ("checks: {nic: link}", "checks.nic", "write `{kind: link}`"),
@@ -197,7 +197,7 @@ def test_faults_between_parts_of_the_file() -> None:
     secret = SMALL.replace("[eth0]", "[eth0], insecure: true").replace("shop", "shop\nkey_file: /k")
     assert the_fault(secret).path == "heartbeat.insecure"
     all_witnesses = SMALL.replace("10}", "10, witness: true}").replace("11}", "11, witness: true}")
-    assert "nobody may hold" in the_fault(all_witnesses).message
+    assert "no node may hold" in the_fault(all_witnesses).message
     witness_preferred = FULL.replace("[B, A]", "[B, W]")
     assert "W is a witness" in the_fault(witness_preferred).message
     assert "B is in `prefer` too" in the_fault(FULL.replace("[B, A]", "[B, A]\n    never: [B]")).message

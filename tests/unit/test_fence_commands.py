@@ -166,8 +166,8 @@ def test_status_tells_what_the_guards_and_the_fences_see(agent: SmallAgent, caps
     assert facts["guards"]["outside"]["gateways"] == gateways
     assert facts["fencing"]["nodes"]["B"]["agent"] == "fence_ipmilan"
     assert facts["warnings"][-3:] == [
-        "This node does not reach gateway 10.20.1.1 or the witness: if it alone does not, it lets go and takes "
-        "nothing.",
+        "This node cannot reach gateway 10.20.1.1 or the witness: if it is the only one, it releases its groups and "
+        "takes none.",
         "cannot listen on eth0: Operation not permitted.",
         "B cannot be fenced from here: fence_ipmilan is not on this host.",
     ]
