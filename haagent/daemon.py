@@ -1,11 +1,9 @@
 """The shell around the core: turns the world into events, and actions into effects.
 
 Everything that happens becomes an event and goes through `post`, from one thread: the core is never entered twice. What
-has come in one turn of the loop is one step of the core; a hundred groups that are taken at once would otherwise cost a
-hundred steps over all of them. Actions are performed in the order given, before the next event is looked at. What takes
-time (clouds, hooks, disks) is somebody else's coroutine and comes back as an event.
-
-The agent is one ordered tuple of parts (`assembly`). What is done with all of them is a loop (`parts`).
+many groups have to say in one turn of the loop is one step of the core. Actions are performed in the order given,
+before the next event is looked at. What takes time (clouds, hooks, disks) is somebody else's coroutine and comes back
+as an event. Which parts there are: `assembly`.
 
 This file holds the single broad `except`: an exception that nobody expected is a bug, and an agent with a bug lets go
 of everything and ends, so that the peers take over and systemd starts it afresh.
@@ -27,7 +25,7 @@ from haagent import __version__, log, memory, timer
 from haagent.address.layouts import Layouts
 from haagent.assembly import Assembly
 from haagent.config import Config, ConfigError, KeyFileError, load
-from haagent.core.events import AnyEvent, ClockSet, Reconfigured, StopRequested, Woke
+from haagent.core.events import AnyEvent, ClockSet, HeartbeatHeard, Reconfigured, StopRequested, Woke
 from haagent.core.node import Node
 from haagent.guardian.will import Will
 from haagent.parts import CannotReload, Ending
@@ -100,8 +98,9 @@ class Daemon:
         try:
             await self._parts.open()
             self.background(self._correct_clock())
-            self._is_stepping, self._agent.heartbeats.is_listening = False, True
-            self.post(Woke())
+            self._agent.heartbeats.is_listening = True
+            self._queue.append(Woke())
+            self._step()
             self._agent.notifier.ready()
             return await self._ended
         finally:
@@ -128,13 +127,20 @@ class Daemon:
     # ------------------------------------------------------------------ one queue of events, one owner
 
     def post(self, event: AnyEvent) -> None:
+        """A heartbeat does not wait: it may hand a group over. All else waits for the end of the turn."""
         self._queue.append(event)
-        if not self._is_stepping:
-            self._is_stepping = True
+        if self._is_stepping:
+            return
+        if isinstance(event, HeartbeatHeard):
+            self._step()
+        elif len(self._queue) == 1:
             asyncio.get_running_loop().call_soon(self._step)
 
     def _step(self) -> None:
         """All events that wait; and what performing their actions has brought about is the next step."""
+        if not self._queue:
+            return  # a heartbeat has taken them along
+        self._is_stepping = True
         try:
             while self._queue:
                 now, events = timer.now(), tuple(self._queue)
