@@ -137,14 +137,14 @@ golden: setup  ## write the simulator's golden transcripts anew; commit only wha
 	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/sim/test_stories.py tests/sim/test_scenarios.py
 
 docs: setup  ## write what docs/ says of options and commands anew, from what the code declares
-	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/unit/test_config_docs.py
-	@$(BIN)/python -m haagent.cli.manual > .make/commands.md && mv .make/commands.md docs/commands.md
+	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/unit/config/test_config_docs.py
+	@$(BIN)/python -m haagent.cli.manual > .make/commands.md && mv .make/commands.md docs/reference/commands.md
 
 chaos: setup  ## random faults on real agents, and nobody may ever serve twice: make chaos MINUTES=30 SEED=7
-	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --markdown docs/chaos.md
+	@$(BIN)/python -m trials.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --markdown docs/reports/chaos.md
 
 bench: setup .make/testing  ## beside keepalived, fault by fault: make bench RUNS=20
-	@$(ASROOT) $(BIN)/python -m bench --runs $(RUNS) --markdown docs/benchmarks.md
+	@$(ASROOT) $(BIN)/python -m trials.bench --runs $(RUNS) --markdown docs/reports/benchmarks.md
 
 deb: setup .make/packaging  ## dist/haagent_VERSION_ARCH.deb for Debian 12 and 13; DEB_VERSION=... for another version
 	@debian/make-deb $(BIN)/python $(DEB_VERSION)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
-from tests.standstill import Standstill
+from tests.support.standstill import Standstill
 
 settings.register_profile("untimed", deadline=None)  # no example is wrong because the machine was busy
 settings.load_profile("untimed")

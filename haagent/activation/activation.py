@@ -14,18 +14,18 @@ from haagent.activation.building import Builder
 from haagent.activation.group import Group
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
 from haagent.activation.steps import Leftover
-from haagent.address.facts import AddressError, Vip
-from haagent.address.host import Host
-from haagent.address.layouts import Layouts
-from haagent.address.links import Links
 from haagent.config import Config, GroupConfig
-from haagent.contained import Broke
 from haagent.core.events import AddressFound, Dropped, TakeFailed
 from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, NoGate, gate_warnings
+from haagent.kernel.facts import AddressError, Vip
+from haagent.kernel.host import Host
+from haagent.kernel.layouts import Layouts
+from haagent.kernel.links import Links
 from haagent.parts import Commit, Ending, Facts, Still
+from haagent.plugins.contained import Broke
 
 COMPARE_S = 2.0  # design: "every few seconds and on each change"; shorter than the shortest lifetime is not needed
 

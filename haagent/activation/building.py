@@ -8,18 +8,18 @@ from haagent import backends
 from haagent.activation.group import Group
 from haagent.activation.health import Health
 from haagent.activation.hooks import Hooks
-from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
+from haagent.activation.reconciler import Keeper
 from haagent.activation.steer import SteerStep
 from haagent.activation.step import Step
 from haagent.activation.steps import AddressStep, FenceStep, GateStep
-from haagent.address.facts import Vip
-from haagent.address.layouts import Layouts
 from haagent.config import GroupConfig
-from haagent.contained import one_line
 from haagent.core.kinds import Kind, Note, Remark, declared
 from haagent.core.settings import LEADER
+from haagent.kernel.facts import Vip
+from haagent.kernel.layouts import Layouts
+from haagent.plugins.contained import one_line
 
 
 class Builder:

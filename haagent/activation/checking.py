@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from haagent.activation.damping import Damping, Terms
-from haagent.address.facts import Link
-from haagent.address.links import Heard, Links
 from haagent.checks import Check, Verdict
 from haagent.config import CheckConfig
-from haagent.contained import Broke, Contained, one_line
+from haagent.kernel.facts import Link
+from haagent.kernel.links import Heard, Links
+from haagent.plugins.contained import Broke, Contained, one_line
 
 CLOSE_S = 1.0  # how long a check that is called off may take to end
 AGAIN_S = 10.0  # until a check that broke, or stopped watching, is made anew

@@ -9,19 +9,19 @@ from typing import Any
 
 from haagent import checks
 from haagent.activation.health import Health
-from haagent.activation.keeper import Keeper
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.ports import HostPort
+from haagent.activation.reconciler import Keeper
 from haagent.activation.steer import SteerStep
 from haagent.activation.steps import Leftover
-from haagent.address.facts import AddressError, Link, Seen
 from haagent.backends import BackendError
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
 from haagent.config import CheckConfig, GroupConfig
-from haagent.contained import Broke
 from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
+from haagent.kernel.facts import AddressError, Link, Seen
+from haagent.plugins.contained import Broke
 
 OWN_INTERFACE = "its own interface"  # the check that every group has
 

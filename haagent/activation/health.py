@@ -8,10 +8,10 @@ from typing import Any
 
 from haagent.activation.checking import Make, Runner
 from haagent.activation.ports import Post
-from haagent.address.links import Links
 from haagent.config import CheckConfig
 from haagent.core.events import HealthChanged
 from haagent.core.kinds import Kind, Note
+from haagent.kernel.links import Links
 
 
 class Health:

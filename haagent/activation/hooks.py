@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from haagent import programs
 from haagent.config import HooksConfig
-from haagent.contained import one_line
 from haagent.core.kinds import Kind, Remark
 from haagent.core.messages import Ballot
+from haagent.plugins.contained import one_line
+from haagent.processes import programs
 
 START_DELAY_S = 0.005
 MAX_WAITING = 8  # a group that flaps faster than its hooks run: the newest events count

@@ -22,10 +22,10 @@ from haagent.activation.ports import Post
 from haagent.activation.step import Later, Step, Tenure
 from haagent.activation.steps import Leftover
 from haagent.activation.turns import Turns
-from haagent.contained import one_line
 from haagent.core.events import Dropped, TakeFailed, Taken
 from haagent.core.kinds import Kind, Remark
 from haagent.core.messages import Ballot
+from haagent.plugins.contained import one_line
 
 HIDDEN_S = 0.01  # how long an address may stay behind a shut gate: the successor is at work meanwhile
 RETRY_FIRST_S, RETRY_MAX_S = 0.01, 1.0  # of a removal that the kernel refused

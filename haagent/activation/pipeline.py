@@ -26,10 +26,10 @@ from haagent.activation.plan import Owed
 from haagent.activation.ports import Clock, Post
 from haagent.activation.step import Step, Tenure
 from haagent.activation.steps import AHEAD_S, Leftover
-from haagent.contained import one_line
 from haagent.core.events import Dropped, Taken
 from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
+from haagent.plugins.contained import one_line
 
 GRACE_S = 0.002  # after `until`: the core's own timer goes first; only a hung core lets ours act
 VERIFY_S = 10.0  # between two questions to a backend that is not local: their APIs are rate limited

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from haagent.address.facts import Link, Seen, Vip
-from haagent.address.links import Links
 from haagent.core.events import AnyEvent
 from haagent.gate import GateState
+from haagent.kernel.facts import Link, Seen, Vip
+from haagent.kernel.links import Links
 
 Post = Callable[[AnyEvent], None]  # enqueues; never runs the core from inside
 Clock = Callable[[], float]  # seconds of CLOCK_BOOTTIME
 
 
 class HostPort(Protocol):
-    """The kernel's edge. `haagent.address.host.Host` is the real one. Calls raise `AddressError`."""
+    """The kernel's edge. `haagent.kernel.host.Host` is the real one. Calls raise `AddressError`."""
 
     @property
     def links(self) -> Links: ...

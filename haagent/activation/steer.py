@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable
 
 from haagent.activation.step import Later, Step, Tenure
-from haagent.address.facts import Link
 from haagent.backends import Backend, BackendError, Immediate
-from haagent.contained import Broke, Contained
 from haagent.core.messages import Ballot
+from haagent.kernel.facts import Link
+from haagent.plugins.contained import Broke, Contained
 
 OPEN_S = CLOSE_S = 5.0
 LONGEST_S = 3600.0  # that a backend may give itself for one call

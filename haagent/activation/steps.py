@@ -8,10 +8,10 @@ from typing import Any
 
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort
 from haagent.activation.step import Later, Step, Tenure
-from haagent.address.facts import AddressError, Vip
 from haagent.core.messages import Ballot
 from haagent.fencing import FenceError
 from haagent.gate import GateError
+from haagent.kernel.facts import AddressError, Vip
 
 AHEAD_S = 1.0  # how long before the take addresses may be there, behind a shut gate
 SPARE_S = 1  # the kernel counts whole seconds and looks now and then: it must not be earlier than we are

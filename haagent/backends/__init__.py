@@ -33,11 +33,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from haagent import plugins
-from haagent.address.facts import IpInterface, Link
-from haagent.address.layouts import Layouts
 from haagent.core.kinds import Remark
 from haagent.core.messages import Ballot
+from haagent.kernel.facts import IpInterface, Link
+from haagent.kernel.layouts import Layouts
+from haagent.plugins import finding
 
 ENTRY_POINTS = "haagent.backends"
 
@@ -86,9 +86,9 @@ class Immediate(Protocol):
 
 
 def kinds() -> tuple[str, ...]:
-    return plugins.kinds(ENTRY_POINTS)
+    return finding.kinds(ENTRY_POINTS)
 
 
 def find(kind: str) -> type[Backend]:
     """Raises `plugins.UnknownKind` or `plugins.PluginBroken`."""
-    return plugins.load(ENTRY_POINTS, kind)
+    return finding.load(ENTRY_POINTS, kind)

@@ -12,12 +12,12 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from haagent.address.announce import Announcer
-from haagent.address.facts import Link
 from haagent.backends import Context
 from haagent.config import Duration, Option, Section
 from haagent.core.kinds import Kind
 from haagent.core.messages import Ballot
+from haagent.kernel.announce import Announcer
+from haagent.kernel.facts import Link
 
 
 class ArpOptions(Section, frozen=True):

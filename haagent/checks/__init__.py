@@ -21,8 +21,8 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from haagent import plugins
-from haagent.address.facts import Link
+from haagent.kernel.facts import Link
+from haagent.plugins import finding
 
 ENTRY_POINTS = "haagent.checks"
 
@@ -71,9 +71,9 @@ class Watcher(Check, Protocol):
 
 
 def kinds() -> tuple[str, ...]:
-    return plugins.kinds(ENTRY_POINTS)
+    return finding.kinds(ENTRY_POINTS)
 
 
 def find(kind: str) -> type[Check]:
     """Raises `plugins.UnknownKind` or `plugins.PluginBroken`."""
-    return plugins.load(ENTRY_POINTS, kind)
+    return finding.load(ENTRY_POINTS, kind)

@@ -11,10 +11,10 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from haagent.address.facts import Link as Interface
 from haagent.checks import Context, Report, Verdict
 from haagent.config import Option, Section
 from haagent.config.kinds import NETWORK
+from haagent.kernel.facts import Link as Interface
 
 
 class LinkOptions(Section, frozen=True):

@@ -11,7 +11,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Run": {
         "run": ("haagent.cli.run:run", "Run the agent in the foreground."),
-        "reload": ("haagent.cli.orders:reload", "Apply the changed configuration file, or say why not."),
+        "reload": ("haagent.cli.operate:reload", "Apply the changed configuration file, or say why not."),
         "release": ("haagent.cli.release:release", "Drop everything this host holds, without the agent."),
     },
     "Look": {
@@ -21,11 +21,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "replay": ("haagent.cli.trace:replay", "Run the core over a saved trace; compare its decisions."),
     },
     "Operate": {
-        "failover": ("haagent.cli.orders:failover", "Move a group to another node."),
-        "standby": ("haagent.cli.orders:standby", "Keep a node from holding anything."),
-        "unstandby": ("haagent.cli.orders:unstandby", "Let a node hold groups again."),
-        "maintenance": ("haagent.cli.orders:maintenance", "Freeze everything, or end that."),
-        "clear": ("haagent.cli.orders:clear", "Forget failures, so that a node is tried again."),
+        "failover": ("haagent.cli.operate:failover", "Move a group to another node."),
+        "standby": ("haagent.cli.operate:standby", "Keep a node from holding anything."),
+        "unstandby": ("haagent.cli.operate:unstandby", "Let a node hold groups again."),
+        "maintenance": ("haagent.cli.operate:maintenance", "Freeze everything, or end that."),
+        "clear": ("haagent.cli.operate:clear", "Forget failures, so that a node is tried again."),
         "fence": ("haagent.cli.fencing:fence", "Make sure that a node is down, by its fence."),
         "confirm-down": ("haagent.cli.fencing:confirm_down", "Say that a node is down for certain."),
     },

@@ -32,9 +32,9 @@ def doctor(invocation: Invocation, file: str, *, node: str | None) -> None:
     """
     import asyncio
 
+    from haagent.doctor.context import subject_of
     from haagent.doctor.examination import examine
     from haagent.doctor.finding import Severity
-    from haagent.doctor.subject import subject_of
 
     config = _load(file, node)
     subject = subject_of(config, run_dir=invocation.run_dir, state_dir=invocation.state_dir)

@@ -28,7 +28,7 @@ from haagent.core.kinds import Severity
 def events(invocation: Invocation, last: int, group: str, severity: str, *, follow: bool, everything: bool) -> None:
     """Show what happened and why, from all nodes.
 
-    With --json: {"events": [...]}; with --follow one event a line. docs/events.md lists the kinds.
+    With --json: {"events": [...]}; with --follow one event a line. docs/reference/events.md lists the kinds.
     """
     from haagent.control.client import ControlError
 

@@ -47,7 +47,7 @@ def cluster_options(command: F) -> F:
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def lab_errors() -> Iterator[None]:
     """A LabError is a sentence for the operator; a polite request to end is as good as Ctrl-C."""
     from haagent.lab import LabError
 
@@ -82,7 +82,7 @@ def lab() -> None:
 @click.pass_obj
 def up(invocation: Invocation, /, *, name: str, nodes: int, witness: bool, links: int, **wishes: str | None) -> None:
     """Build the hosts and start their agents."""
-    with plainly():
+    with lab_errors():
         from haagent.lab.demo import next_steps
 
         started_s = time.monotonic()
@@ -130,7 +130,7 @@ def demo(
     invocation: Invocation, /, *, keep: bool, name: str, nodes: int, witness: bool, links: int, **wishes: str | None
 ) -> None:
     """See a host lost and a planned move, with the outage a client measured. Half a minute."""
-    with plainly():
+    with lab_errors():
         import msgspec
 
         from haagent.lab.demo import GROUP, next_steps, play, table
@@ -154,7 +154,7 @@ def demo(
 @click.pass_obj
 def down(invocation: Invocation, *, name: str) -> None:
     """End a lab: every process, and with them every namespace. Fine to repeat."""
-    with plainly():
+    with lab_errors():
         from haagent.lab.cluster import Lab
         from haagent.lab.state import directory_of
 
@@ -167,7 +167,7 @@ def down(invocation: Invocation, *, name: str) -> None:
 @click.pass_obj
 def status(invocation: Invocation, *, name: str) -> None:
     """Show the hosts, what each agent sees, and the faults in force."""
-    with plainly():
+    with lab_errors():
         from haagent.lab.overview import look, sentences
 
         facts = look(opened(name))
@@ -183,7 +183,7 @@ def execute(*, name: str, host: str, command: tuple[str, ...]) -> None:
 
     `haagent` there talks to the agent of that node: `haagent lab exec A haagent status`.
     """
-    with plainly():
+    with lab_errors():
         found = opened(name)
         words = found.command_line(host, command or [os.environ.get("SHELL", "/bin/sh")])
         environment = found.environment_on(host)
@@ -199,7 +199,7 @@ def execute(*, name: str, host: str, command: tuple[str, ...]) -> None:
 @click.option("--signal", "signal_name", type=click.Choice(["KILL", "TERM"]), default="KILL", show_default=True)
 def kill(*, name: str, node: str, whom: Whom | None, signal_name: str) -> None:
     """Kill the agent of NODE: its guardian lets go for it. TERM is a stop as by systemd: everything is handed over."""
-    with plainly():
+    with lab_errors():
         if signal_name == "TERM":
             opened(name).agents.signal(node, signal.SIGTERM)
         else:
@@ -211,7 +211,7 @@ def kill(*, name: str, node: str, whom: Whom | None, signal_name: str) -> None:
 @click.argument("node")
 def crash(*, name: str, node: str) -> None:
     """Lose the host NODE: its cables pulled, all its processes killed. `start` boots it."""
-    with plainly():
+    with lab_errors():
         opened(name).faults.crash(node)
 
 
@@ -220,7 +220,7 @@ def crash(*, name: str, node: str) -> None:
 @click.argument("node")
 def start(*, name: str, node: str) -> None:
     """Start the agent of NODE again; a lost host boots first."""
-    with plainly():
+    with lab_errors():
         opened(name).start(node)
 
 
@@ -229,7 +229,7 @@ def start(*, name: str, node: str) -> None:
 @click.argument("node")
 def freeze(*, name: str, node: str) -> None:
     """Stop every process of NODE's agent (SIGSTOP), as a stalled hypervisor does."""
-    with plainly():
+    with lab_errors():
         opened(name).faults.freeze(node)
 
 
@@ -238,7 +238,7 @@ def freeze(*, name: str, node: str) -> None:
 @click.argument("node")
 def thaw(*, name: str, node: str) -> None:
     """Let a frozen agent go on."""
-    with plainly():
+    with lab_errors():
         opened(name).faults.thaw(node)
 
 
@@ -256,7 +256,7 @@ def pair(words: tuple[str, ...]) -> list[str]:
 @click.option("--one-way", is_flag=True, help="Only what the first sends is lost.")
 def cut(*, name: str, hosts: tuple[str, ...], one_way: bool) -> None:
     """Let no frame pass: `cut A from B`, or `cut A` from everybody. The carrier stays, as behind a dead switch."""
-    with plainly():
+    with lab_errors():
         opened(name).faults.cut(*pair(hosts), one_way=one_way)
 
 
@@ -265,7 +265,7 @@ def cut(*, name: str, hosts: tuple[str, ...], one_way: bool) -> None:
 @click.argument("hosts", nargs=-1)
 def heal(*, name: str, hosts: tuple[str, ...]) -> None:
     """End cuts and losses: `heal A from B`, `heal A`, or all there are (cables too)."""
-    with plainly():
+    with lab_errors():
         opened(name).faults.heal(*pair(hosts))
 
 
@@ -276,7 +276,7 @@ def heal(*, name: str, hosts: tuple[str, ...]) -> None:
 @click.option("--link", "interface", default="eth0", show_default=True)
 def link(*, name: str, host: str, to: str, interface: str) -> None:
     """Pull or plug a cable of HOST: it loses or regains its carrier."""
-    with plainly():
+    with lab_errors():
         opened(name).faults.link(host, to, link=interface)
 
 
@@ -286,7 +286,7 @@ def link(*, name: str, host: str, to: str, interface: str) -> None:
 @click.argument("percent", type=click.FloatRange(0, 100))
 def lose(*, name: str, host: str, percent: float) -> None:
     """Lose so many percent of HOST's frames, each way; 0 ends it."""
-    with plainly():
+    with lab_errors():
         opened(name).faults.lose(host, percent)
 
 
@@ -295,7 +295,7 @@ def lose(*, name: str, host: str, percent: float) -> None:
 @click.argument("node")
 def logs(*, name: str, node: str) -> None:
     """Print what the agent of NODE has logged."""
-    with plainly():
+    with lab_errors():
         found = opened(name)
         found.state().plan.node(node)
         path = found.agents.log(node)
@@ -308,7 +308,7 @@ def logs(*, name: str, node: str) -> None:
 @click.pass_obj
 def probe(invocation: Invocation, *, name: str, seconds: float) -> None:
     """Ask for the address every millisecond from the client, and tell every outage."""
-    with plainly():
+    with lab_errors():
         import msgspec
 
         with opened(name).probe() as running:

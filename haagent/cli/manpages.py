@@ -1,7 +1,8 @@
 """The manual pages, made from the program and its documents: `python -m haagent.cli.manpages DIRECTORY`.
 
 Run from the project's directory when a package is built. haagent(8) and a page for each command come from the
-commands themselves (`manual`), haagent.yaml(5) from docs/configuration.md, haagent.service(8) from systemd/README.md.
+commands themselves (`manual`), haagent.yaml(5) from docs/reference/configuration.md, haagent.service(8) from
+systemd/README.md.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ floating addresses there, tells the neighbours, and can always say why.
 | `/var/lib/haagent/memory.json` | Operators' orders (standby, maintenance), kept over a restart. |
 """
 DOCUMENTS = {
-    ("haagent.yaml", 5): ("docs/configuration.md", "configuration of a haagent cluster"),
+    ("haagent.yaml", 5): ("docs/reference/configuration.md", "configuration of a haagent cluster"),
     ("haagent.service", 8): ("systemd/README.md", "the agent as a service"),
 }
 

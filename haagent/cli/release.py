@@ -20,10 +20,10 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
     Removes the groups' addresses, every address that carries the agent's mark, and then the gate's rules. A
     configuration that cannot be read does not stop it: the marked ones go all the same.
     """
-    from haagent.address.facts import IpInterface
-    from haagent.address.release import release_all
     from haagent.config import ConfigError, check
     from haagent.gate import GateError, remove_tables
+    from haagent.kernel.facts import IpInterface
+    from haagent.kernel.release import release_all
 
     _refuse_while_running(invocation.run_dir, is_meant=force)
     if not force and _is_frozen(invocation.state_dir):
@@ -52,9 +52,9 @@ def release(invocation: Invocation, file: str, *, force: bool) -> None:
 
 def _is_frozen(state_dir: str) -> bool:
     """The agent stopped during maintenance, which means that its addresses are to outlive it."""
-    from haagent import memory
+    from haagent.agent import state_file
 
-    return any(order.key == "maintenance" and order.on for order in memory.load(state_dir).orders)
+    return any(order.key == "maintenance" and order.on for order in state_file.load(state_dir).orders)
 
 
 def _refuse_while_running(run_dir: str, *, is_meant: bool) -> None:

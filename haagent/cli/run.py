@@ -12,7 +12,7 @@ from haagent.cli.invocation import CONFIG, Invocation
 from haagent.cli.outcome import USAGE, Failure
 
 if TYPE_CHECKING:
-    from haagent.address.layouts import Layouts
+    from haagent.kernel.layouts import Layouts
 
 LEVELS = ("error", "warning", "info", "debug")
 
@@ -31,7 +31,7 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
     of the log are JSON. There are two processes: the guardian, which is the one to signal, lets go of everything
     when the agent dies.
     """
-    from haagent.address.layouts import CannotCompose, composing
+    from haagent.kernel.layouts import CannotCompose, composing
 
     try:
         with composing() as layouts:  # before anything is imported: that process imports the most
@@ -41,9 +41,9 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
 
 
 def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, node: str | None, log_level: str) -> int:
-    from haagent import log
     from haagent.config import ConfigError, KeyFileError, load, load_keys
     from haagent.control.place import AlreadyRunning, run_lock
+    from haagent.status import log
 
     # Whatever the caller's was: the socket's directory must be open to the group `haagent`; what is secret or guarded
     # (keys, the socket) is given its own mode.
@@ -56,11 +56,11 @@ def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, n
             run_lock(invocation.run_dir, pid=owner) as lock,
             log.logging_to(node=config.me, level=log_level, as_json=invocation.json),
         ):
-            from haagent import daemon  # most of the imports: not needed to say that the file has a fault
-            from haagent.guardian.will import Will
+            from haagent.agent import daemon  # most of the imports: not needed to say that the file has a fault
+            from haagent.guardian.channel import GuardianChannel
             from haagent.parts import CannotOpen
 
-            will = Will(invocation.guardian, lock=lock, as_json=invocation.json)
+            will = GuardianChannel(invocation.guardian, lock=lock, as_json=invocation.json)
             try:
                 return daemon.run(
                     config,

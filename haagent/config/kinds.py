@@ -157,10 +157,10 @@ def choice(*words: str) -> Kind:
 
 def list_of(kind: Kind, words: str) -> Kind:
     """At least one, and none twice."""
-    plainly = several(kind)
+    lab_errors = several(kind)
 
     def read(place: Place) -> tuple[Found, ...]:
-        found: tuple[Found, ...] = plainly.read(place)
+        found: tuple[Found, ...] = lab_errors.read(place)
         if isinstance(place.node, Sequence) and not place.node.values:
             place.refuse("the list is empty", "write at least one")
         known: set[Any] = set()
@@ -170,7 +170,7 @@ def list_of(kind: Kind, words: str) -> Kind:
             known.add(each.value)
         return found
 
-    return Kind(words, read, plainly.show)
+    return Kind(words, read, lab_errors.show)
 
 
 def several(kind: Kind) -> Kind:

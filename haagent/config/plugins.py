@@ -56,13 +56,13 @@ class CheckConfig(PluginConfig, frozen=True, kw_only=True):
 @functools.cache  # reading the metadata takes milliseconds, and every group may ask; failures are not remembered
 def _find(door: str, kind: str, struct: type[PluginConfig]) -> type:
     """Raises `Wrong` when the kind is unknown, or its plug-in cannot be used."""
-    from haagent import plugins  # finding entry points is slow, and only needed where a file is validated
+    from haagent.plugins import finding  # finding entry points is slow, and only needed where a file is validated
 
     word = DOORS[door]
     try:
-        found = plugins.load(door, kind)
+        found = finding.load(door, kind)
         declared = keys_of(found.Options) if issubclass(found.Options, msgspec.Struct) else None
-    except plugins.UnknownKind as error:
+    except finding.UnknownKind as error:
         hint = suggestion(kind, error.installed) if error.installed else "install haagent again: it has none at all"
         raise Wrong(f"{quoted(kind)} is not an installed {word}", hint) from error
     except (Exception, SystemExit) as error:  # a stranger's module may fail in any way, and must not take us along

@@ -134,7 +134,7 @@ def _lines(wanted: Starter, *, interface: str, how: str) -> list[str]:
     voters = len(wanted.nodes)
     holders = [name for name in wanted.nodes if name not in wanted.witnesses]
     return [
-        "# haagent: one file, the same on every node. All options: docs/configuration.md",
+        "# haagent: one file, the same on every node. All options: docs/reference/configuration.md",
         "# After a change: `haagent check-config`, copy it to all nodes, `systemctl reload haagent`.",
         "",
         f"cluster: {_yaml(wanted.cluster)}",

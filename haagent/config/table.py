@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from haagent import plugins
 from haagent.config.model import Config
 from haagent.config.plugins import DOORS
 from haagent.config.schema import Key, keys_of
+from haagent.plugins import finding
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -43,10 +43,10 @@ def every_option(struct: type[msgspec.Struct], path: str = "") -> Iterator[tuple
 def plug_ins() -> Iterator[PlugIn]:
     """All that are installed and can be loaded."""
     for door, word in DOORS.items():
-        for kind in plugins.kinds(door):
+        for kind in finding.kinds(door):
             try:
-                found = plugins.load(door, kind)
-            except plugins.PluginBroken as error:
+                found = finding.load(door, kind)
+            except finding.PluginBroken as error:
                 yield PlugIn(word, kind, "", str(error), [])
             else:
                 yield PlugIn(word, kind, found.__module__, inspect.cleandoc(found.__doc__ or ""), rows(found.Options))

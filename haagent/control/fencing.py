@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from haagent.control.orders import FAILED, REFUSED, Result, check_node, held_by, views
+from haagent.control.operations import FAILED, REFUSED, Result, check_node, held_by, views
 from haagent.control.requests import ConfirmDown, Fence, Listener, Refusal
 from haagent.core.settings import LEADER
 from haagent.core.view import MemberState, MemberView, View

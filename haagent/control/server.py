@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from haagent.config import ConfigError, KeyFileError
-from haagent.control import events, fencing, orders, tracing
+from haagent.control import events, fencing, operations, tracing
 from haagent.control.place import SOCKET, socket_path
 from haagent.control.requests import (
     AnyRequest,
@@ -170,15 +170,15 @@ class _Client:
             case Reload():
                 return {"text": await host.reload()}
             case Failover():
-                return await orders.failover(host, request, self._listener)
+                return await operations.failover(host, request, self._listener)
             case Standby():
-                return await orders.standby(host, request, self._listener)
+                return await operations.standby(host, request, self._listener)
             case Unstandby():
-                return await orders.unstandby(host, request)
+                return await operations.unstandby(host, request)
             case Maintenance():
-                return await orders.maintenance(host, request)
+                return await operations.maintenance(host, request)
             case Clear():
-                return await orders.clear(host, request)
+                return await operations.clear(host, request)
             case Fence():
                 return await fencing.fence(host, request, self._listener)
             case ConfirmDown():

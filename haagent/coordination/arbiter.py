@@ -19,7 +19,7 @@ from haagent.coordination.gateway import EtcdError, Gateway
 from haagent.coordination.messages import MAX_GROUPS_AT_ONCE, Header, Malformed, Reply
 from haagent.coordination.register import Register, Write
 from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Relinquish
-from haagent.jitter import Jitter
+from haagent.status.jitter import Jitter
 
 SILENT = 0.5  # leases without an answer: unreachable
 BACK = 0.25  # leases that an answer may take for etcd to count as reachable again

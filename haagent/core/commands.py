@@ -7,13 +7,13 @@ from haagent.core.events import Answer, Asked
 from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_WAIT_MS
 from haagent.core.messages import Ballot, Order
-from haagent.core.orders import MAINTENANCE
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
+from haagent.core.registers import MAINTENANCE
 
 DONE, REFUSED = 0, 4
 
 
-def answer(scene: Scene, elections: dict[str, Election], now: float, asked: Asked) -> Answer:
+def answer(scene: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> Answer:
     status, text = _decide(scene, elections, now, asked)
     if status == DONE:
         what = " ".join(filter(None, [asked.what, asked.group, asked.node and f"to {asked.node}"]))
@@ -22,7 +22,7 @@ def answer(scene: Scene, elections: dict[str, Election], now: float, asked: Aske
     return Answer(asked.id, status, text)
 
 
-def _decide(scene: Scene, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
+def _decide(scene: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
     if (asked.group or asked.what == "move") and asked.group not in elections:
         return REFUSED, f"there is no group `{asked.group}`; groups: {', '.join(elections)}"
     if (asked.node or asked.what in ("move", "standby")) and asked.node not in scene.settings.voters:
@@ -42,7 +42,7 @@ def _decide(scene: Scene, elections: dict[str, Election], now: float, asked: Ask
     return REFUSED, f"there is no command `{asked.what}`"
 
 
-def _move(scene: Scene, election: Election, now: float, asked: Asked) -> tuple[int, str]:
+def _move(scene: NodeState, election: Election, now: float, asked: Asked) -> tuple[int, str]:
     group, target = asked.group, asked.node
     if scene.orders.in_maintenance:
         return REFUSED, "maintenance is on; end it with `haagent maintenance off` first"
@@ -73,14 +73,14 @@ def _move(scene: Scene, election: Election, now: float, asked: Asked) -> tuple[i
     return DONE, f"asked {holder} to hand {group} over to {target}"
 
 
-def _ballot_of(scene: Scene, election: Election, now: float, holder: str) -> Ballot | None:
+def _ballot_of(scene: NodeState, election: Election, now: float, holder: str) -> Ballot | None:
     if holder == scene.settings.me:
         return election.group.lease.ballot if election.group.lease is not None else None
     claims = [beat.claim for peer, beat in scene.beats(now, election.group.name) if peer.name == holder]
     return claims[0] if claims else None
 
 
-def _why_ineligible(scene: Scene, election: Election, now: float, target: str) -> str:
+def _why_ineligible(scene: NodeState, election: Election, now: float, target: str) -> str:
     if target == scene.settings.me:
         return election.group.why_unfit
     for peer, beat in scene.beats(now, election.group.name):
@@ -89,7 +89,7 @@ def _why_ineligible(scene: Scene, election: Election, now: float, target: str) -
     return f"{target} does not know the group; is its configuration the same?"
 
 
-def _standby(scene: Scene, now: float, asked: Asked) -> tuple[int, str]:
+def _standby(scene: NodeState, now: float, asked: Asked) -> tuple[int, str]:
     node = asked.node
     if node in scene.settings.witnesses:
         return REFUSED, f"{node} is a witness: it never holds anything"
@@ -99,7 +99,7 @@ def _standby(scene: Scene, now: float, asked: Asked) -> tuple[int, str]:
     return DONE, f"{node} is {'already ' if already else ''}{state}"
 
 
-def _maintenance(scene: Scene, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
+def _maintenance(scene: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
     if scene.orders.in_maintenance == asked.on:
         scene.order(now, MAINTENANCE, on=asked.on)  # given anew: the others may know a newer one
         return DONE, f"maintenance is already {'on' if asked.on else 'off'}"

@@ -44,7 +44,7 @@ from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 
 RETRY_S = (1.0, 60.0)  # after failed activations: doubled from the first to the second
 
@@ -52,7 +52,7 @@ RETRY_S = (1.0, 60.0)  # after failed activations: doubled from the first to the
 class Election:
     """What becomes of the group: `group` is all that is known of it, and whoever decides returns what it wants."""
 
-    def __init__(self, scene: Scene, group: Group) -> None:
+    def __init__(self, scene: NodeState, group: Group) -> None:
         self.scene = scene
         self.group = group
 

@@ -1,8 +1,8 @@
 """The kinds of events in the history: each is declared here once, with how grave it is and what it means.
 
-The log takes its level from it, `haagent events` its colour and its filter, `status` what it warns of, `docs/events.md`
-its table. On the wire a kind is a word. A peer of a newer release may send one that is unknown here: it is shown as it
-is, and counts as `info`.
+The log takes its level from it, `haagent events` its colour and its filter, `status` what it warns of,
+`docs/reference/events.md` its table. On the wire a kind is a word. A peer of a newer release may send one that is
+unknown here: it is shown as it is, and counts as `info`.
 """
 
 from __future__ import annotations

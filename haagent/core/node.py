@@ -17,7 +17,7 @@ import random
 from collections.abc import Mapping
 from typing import Self
 
-from haagent.core import commands, picture, speech
+from haagent.core import commands, heartbeat, report
 from haagent.core.election import Election
 from haagent.core.events import (
     URGENCY,
@@ -47,7 +47,7 @@ from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import NEVER, Peer, Verdict
 from haagent.core.messages import Heartbeat
-from haagent.core.scene import PATIENCE_S, Scene
+from haagent.core.node_state import PATIENCE_S, NodeState
 from haagent.core.settings import LEADER, GroupSettings, Memory, Settings
 from haagent.core.view import View
 
@@ -70,7 +70,7 @@ class Node:
         memory: Memory | None = None,
         wall_offset_s: float = 0.0,
     ) -> None:
-        self.scene = Scene.begin(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
+        self.scene = NodeState.begin(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
         self.scene.wall_offset_s = wall_offset_s
         self.elections = {group.name: self._election(group, now) for group in settings.groups}
         for name in memory.served if memory is not None and self.scene.orders.in_maintenance else ():
@@ -86,7 +86,7 @@ class Node:
         return Election(self.scene, Group.new(settings, now, floor=self.scene.round, silent_until=silent_until))
 
     @classmethod
-    def of(cls, scene: Scene, groups: Mapping[str, Group]) -> Self:
+    def of(cls, scene: NodeState, groups: Mapping[str, Group]) -> Self:
         """One that knows this; it owns these values from now on."""
         node = cls.__new__(cls)
         node.scene = scene
@@ -145,7 +145,7 @@ class Node:
 
     def view(self, now: float) -> View:
         self._gather()
-        return picture.view(self.scene, self.elections, now)
+        return report.view(self.scene, self.elections, now)
 
     def _gather(self) -> None:
         """Who should hold a group depends on all of them."""
@@ -353,7 +353,7 @@ class Node:
         if scene.may_vote(now):
             for election in list(self.elections.values()):
                 election.vote_for_self(now, seq)
-        scene.do(Send(speech.heartbeat(scene, self.elections, now, seq, stopping=stopping)))
+        scene.do(Send(heartbeat.heartbeat(scene, self.elections, now, seq, stopping=stopping)))
 
     def _part(self, now: float) -> None:
         """Leave words with the shell for the moment at which a group is let go in favour of its successor.
@@ -366,8 +366,8 @@ class Node:
             return
         word = handover.farewell(self.elections[drop.group].group, now)
         if word is not None:
-            beat = speech.heartbeat(scene, self.elections, now, self._next_seq(now))
-            scene.do(Farewell(drop.group, drop.ballot, speech.with_word(beat, word)))
+            beat = heartbeat.heartbeat(scene, self.elections, now, self._next_seq(now))
+            scene.do(Farewell(drop.group, drop.ballot, heartbeat.with_word(beat, word)))
 
     def _next_seq(self, now: float) -> int:
         scene = self.scene

@@ -10,9 +10,20 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from haagent.doctor import files, firewall, heartbeats, host, interfaces, keepers, neighbours, service, sysctls, timing
+from haagent.doctor import (
+    files,
+    firewall,
+    heartbeats,
+    host,
+    interfaces,
+    neighbours,
+    network_managers,
+    service,
+    sysctls,
+    timing,
+)
+from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, Severity, info, warning
-from haagent.doctor.subject import Subject
 
 LIMIT_S = 2.6  # the whole has to be over within three seconds, and to start takes 0.3
 
@@ -34,7 +45,7 @@ CHECKS: tuple[Check, ...] = (
     Check("interfaces", interfaces.interfaces),
     Check("addresses", interfaces.addresses),
     Check("ipv6", interfaces.ipv6),
-    Check("network-manager", keepers.network_manager),
+    Check("network-manager", network_managers.network_manager),
     Check("rp_filter", sysctls.rp_filter),
     Check("arp", sysctls.arp),
     Check("promote_secondaries", sysctls.promote_secondaries),

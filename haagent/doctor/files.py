@@ -12,7 +12,7 @@ from haagent.config.secret import ACCOUNT, account
 from haagent.doctor.finding import Finding, error, info, ok, warning
 
 if TYPE_CHECKING:
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
 
 ENOUGH_BYTES = 16 * 1024 * 1024  # what is kept is a few KiB; a disk with less than this is full
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from haagent.doctor.finding import Finding, info, ok, warning
 
 if TYPE_CHECKING:
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
 
 MODULES = "modprobe -a nf_tables nft_fib_ipv4 nft_fib_ipv6"
 PATH = "/usr/sbin:/sbin:/usr/bin:/bin"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from haagent import __version__
 from haagent.core.wire import Cause
 from haagent.doctor.finding import Finding, error, info, ok, warning
-from haagent.heartbeats import DEAF_CAUSES
+from haagent.heartbeats.part import DEAF_CAUSES
 
 if TYPE_CHECKING:
-    from haagent.doctor.hearing import Hearing
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
+    from haagent.doctor.listener import Hearing
 
 Facts = dict[str, Any]
 # What a neighbour's datagram is dropped for without anything being wrong here.

@@ -8,11 +8,11 @@ import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from haagent.doctor.context import NET_ADMIN, NET_RAW
 from haagent.doctor.finding import Finding, error, info, ok, warning
-from haagent.doctor.subject import NET_ADMIN, NET_RAW
 
 if TYPE_CHECKING:
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
 
 OLDEST = (5, 3)  # pidfd_open, with which the guardian waits
 # What a kernel lacks that is older than this: from the newest on.

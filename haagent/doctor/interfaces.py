@@ -13,7 +13,7 @@ from haagent.doctor.finding import Finding, error, info, ok, warning
 
 if TYPE_CHECKING:
     from haagent.config import GroupConfig
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
 
 SIOCGIFMTU = 0x8921
 LEAST_MTU = 1280  # every datagram of ours fits it

@@ -15,13 +15,13 @@ import struct
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from haagent.address.facts import IpAddress
 from haagent.doctor.finding import Finding, error, ok
 from haagent.guards.frames import MARK, NONCE
+from haagent.kernel.facts import IpAddress
 
 if TYPE_CHECKING:
     from haagent.config import GroupConfig
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
 
 ASK_S = (0.0, 0.2, 0.4)  # a question may be lost
 WAIT_S = 0.4
@@ -55,8 +55,8 @@ def _is_examined(subject: Subject, group: GroupConfig) -> bool:
 
 async def _answers(subject: Subject, group: GroupConfig) -> dict[str, str]:
     """Address to the hardware address of who answers."""
-    from haagent.guards.ear import Ear
     from haagent.guards.frames import Heard
+    from haagent.guards.sniffer import Ear
 
     link = subject.links[group.interface]
     addresses = {address.ip.packed: address.ip for address in group.addresses}

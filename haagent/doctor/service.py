@@ -11,7 +11,7 @@ from haagent import __version__
 from haagent.doctor.finding import Finding, error, info, ok, warning
 
 if TYPE_CHECKING:
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
 
 UNIT = "haagent.service"
 PROPERTIES = "LoadState,ActiveState,SubState,Result,UnitFileState,NRestarts,NeedDaemonReload"

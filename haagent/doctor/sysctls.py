@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from haagent.address.facts import AddressError
-from haagent.address.routes import Routes
 from haagent.doctor.finding import Finding, error, info, ok, warning
+from haagent.kernel.facts import AddressError
+from haagent.kernel.routes import Routes
 
 if TYPE_CHECKING:
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
 
 STRICT, LOOSE = 1, 2
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from haagent.doctor.finding import Finding, error, ok, warning
-from haagent.jitter import affordable_s, is_risky
+from haagent.status.jitter import affordable_s, is_risky
 
 if TYPE_CHECKING:
-    from haagent.doctor.subject import Subject
+    from haagent.doctor.context import Subject
 
 MEASURE_S = 1.0
 STEP_S = 0.01

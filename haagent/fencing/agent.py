@@ -15,9 +15,9 @@ import re
 import shutil
 from collections.abc import Iterable
 
-from haagent import programs
 from haagent.config import FencingConfig
 from haagent.config.secret import SecretRefused, read_secret
+from haagent.processes import programs
 
 SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"  # Debian has the agents in /usr/sbin
 MAX_SAID = 100  # characters of an agent's last words: an event has room for 240 in all

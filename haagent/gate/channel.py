@@ -17,7 +17,16 @@ import socket
 from collections.abc import Sequence
 
 from haagent.gate import encoding as nft
-from haagent.netlink import DUMP_INTERRUPTED, ERROR, HEADER, MAX_DATAGRAM, MAX_LISTS, read_error, read_text, split
+from haagent.kernel.netlink import (
+    DUMP_INTERRUPTED,
+    ERROR,
+    HEADER,
+    MAX_DATAGRAM,
+    MAX_LISTS,
+    read_error,
+    read_text,
+    split,
+)
 
 _SO_SNDBUFFORCE = 32
 _OVERHEAD = 32  # of the buffer, with each datagram

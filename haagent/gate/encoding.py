@@ -13,8 +13,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from haagent import netlink
-from haagent.netlink import ACK, APPEND, CREATE, DUMP, HEADER, attribute
+from haagent.kernel import netlink
+from haagent.kernel.netlink import ACK, APPEND, CREATE, DUMP, HEADER, attribute
 
 IPV4, ARP, IPV6 = 2, 3, 10  # NFPROTO_*
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from haagent import netlink
-from haagent.address.monitor import arrived
 from haagent.gate import encoding as nft
 from haagent.gate.ruleset import GATE
+from haagent.kernel import netlink
+from haagent.kernel.monitor import arrived
 
 _NFNLGRP_NFTABLES = 7
 _BUDGET = 64  # datagrams per turn of the loop

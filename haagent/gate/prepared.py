@@ -16,7 +16,7 @@ import struct
 
 from haagent.gate import encoding as nft
 from haagent.gate.ruleset import KEY, OPEN, families
-from haagent.netlink import EXCLUSIVE, HEADER, records
+from haagent.kernel.netlink import EXCLUSIVE, HEADER, records
 
 _LASTS = struct.Struct(">Q")
 _PLACEHOLDER_MS = 0x7E57_7E57_7E57_7E57  # found again to be patched; nothing else in a message looks like it

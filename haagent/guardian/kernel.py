@@ -1,6 +1,6 @@
 """Removing addresses with the standard library alone: list what is there, and strike what must not be.
 
-A removal is the kernel's own report of the address sent back with another type, as in `haagent.address`: it is exact
+A removal is the kernel's own report of the address sent back with another type, as in `haagent.kernel`: it is exact
 whatever the prefix, and needs no configuration. The list is asked for before, not after: what it shows is removed, each
 with the kernel's word for it, and the agent, which alone would add one, is dead. So the acknowledgements prove that
 none is left, and the time between the removal and the last words is as short as it can be.
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from errno import EADDRNOTAVAIL, ENODEV, ENXIO
 
-from haagent.netlink import ACK, HEADER, Inquirer, Refused, attributes, message
+from haagent.kernel.netlink import ACK, HEADER, Inquirer, Refused, attributes, message
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 IFA_ADDRESS, IFA_LOCAL = 1, 2

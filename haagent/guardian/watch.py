@@ -16,9 +16,9 @@ from socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, socket
 from types import FrameType
 
 from haagent.guardian import messages, process
-from haagent.guardian.estate import Estate
+from haagent.guardian.cleanup import CleanupState
 from haagent.guardian.kernel import Kernel
-from haagent.netlink import Refused
+from haagent.kernel.netlink import Refused
 
 REPEAT_S = (0.002, 0.01, 0.04)  # the last words again, for who lost them: pauses before each
 RETRY_S = 0.01  # of a removal that the kernel refused
@@ -32,7 +32,7 @@ FAILED = 1
 class Guardian:
     def __init__(self, child: int, channel: socket) -> None:
         self._child, self._channel = child, channel
-        self._estate = Estate()
+        self._estate = CleanupState()
         self._kernel = Kernel()
         self._has_acted = False
         self._pidfd = os.pidfd_open(child)

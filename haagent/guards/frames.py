@@ -7,7 +7,7 @@ that asks is not somebody who is about to configure the address.
 
 A gateway is asked as any neighbour is, from this host's own address.
 
-What is asked has been laid out by scapy (`haagent.address.layouts`); here is written into it whom it is about.
+What is asked has been laid out by scapy (`haagent.kernel.layouts`); here is written into it whom it is about.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ipaddress import ip_address
 
 import msgspec
 
-from haagent.address.facts import IpAddress
-from haagent.address.layouts import Layouts
-from haagent.address.rewriting import (
+from haagent.kernel.facts import IpAddress
+from haagent.kernel.layouts import Layouts
+from haagent.kernel.rewriting import (
     ARP_SENDER_AT,
     ARP_SENDER_MAC_AT,
     ARP_TARGET_AT,

@@ -15,14 +15,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from haagent.address.facts import IpAddress
-from haagent.address.layouts import Layouts
 from haagent.core.events import Guarded
 from haagent.core.kinds import Kind, Note
 from haagent.guards.conflict import Conflict
-from haagent.guards.ear import Ear
 from haagent.guards.frames import Heard, question
 from haagent.guards.inquiry import Inquiry
+from haagent.guards.sniffer import Ear
+from haagent.kernel.facts import IpAddress
+from haagent.kernel.layouts import Layouts
 
 TOLD_AFTER_S = 1.0  # a heartbeat that is merely late is no line of history
 

@@ -11,18 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from haagent.address.facts import IpAddress, Link
-from haagent.address.layouts import Layouts
-from haagent.address.links import Links
-from haagent.address.routes import Routes
 from haagent.config import Config, GroupConfig, GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.core.kinds import Kind, Note
-from haagent.guards.ear import Ear
 from haagent.guards.frames import Heard
 from haagent.guards.group import GroupGuard
 from haagent.guards.inquiry import round_s
-from haagent.guards.outside import Outside
+from haagent.guards.sniffer import Ear
+from haagent.guards.uplink import Outside
+from haagent.kernel.facts import IpAddress, Link
+from haagent.kernel.layouts import Layouts
+from haagent.kernel.links import Links
+from haagent.kernel.routes import Routes
 from haagent.parts import Commit, Ending, Facts, Still
 
 

@@ -9,16 +9,16 @@
 The tests' random schedules and stories play on the same world.
 """
 
-from haagent.simulate.host import Doom, Host, Served
+from haagent.simulate.host import Host, PlannedKill, Served
 from haagent.simulate.scenario import Scenario, ScenarioError, read
 from haagent.simulate.simulation import Account, Line, Simulation, simulate
 from haagent.simulate.world import World, steady_world
 
 __all__ = [
     "Account",
-    "Doom",
     "Host",
     "Line",
+    "PlannedKill",
     "Scenario",
     "ScenarioError",
     "Served",

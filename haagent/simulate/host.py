@@ -12,10 +12,10 @@ from typing import Protocol
 import msgspec
 
 from haagent.core.events import AnyEvent, Claim, Farewell, Relinquish
+from haagent.core.final_release import covers_claims, releases
 from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.node import Node
 from haagent.core.settings import Memory
-from haagent.core.testament import covers_claims, releases
 
 LINGER_S = (
     3.0  # an address that nobody renews outlives its lease by so long: `valid_lft` is whole seconds, with one spare
@@ -40,7 +40,7 @@ class Served:
         self.job = 0  # number of the newest take or drop: an older one's end is not reported
 
 
-class Doom(msgspec.Struct):
+class PlannedKill(msgspec.Struct):
     """The agent will be killed in the middle of a step."""
 
     after: int  # so many more actions
@@ -71,7 +71,7 @@ class Host:
         self.gateway: bool | None = None  # None: not watched
         self.watched: dict[str, Inquiry] = {}  # groups that neighbours are asked about
         self.arbiter: Arbiter | None = None
-        self.doom: Doom | None = None
+        self.doom: PlannedKill | None = None
         self.farewell: Farewell | None = None  # left by the last step, to be said when its group is dropped
         self.testament: Heartbeat | None = None  # of which the guardian has the last words
         self.released: dict[str, Ballot | None] = {}  # by them

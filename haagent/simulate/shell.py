@@ -37,11 +37,11 @@ from haagent.core.events import (
     Watch,
     Woke,
 )
+from haagent.core.final_release import last_words
+from haagent.core.heartbeat import let_go_for
 from haagent.core.messages import Heartbeat, Record
 from haagent.core.node import Node
 from haagent.core.settings import LEADER, Settings
-from haagent.core.speech import let_go_for
-from haagent.core.testament import last_words
 from haagent.simulate.host import Host, Inquiry, Served
 from haagent.simulate.network import Network, Range
 

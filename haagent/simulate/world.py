@@ -27,7 +27,7 @@ from haagent.core.events import (
 )
 from haagent.core.node import Node
 from haagent.core.settings import Settings
-from haagent.simulate.host import Doom, Host
+from haagent.simulate.host import Host, PlannedKill
 from haagent.simulate.shell import Shell
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class World(Shell):
         self._log(host, "is KILLED with its guardian")
         self._bury(host)
 
-    def doom(self, name: str, doom: Doom) -> None:
+    def doom(self, name: str, doom: PlannedKill) -> None:
         """Its agent will be killed in the middle of a step."""
         host = self.hosts[name]
         if host.node is not None and host.doom is None:

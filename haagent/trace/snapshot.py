@@ -17,12 +17,12 @@ import msgspec
 
 from haagent.core.group.state import Group
 from haagent.core.node import Node
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 from haagent.trace.errors import TraceError
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    scene: Scene
+    scene: NodeState
     groups: dict[str, Group]
 
 

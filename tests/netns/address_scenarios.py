@@ -17,14 +17,14 @@ from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from haagent.activation import Activation
-from haagent.address.facts import TAG, Seen
-from haagent.address.kernel import Kernel
-from haagent.address.release import release_all
 from haagent.backends.arp import ArpOptions
 from haagent.config import GroupConfig, PluginConfig
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
 from haagent.core.messages import Ballot
-from tests.layouts import LAYOUTS
+from haagent.kernel.addresses import Kernel
+from haagent.kernel.facts import TAG, Seen
+from haagent.kernel.release import release_all
+from tests.support.layouts import LAYOUTS
 
 V4, V6 = "10.20.1.100", "fd00:20::100"
 ONE, TWO = Ballot(1, "A"), Ballot(2, "A")

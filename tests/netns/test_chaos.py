@@ -14,12 +14,12 @@ import pytest
 
 from haagent.lab import Lab, processes, state
 from haagent.lab.agents import AGENT
-from tests.chaos import clock
-from tests.chaos.cluster import cluster, wait_settled
-from tests.chaos.episode import Told, play
-from tests.chaos.history import check, see
-from tests.chaos.schedule import Mode, Strike
-from tests.standstill import never_two
+from tests.support.standstill import never_two
+from trials.chaos import clock
+from trials.chaos.cluster import cluster, wait_settled
+from trials.chaos.episode import Told, play
+from trials.chaos.history import check, see
+from trials.chaos.schedule import Mode, Strike
 
 pytestmark = pytest.mark.netns
 
@@ -64,12 +64,12 @@ def test_guardian_and_agent_are_told_apart() -> None:
         assert (found.guardian.pid if found.guardian else None) == pids["guardian"]
 
 
-@pytest.mark.parametrize("module", ["tests.chaos", "bench"])
+@pytest.mark.parametrize("module", ["trials.chaos", "bench"])
 def test_interrupted_it_leaves_nothing(module: str, tmp_path: Path) -> None:
     if module == "bench" and not Path("/usr/sbin/keepalived").exists():
         pytest.skip("keepalived is not installed")
     options = {
-        "tests.chaos": ["--minutes", "1", "--seed", str(random.randrange(1000)), "--records", str(tmp_path)],
+        "trials.chaos": ["--minutes", "1", "--seed", str(random.randrange(1000)), "--records", str(tmp_path)],
         "bench": ["--runs", "9", "--only", "none"],
     }
     child = subprocess.Popen(

@@ -13,7 +13,7 @@ import pytest
 
 from haagent.lab import Lab, Measurement, Wishes
 from haagent.lab.plan import VIP4, VIP6
-from tests.netns.sight import (
+from tests.support.observe import (
     LEASE_MS,
     MakeLab,
     Measured,
@@ -36,7 +36,7 @@ from tests.netns.sight import (
     wait_whole,
     watch_quietly,
 )
-from tests.standstill import never_two
+from tests.support.standstill import never_two
 
 pytestmark = pytest.mark.netns
 RUNS = runs(10)

@@ -11,7 +11,7 @@ import pytest
 
 from haagent.lab import Lab, Wishes
 from haagent.lab.plan import VIP4, VIP6
-from tests.netns.sight import (
+from tests.support.observe import (
     MakeLab,
     Measured,
     addresses,

@@ -17,7 +17,7 @@ import yaml
 
 from haagent.lab import Lab
 from haagent.lab.plan import VIP4
-from tests.netns.sight import (
+from tests.support.observe import (
     MakeLab,
     Measured,
     ballots,

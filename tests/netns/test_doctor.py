@@ -11,7 +11,7 @@ import pytest
 
 from haagent.lab import Lab, Wishes
 from haagent.lab.plan import CLIENT, VIP4, VIP6
-from tests.netns.sight import MakeLab, Measured, wait_whole
+from tests.support.observe import MakeLab, Measured, wait_whole
 
 pytestmark = pytest.mark.netns
 Found = dict[str, list[dict[str, Any]]]

@@ -17,7 +17,7 @@ from haagent.config.coordination import USUAL_LEASE_S
 from haagent.lab import Lab, Measurement, Wishes
 from haagent.lab.plan import VIP4
 from tests.netns.etcd_member import PROXY, Member, SlowWay, configured, cut_from_etcd, heal_etcd
-from tests.netns.sight import (
+from tests.support.observe import (
     MakeLab,
     Measured,
     ballots,
@@ -33,7 +33,7 @@ from tests.netns.sight import (
     wait_whole,
     watch_quietly,
 )
-from tests.standstill import never_two
+from tests.support.standstill import never_two
 
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd on this host")]
 LEASE_S = 1.0

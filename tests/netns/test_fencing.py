@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from haagent.lab import Lab, Wishes
-from tests.netns.sight import (
+from tests.support.observe import (
     MakeLab,
     Measured,
     events,

@@ -18,7 +18,7 @@ import pytest
 from haagent.lab import Lab, Measurement
 from haagent.lab.plan import CLIENT, VIP4, VIP6
 from tests.netns.gate_sight import Owner, asked, bind, tables
-from tests.netns.sight import MakeLab, Measured, gap_ms, serves
+from tests.support.observe import MakeLab, Measured, gap_ms, serves
 
 pytestmark = pytest.mark.netns
 

@@ -14,7 +14,7 @@ import pytest
 
 from haagent.lab import Lab, Measurement, Wishes, processes
 from haagent.lab.plan import VIP4, VIP6
-from tests.netns.sight import (
+from tests.support.observe import (
     LEASE_MS,
     MakeLab,
     Measured,
@@ -232,7 +232,7 @@ def test_a_kill_in_maintenance_leaves_nothing_in_place(make_lab: MakeLab) -> Non
 STRIKE = """
 import socket, sys
 from haagent.guardian.kernel import Kernel
-from haagent.netlink import Refused
+from haagent.kernel.netlink import Refused
 kernel = Kernel()
 try:
     print(kernel.strike([socket.inet_pton(socket.AF_INET6 if ":" in word else socket.AF_INET, word)

@@ -12,7 +12,7 @@ import pytest
 
 from haagent.lab import Lab, Wishes
 from haagent.lab.plan import CLIENT, VIP4, VIP6
-from tests.netns.sight import (
+from tests.support.observe import (
     LEASE_MS,
     MakeLab,
     Measured,

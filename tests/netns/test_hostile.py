@@ -22,7 +22,7 @@ from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.wire import MAX_DATAGRAM, Sealer
 from haagent.lab import Lab
 from haagent.lab.plan import CLIENT
-from tests.netns.sight import (
+from tests.support.observe import (
     MakeLab,
     Measured,
     ballots,

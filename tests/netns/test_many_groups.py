@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from haagent.lab import Lab, Wishes
-from tests.netns.sight import MakeLab, Measured, events, group, holder, runs, wait_whole
-from tests.standstill import never_two
+from tests.support.observe import MakeLab, Measured, events, group, holder, runs, wait_whole
+from tests.support.standstill import never_two
 
 pytestmark = pytest.mark.netns
 

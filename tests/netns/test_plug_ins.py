@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from haagent.lab import Lab, Wishes
-from tests.netns.sight import MakeLab, events, holder, other, told
+from tests.support.observe import MakeLab, events, holder, other, told
 
 pytestmark = pytest.mark.netns
 LASTS_S = float(os.environ.get("PLUG_INS_S", "10"))  # 60 for the record

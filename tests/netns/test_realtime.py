@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from haagent.lab import Lab, Wishes
-from tests.netns.sight import MakeLab, wait_whole
+from tests.support.observe import MakeLab, wait_whole
 
 pytestmark = pytest.mark.netns
 

@@ -11,7 +11,7 @@ import yaml
 
 from haagent.lab import Lab
 from haagent.lab.configuration import Wishes
-from tests.netns.sight import MakeLab, Measured, events, holder, other, runs, told, wait_whole
+from tests.support.observe import MakeLab, Measured, events, holder, other, runs, told, wait_whole
 
 pytestmark = pytest.mark.netns
 

@@ -15,7 +15,7 @@ import pytest
 from haagent.lab import Lab
 from haagent.lab.agents import executable
 from haagent.trace import read
-from tests.netns.sight import MakeLab, Measured, holder, other, told, wait_whole
+from tests.support.observe import MakeLab, Measured, holder, other, told, wait_whole
 
 pytestmark = pytest.mark.netns
 

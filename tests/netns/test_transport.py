@@ -20,10 +20,10 @@ from socket import AF_INET, AF_INET6
 
 import pytest
 
+from haagent.agent.clock import now
 from haagent.config import HeartbeatConfig, NodeConfig
 from haagent.core.wire import MAX_DATAGRAM
-from haagent.timer import now
-from haagent.transport import LinkStatus, Transport, link, sockets
+from haagent.heartbeats import LinkStatus, Transport, link, sockets
 
 pytestmark = pytest.mark.netns
 CLONE_NEWNET = 0x40000000

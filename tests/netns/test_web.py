@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from haagent.lab import Lab
 from haagent.lab.configuration import Wishes
-from tests.netns.sight import MakeLab, holder, other, refused, told, wait_whole
+from tests.support.observe import MakeLab, holder, other, refused, told, wait_whole
 
 pytestmark = pytest.mark.netns
 pytest.importorskip("aiohttp")

@@ -16,7 +16,7 @@ import msgspec
 from haagent.core.node import Node
 from haagent.simulate.shell import LAST_WORDS_S
 from tests.sim.invariants import Violation, Watch, check_settled
-from tests.sim.world import Doom, World, make_settings
+from tests.sim.world import PlannedKill, World, make_settings
 
 FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
 ALONE_AFTER_S = 0.6
@@ -177,7 +177,7 @@ def _agent_dies(world: World, rng: random.Random) -> None:
     if rng.random() < 0.5:
         world.kill(name, words_s=words_s)
     else:
-        world.doom(name, Doom(after=rng.randrange(6), words_s=words_s))
+        world.doom(name, PlannedKill(after=rng.randrange(6), words_s=words_s))
     world.at(world.t + rng.choice((0.001, 0.01, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
 
 

@@ -13,7 +13,7 @@ from haagent.core.group import counting
 from haagent.core.group.lease import Lease
 from haagent.core.group.voter import Voter
 from haagent.core.messages import Ballot, GroupBeat
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 from tests.sim.world import Host, World
@@ -50,7 +50,7 @@ def test_voting_inside_a_live_lease_is_caught(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_missing_restart_silence_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scene, "may_vote", lambda self, now: True)
+    monkeypatch.setattr(NodeState, "may_vote", lambda self, now: True)
     # It takes a restart within one lease beside a cut: about one schedule in a hundred. Begin near one that has it.
     assert _caught(first=600) is not None
 

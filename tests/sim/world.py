@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
-from haagent.simulate import Doom, Host, Served, World, steady_world
+from haagent.simulate import Host, PlannedKill, Served, World, steady_world
 
-__all__ = ["Doom", "Host", "Served", "World", "make_settings", "steady_world"]
+__all__ = ["Host", "PlannedKill", "Served", "World", "make_settings", "steady_world"]
 
 
 def make_settings(

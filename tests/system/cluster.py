@@ -24,8 +24,8 @@ import yaml
 
 from tests.system.access import Ssh
 from tests.system.host import INTERFACE, Host
+from tests.system.network import Stage
 from tests.system.roots import OPERATOR
-from tests.system.stage import Stage
 
 GROUP = "web"
 

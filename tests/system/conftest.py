@@ -14,7 +14,7 @@ import pytest
 
 from tests.system import machine
 from tests.system.cluster import Cluster
-from tests.system.theatre import Theatre
+from tests.system.hosts import Theatre
 
 HERE = Path(__file__).parent
 _why = pytest.StashKey[list[str]]()

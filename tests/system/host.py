@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haagent.lab import plan as lab_plan
+from tests.system.network import AREA, GROUPS, Stage
 from tests.system.roots import OPERATOR
-from tests.system.stage import AREA, GROUPS, Stage
 
 INTERFACE = "host0"  # what systemd-nspawn calls it
 

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.system import machine
+from tests.system.hosts import SUITES
 from tests.system.packages import packages
 from tests.system.roots import Recipe, root
-from tests.system.theatre import SUITES
 
 
 def main() -> None:

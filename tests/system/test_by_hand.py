@@ -13,8 +13,8 @@ import pytest
 
 from haagent.lab.plan import CLIENT
 from tests.system.cluster import Cluster
+from tests.system.hosts import Theatre
 from tests.system.packages import NEXT, PROJECT
-from tests.system.theatre import Theatre
 
 VIP = "10.20.1.100"
 

@@ -12,14 +12,14 @@ import pytest
 
 from haagent.lab.measurement import Measurement
 from haagent.lab.outage import Outage
-from tests.standstill import never_two
+from tests.support.standstill import never_two
 from tests.system.cluster import GROUP, Cluster
 
 VIP = "10.20.1.100"
 Tell = Callable[[str, str], None]
 
 
-class Scene:
+class NodeState:
     """A client that asks for the address every millisecond while something happens."""
 
     def __init__(self, cluster: Cluster, probe: Measurement, holder: str) -> None:
@@ -48,14 +48,14 @@ class Scene:
 
 
 @contextmanager
-def scene(cluster: Cluster) -> Iterator[Scene]:
+def scene(cluster: Cluster) -> Iterator[NodeState]:
     holder = cluster.wait_whole()
     with cluster.stage.probe() as probe:
         probe.wait_answer(by=holder)
-        yield Scene(cluster, probe, holder)
+        yield NodeState(cluster, probe, holder)
 
 
-def wait_service_back(now: Scene, *, before: str) -> None:
+def wait_service_back(now: NodeState, *, before: str) -> None:
     """Under systemd, as another process than before, and a member of the cluster."""
 
     def is_back() -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.system.cluster import GROUP, Cluster
-from tests.system.theatre import NODES, Theatre
+from tests.system.hosts import NODES, Theatre
 
 VIP = "10.20.1.100"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.standstill import never_two
+from tests.support.standstill import never_two
 from tests.system.cluster import Cluster
+from tests.system.hosts import NODES, Theatre
 from tests.system.packages import BROKEN, NEXT
-from tests.system.theatre import NODES, Theatre
 
 VIP = "10.20.1.100"
 

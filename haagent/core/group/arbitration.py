@@ -27,12 +27,12 @@ from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.group.wants import LetGo, RaiseBallot, StepBack
 from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 
 RECENT = 0.5  # leases: the other half is left for the votes to take over
 
 
-def is_in_force(group: Group, scene: Scene, now: float) -> bool:
+def is_in_force(group: Group, scene: NodeState, now: float) -> bool:
     """No lease grows without its word. What a holder in `available` does not hear of is no reason to let go."""
     if not scene.is_arbitrated or scene.settings.consistent or group.state not in HOLDING:
         return scene.is_arbitrated
@@ -40,7 +40,7 @@ def is_in_force(group: Group, scene: Scene, now: float) -> bool:
     return arbitration.refused or now < arbitration.granted_at + RECENT * scene.settings.lease_s
 
 
-def hear(group: Group, scene: Scene, sender: Heartbeat, beat: GroupBeat) -> None:
+def hear(group: Group, scene: NodeState, sender: Heartbeat, beat: GroupBeat) -> None:
     released, arbitration = beat.released, group.arbitration
     if released is None or released.node != sender.node:
         return
@@ -68,12 +68,12 @@ def begin(group: Group) -> None:
     group.arbitration.granted_at, group.arbitration.refused = NEVER, False
 
 
-def claim(group: Group, scene: Scene, now: float) -> None:
+def claim(group: Group, scene: NodeState, now: float) -> None:
     if group.lease is not None and scene.settings.arbiter:
         scene.do(Claim(group.name, group.lease.ballot, now, tuple(group.arbitration.freed.values())))
 
 
-def relinquish(group: Group, scene: Scene, ballot: Ballot) -> None:
+def relinquish(group: Group, scene: NodeState, ballot: Ballot) -> None:
     begin(group)
     if scene.settings.arbiter:
         scene.do(Relinquish(group.name, ballot))
@@ -82,13 +82,13 @@ def relinquish(group: Group, scene: Scene, ballot: Ballot) -> None:
 # --- hearing the arbiter
 
 
-def lost(group: Group, scene: Scene) -> None:
+def lost(group: Group, scene: NodeState) -> None:
     """It cannot be reached. In `available` what it granted is no reason to ignore the votes any more."""
     if not scene.settings.consistent:
         begin(group)
 
 
-def grant(group: Group, scene: Scene, ballot: Ballot, asked_at: float) -> None:
+def grant(group: Group, scene: NodeState, ballot: Ballot, asked_at: float) -> None:
     if group.lease is None or ballot.node != scene.settings.me or ballot < group.lease.tenure:
         return
     arbitration = group.arbitration
@@ -97,7 +97,7 @@ def grant(group: Group, scene: Scene, ballot: Ballot, asked_at: float) -> None:
 
 
 def deny(
-    group: Group, scene: Scene, now: float, ballot: Ballot, stored: Ballot, *, is_bound: bool
+    group: Group, scene: NodeState, now: float, ballot: Ballot, stored: Ballot, *, is_bound: bool
 ) -> LetGo | RaiseBallot | StepBack | None:
     scene.see_round(stored.round)
     arbitration, lease = group.arbitration, group.lease

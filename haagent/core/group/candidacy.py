@@ -6,7 +6,7 @@ from haagent.core.group import arbitration, caution, choice
 from haagent.core.group.state import Group
 from haagent.core.membership import NEVER
 from haagent.core.messages import GroupBeat, Heartbeat
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 
 
 def hear(group: Group, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
@@ -28,7 +28,7 @@ def hurry(group: Group, now: float) -> None:
     group.candidacy.courteous_until = min(group.candidacy.courteous_until, now)
 
 
-def obstacle(group: Group, scene: Scene, now: float) -> str:
+def obstacle(group: Group, scene: NodeState, now: float) -> str:
     """Why this node would not take the group at present; empty: it would."""
     me = scene.settings.me
     if not scene.is_fit(me, now):
@@ -56,7 +56,7 @@ def obstacle(group: Group, scene: Scene, now: float) -> str:
     return ""
 
 
-def is_forced(group: Group, scene: Scene, now: float) -> bool:
+def is_forced(group: Group, scene: NodeState, now: float) -> bool:
     order = scene.orders.move(now, group.name)
     return order is not None and order.forced and order.target == scene.settings.me
 
@@ -66,7 +66,7 @@ def may_try(group: Group, now: float) -> bool:
     return now >= group.candidacy.try_at
 
 
-def reckon(group: Group, scene: Scene, now: float) -> None:
+def reckon(group: Group, scene: NodeState, now: float) -> None:
     """Set when our turn comes (`try_at`), as things are now."""
     mine = group.candidacy
     mine.try_at = float("inf")
@@ -98,7 +98,7 @@ def reckon(group: Group, scene: Scene, now: float) -> None:
     mine.try_at = max(mine.not_before, mine.courteous_until, mine.free_since + wait_s)
 
 
-def is_successor(group: Group, scene: Scene, now: float) -> bool:
+def is_successor(group: Group, scene: NodeState, now: float) -> bool:
     """A holder is about to let go in our favour (rule 4 of `election`)."""
     me = scene.settings.me
     for _, beat in scene.beats(now, group.name):
@@ -107,7 +107,7 @@ def is_successor(group: Group, scene: Scene, now: float) -> bool:
     return False
 
 
-def _is_free_after(group: Group, scene: Scene, now: float, beat: GroupBeat) -> bool:
+def _is_free_after(group: Group, scene: NodeState, now: float, beat: GroupBeat) -> bool:
     """Its release is the last word on the group that we know of."""
     if beat.released is None:
         return False
@@ -116,7 +116,7 @@ def _is_free_after(group: Group, scene: Scene, now: float, beat: GroupBeat) -> b
     return all(promised is None or promised <= beat.released for promised in promises)
 
 
-def _has_promised(group: Group, scene: Scene, now: float) -> bool:
+def _has_promised(group: Group, scene: NodeState, now: float) -> bool:
     """Our vote is with somebody's present want: let it win."""
     promised = group.voter.promised
     return promised is not None and promised in [beat.want for _, beat in scene.beats(now, group.name)]
@@ -127,7 +127,7 @@ def is_claimed(group: Group, now: float) -> bool:
     return any(now < end for end in group.candidacy.claims.values())
 
 
-def holder_elsewhere(group: Group, scene: Scene, now: float) -> str:
+def holder_elsewhere(group: Group, scene: NodeState, now: float) -> str:
     """A living peer that says it holds the group."""
     for peer, beat in scene.beats(now, group.name):
         if beat.claim is not None and beat.held_ms > 0:
@@ -135,14 +135,14 @@ def holder_elsewhere(group: Group, scene: Scene, now: float) -> str:
     return ""
 
 
-def patience_s(group: Group, scene: Scene, now: float) -> float:
+def patience_s(group: Group, scene: NodeState, now: float) -> float:
     """Rule 3 of `election`: a slot for each node that is before us."""
     me, ranked = scene.settings.me, choice.ranked(group, scene, now)
     rank = ranked.index(me) if me in ranked else len(ranked)
     return rank * scene.slot_s
 
 
-def explain(group: Group, scene: Scene, now: float) -> str:
+def explain(group: Group, scene: NodeState, now: float) -> str:
     if group.was_found:
         return "it was active here before the agent restarted"
     for peer, beat in scene.beats(now, group.name):

@@ -22,7 +22,7 @@ from haagent.core.group.state import Group
 from haagent.core.group.transitions import TRYING, GroupState
 from haagent.core.membership import NEVER, SUSPECT_INTERVALS, Peer
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 from haagent.core.settings import LEADER
 
 MAY_TAKE = (GroupState.IDLE, *TRYING)
@@ -41,7 +41,7 @@ def held(group: Group, ballot: Ballot) -> None:
 # --- who may have it
 
 
-def lost_holder(group: Group, scene: Scene, now: float) -> str:
+def lost_holder(group: Group, scene: NodeState, now: float) -> str:
     """The last holder, if it went silent without a release and nobody has made sure that it is down."""
     last = group.caution.last_held
     if last is None or last.node == scene.settings.me or scene.orders.is_down(last.node):
@@ -53,7 +53,7 @@ def lost_holder(group: Group, scene: Scene, now: float) -> str:
     return last.node if peer is not None and not _disclaims(group, peer, now) else ""
 
 
-def _is_somebody_lost(scene: Scene, now: float) -> bool:
+def _is_somebody_lost(scene: NodeState, now: float) -> bool:
     """One that could take what is free, and that we would not hear doing so."""
     return any(
         peer.name not in scene.witnesses and not (peer.beat is not None and peer.beat.stopping)
@@ -61,7 +61,7 @@ def _is_somebody_lost(scene: Scene, now: float) -> bool:
     )
 
 
-def _missing(scene: Scene, now: float) -> Iterator[Peer]:
+def _missing(scene: NodeState, now: float) -> Iterator[Peer]:
     """Who is not heard, and not known to be down."""
     for peer in scene.membership.peers.values():
         if not peer.is_alive(now) and not scene.orders.is_down(peer.name):
@@ -73,7 +73,7 @@ def _disclaims(group: Group, peer: Peer, now: float) -> bool:
     return peer.is_alive(now) and (beat is None or beat.claim is None)
 
 
-def vanished(group: Group, scene: Scene, now: float) -> tuple[str, ...]:
+def vanished(group: Group, scene: NodeState, now: float) -> tuple[str, ...]:
     """Whom to fence before taking. A node that we have never heard may hold it as well: we know nothing of it."""
     if group.name == LEADER:
         return ()
@@ -85,7 +85,7 @@ def vanished(group: Group, scene: Scene, now: float) -> tuple[str, ...]:
     )
 
 
-def _unheard(group: Group, scene: Scene, now: float) -> str:
+def _unheard(group: Group, scene: NodeState, now: float) -> str:
     """Hosts that boot together must not fence each other: the first one up gives the others time to be heard."""
     if now >= scene.born + scene.settings.alone_after_s:
         return ""
@@ -102,7 +102,7 @@ def hear_word(group: Group, word: str) -> None:
         group.caution.word = word
 
 
-def obstacle(group: Group, scene: Scene, now: float) -> str:
+def obstacle(group: Group, scene: NodeState, now: float) -> str:
     """Why it is not taken yet, or not by us. A successor that the holder has named need not ask."""
     if why := _unheard(group, scene, now):
         return why
@@ -116,7 +116,7 @@ def obstacle(group: Group, scene: Scene, now: float) -> str:
     return caution.word
 
 
-def advance(group: Group, scene: Scene, now: float) -> None:
+def advance(group: Group, scene: NodeState, now: float) -> None:
     caution = group.caution
     may_take = group.state in MAY_TAKE
     lost = lost_holder(group, scene, now)
@@ -131,7 +131,7 @@ def advance(group: Group, scene: Scene, now: float) -> None:
     scene.do(Watch(group.name, wanted))
 
 
-def _is_doubtful(group: Group, scene: Scene, now: float, lost: str) -> bool:
+def _is_doubtful(group: Group, scene: NodeState, now: float, lost: str) -> bool:
     settings = scene.settings
     if not settings.arp_guard or settings.consistent or group.name == LEADER:
         return False
@@ -144,13 +144,13 @@ def _is_doubtful(group: Group, scene: Scene, now: float, lost: str) -> bool:
     return not group.why_unfit and _is_somebody_lost(scene, now)
 
 
-def _suspect_at(group: Group, scene: Scene) -> float:
+def _suspect_at(group: Group, scene: NodeState) -> float:
     last = group.caution.last_held
     peer = scene.membership.peers.get(last.node) if last is not None else None
     return NEVER if peer is None else peer.heard_at + SUSPECT_INTERVALS * scene.settings.interval_s
 
 
-def due(group: Group, scene: Scene) -> list[float]:
+def due(group: Group, scene: NodeState) -> list[float]:
     settings = scene.settings
     due = [scene.born + settings.alone_after_s] if settings.fenced else []
     if settings.arp_guard and not settings.consistent:

@@ -1,6 +1,6 @@
 """Who should hold each group, and whom a start waits for: `placement` with what this node knows of the others.
 
-The plan is over all groups, so it is made once for whatever asks in a step (`Scene.plans`).
+The plan is over all groups, so it is made once for whatever asks in a step (`NodeState.plans`).
 
 The cold start. Whoever is up first would take everything, although the node that the configuration wants comes up half
 a second later; and nothing would move back. So while nobody has been heard to hold a group, a node that is not its
@@ -18,8 +18,8 @@ from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import Ballot, GroupBeat
+from haagent.core.node_state import NodeState
 from haagent.core.placement import Candidate, Place
-from haagent.core.scene import Scene
 from haagent.core.settings import LEADER
 
 
@@ -31,7 +31,7 @@ class Among(enum.StrEnum):
     EXPECTED = "also those that have not been heard since this node started"
 
 
-def ranked(group: Group, scene: Scene, now: float, among: Among = Among.NOW) -> list[str]:
+def ranked(group: Group, scene: NodeState, now: float, among: Among = Among.NOW) -> list[str]:
     plan = scene.plans.get(among)
     if plan is None:
         groups: Iterable[Group] = scene.groups.values()
@@ -41,7 +41,7 @@ def ranked(group: Group, scene: Scene, now: float, among: Among = Among.NOW) -> 
     return plan[group.name]
 
 
-def candidates(group: Group, scene: Scene, now: float, among: Among = Among.NOW) -> tuple[Candidate, ...]:
+def candidates(group: Group, scene: NodeState, now: float, among: Among = Among.NOW) -> tuple[Candidate, ...]:
     """Every node that counts, as far as it may hold this group."""
     me = scene.settings.me
     is_fit = not (scene.unfitness(me, now) or group.why_not(me) or scene.isolation(now))
@@ -56,7 +56,7 @@ def candidates(group: Group, scene: Scene, now: float, among: Among = Among.NOW)
     return tuple(found)
 
 
-def _expected(group: Group, scene: Scene) -> list[Peer]:
+def _expected(group: Group, scene: NodeState) -> list[Peer]:
     orders, never = scene.orders, group.settings.never
     return [
         peer
@@ -69,7 +69,7 @@ def _expected(group: Group, scene: Scene) -> list[Peer]:
     ]
 
 
-def _holder(group: Group, scene: Scene, now: float) -> str:
+def _holder(group: Group, scene: NodeState, now: float) -> str:
     """Who counts it as its own. Nobody, if that one is leaving: then it is to be placed."""
     me = scene.settings.me
     if group.state is not GroupState.IDLE:
@@ -86,7 +86,7 @@ def _weight(beat: GroupBeat) -> tuple[bool, bool, Ballot]:
     return (beat.held_ms > 0, beat.claim is not None, beat.claim or beat.want or Ballot(0, ""))
 
 
-def awaited(group: Group, scene: Scene, now: float) -> tuple[str, float]:
+def awaited(group: Group, scene: NodeState, now: float) -> tuple[str, float]:
     """At a cold start: the first choice, if it is worth waiting for, and until when."""
     if not _is_cold(group, scene, now):
         return "", NEVER
@@ -102,7 +102,7 @@ def awaited(group: Group, scene: Scene, now: float) -> tuple[str, float]:
     return (first, end) if now < end else ("", NEVER)
 
 
-def hesitation_s(group: Group, scene: Scene, now: float) -> float:
+def hesitation_s(group: Group, scene: NodeState, now: float) -> float:
     """In `available` who has just got its vote acts when all have answered that they know: that takes an interval."""
     if scene.settings.consistent or not _is_cold(group, scene, now):
         return 0.0
@@ -110,22 +110,22 @@ def hesitation_s(group: Group, scene: Scene, now: float) -> float:
     return 2 * scene.settings.interval_s if peer is not None and peer.is_alive(now) else 0.0
 
 
-def expected(group: Group, scene: Scene, now: float) -> str:
+def expected(group: Group, scene: NodeState, now: float) -> str:
     """The first choice, were all here that have not been heard yet."""
     return next(iter(ranked(group, scene, now, Among.EXPECTED)), scene.settings.me)
 
 
-def _grace_end(scene: Scene) -> float:
+def _grace_end(scene: NodeState) -> float:
     return scene.silent_until + scene.settings.start_grace_s
 
 
-def _is_cold(group: Group, scene: Scene, now: float) -> bool:
+def _is_cold(group: Group, scene: NodeState, now: float) -> bool:
     settings = scene.settings
     is_over = not settings.start_grace_s or now >= _grace_end(scene) + 2 * scene.longest_lease_s
     return not (is_over or _is_known(group, scene, now))
 
 
-def _is_known(group: Group, scene: Scene, now: float) -> bool:
+def _is_known(group: Group, scene: NodeState, now: float) -> bool:
     """Somebody has it or had it, so this is no cold start of the group; or nobody is to be waited for."""
     if group.name == LEADER or group.was_found or group.service.by or group.caution.last_held is not None:
         return True

@@ -16,11 +16,11 @@ from haagent.core.group.wants import LetGo
 from haagent.core.kinds import Kind
 from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
+from haagent.core.node_state import NodeState
 from haagent.core.placement import Contender
-from haagent.core.scene import Scene
 
 
-def hear(group: Group, scene: Scene, now: float, sender: Heartbeat, beat: GroupBeat) -> LetGo | None:
+def hear(group: Group, scene: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> LetGo | None:
     conflict = group.conflict
     rival_holds = beat.claim is not None and beat.held_ms > 0 and not beat.leaving
     if not rival_holds:
@@ -44,7 +44,7 @@ def hear(group: Group, scene: Scene, now: float, sender: Heartbeat, beat: GroupB
     return None
 
 
-def _loses_to(group: Group, scene: Scene, now: float, rival: Heartbeat, beat: GroupBeat) -> bool:
+def _loses_to(group: Group, scene: NodeState, now: float, rival: Heartbeat, beat: GroupBeat) -> bool:
     me = scene.settings.me
     if scene.settings.consistent:
         return False  # our lease is proved, so its own has run out: it is late, or its word is

@@ -8,17 +8,17 @@ from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING
 from haagent.core.membership import NEVER
 from haagent.core.messages import Accepted
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 
 
-def is_outbid(group: Group, scene: Scene, now: float) -> bool:
+def is_outbid(group: Group, scene: NodeState, now: float) -> bool:
     """A living voter has promised a ballot above ours."""
     assert group.lease is not None
     ballot = group.lease.ballot
     return any(beat.promised is not None and beat.promised > ballot for _, beat in scene.beats(now, group.name))
 
 
-def has_promises(group: Group, scene: Scene, now: float) -> bool:
+def has_promises(group: Group, scene: NodeState, now: float) -> bool:
     assert group.lease is not None
     ballot = group.lease.ballot
     promises = {scene.settings.me: group.voter.promised}
@@ -27,14 +27,14 @@ def has_promises(group: Group, scene: Scene, now: float) -> bool:
     return sum(promises.get(name) == ballot for name in electorate) >= needed
 
 
-def is_forestalled(group: Group, scene: Scene, now: float) -> bool:
+def is_forestalled(group: Group, scene: NodeState, now: float) -> bool:
     """Somebody else is ahead. Of two that claim at once the arbiter chooses; voters may choose neither."""
     if not scene.votes_count:
         return bool(candidacy.holder_elsewhere(group, scene, now))
     return is_outbid(group, scene, now) or candidacy.is_claimed(group, now)
 
 
-def renew(group: Group, scene: Scene, now: float) -> bool:
+def renew(group: Group, scene: NodeState, now: float) -> bool:
     """Count the acceptances. True when the lease grew."""
     assert group.lease is not None
     if not scene.votes_count:

@@ -21,16 +21,16 @@ from haagent.core.group.wants import HandOver, LetGo, Stay
 from haagent.core.kinds import Kind
 from haagent.core.membership import Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 
 
-def best_other(group: Group, scene: Scene, now: float, *, may_wait: bool = False) -> str:
+def best_other(group: Group, scene: NodeState, now: float, *, may_wait: bool = False) -> str:
     """`may_wait`: also one that has just started and has no vote yet."""
     others = choice.ranked(group, scene, now, Among.SOON if may_wait else Among.NOW)
     return next((name for name in others if name != scene.settings.me), "")
 
 
-def consider(group: Group, scene: Scene, now: float) -> HandOver | LetGo | None:
+def consider(group: Group, scene: NodeState, now: float) -> HandOver | LetGo | None:
     """While it is served here: to whom it should go, if to anybody."""
     if must_leave(group, scene):
         why = _why_leaving(group, scene)
@@ -49,23 +49,23 @@ def consider(group: Group, scene: Scene, now: float) -> HandOver | LetGo | None:
     return None
 
 
-def _patience_s(scene: Scene) -> float:
+def _patience_s(scene: NodeState) -> float:
     """With a successor that nobody has ordered."""
     return max(1.0, 3 * scene.settings.interval_s)
 
 
-def _silence_s(scene: Scene, name: str) -> float:
+def _silence_s(scene: NodeState, name: str) -> float:
     peer = scene.membership.peers.get(name)
     return 0.0 if peer is None or peer.beat is None else peer.beat.silent_ms / 1000
 
 
-def must_leave(group: Group, scene: Scene) -> bool:
+def must_leave(group: Group, scene: NodeState) -> bool:
     if scene.orders.in_maintenance:
         return False  # nothing moves; a stop leaves everything in place
     return bool(_why_leaving(group, scene))
 
 
-def _why_leaving(group: Group, scene: Scene) -> str:
+def _why_leaving(group: Group, scene: NodeState) -> str:
     if scene.is_stopping:
         return "this node is stopping"
     if scene.orders.is_standby(scene.settings.me):
@@ -73,7 +73,7 @@ def _why_leaving(group: Group, scene: Scene) -> str:
     return "`never` names this node" if scene.settings.me in group.settings.never else ""
 
 
-def _ordered_successor(group: Group, scene: Scene, now: float) -> str:
+def _ordered_successor(group: Group, scene: NodeState, now: float) -> str:
     order = scene.orders.move(now, group.name)
     if order is None or order.ballot is None or group.lease is None:
         return ""
@@ -81,7 +81,7 @@ def _ordered_successor(group: Group, scene: Scene, now: float) -> str:
     return order.target if is_ours and order.target != scene.settings.me else ""
 
 
-def _failback(group: Group, scene: Scene, now: float) -> str:
+def _failback(group: Group, scene: NodeState, now: float) -> str:
     after_s, since = group.settings.failback_after_s, group.handover.better_since
     if after_s is None:
         return ""
@@ -95,14 +95,14 @@ def _failback(group: Group, scene: Scene, now: float) -> str:
     return better
 
 
-def begin(group: Group, scene: Scene, now: float, want: HandOver) -> None:
+def begin(group: Group, scene: NodeState, now: float, want: HandOver) -> None:
     group.handover.to, group.handover.deadline = want.to, now + want.patience_s
     scene.note(Kind.YIELDING, group.name, f"handing over to {want.to}", now=now)
     scene.do(Prepare(group.name))
     scene.urge()
 
 
-def proceed(group: Group, scene: Scene, now: float) -> LetGo | Stay | None:
+def proceed(group: Group, scene: NodeState, now: float) -> LetGo | Stay | None:
     """Rule 4 of `election`: let go as soon as the successor wants."""
     assert group.lease is not None
     to = group.handover.to
@@ -115,7 +115,7 @@ def proceed(group: Group, scene: Scene, now: float) -> LetGo | Stay | None:
     return LetGo(f"leaving; {to} did not get ready in time") if must_leave(group, scene) else Stay()
 
 
-def end(group: Group, scene: Scene, now: float) -> None:
+def end(group: Group, scene: NodeState, now: float) -> None:
     """The group stays."""
     to = group.handover.to
     scene.note(Kind.STAYS, group.name, f"{to} did not get ready; the group stays here", now=now)
@@ -126,7 +126,7 @@ def end(group: Group, scene: Scene, now: float) -> None:
     scene.urge()
 
 
-def _pledge_vote(group: Group, scene: Scene, now: float, peer: Peer, want: Ballot) -> None:
+def _pledge_vote(group: Group, scene: NodeState, now: float, peer: Peer, want: Ballot) -> None:
     if peer.beat is None or peer.boot is None or not group.may_vote(scene, now):
         return
     if group.voter.may_be_handed(want):
@@ -151,7 +151,7 @@ def farewell(group: Group, now: float) -> GroupBeat | None:
     )
 
 
-def redeem(group: Group, scene: Scene, now: float) -> None:
+def redeem(group: Group, scene: NodeState, now: float) -> None:
     """The group is released: the vote that was pledged for that moment.
 
     It took some time. So it goes to what the successor has said last, if that one still wants the group; else it

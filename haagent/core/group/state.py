@@ -1,6 +1,6 @@
 """What one node knows of one group, and nothing else: plain values in one record.
 
-Whoever decides (`candidacy`, `caution`, `arbitration`, `handover`, `conflict`, `voting`) is given this and the `Scene`,
+Whoever decides (`candidacy`, `caution`, `arbitration`, `handover`, `conflict`, `voting`) is given this and `NodeState`,
 looks after its own part of it, and returns a `Want` where the group's state is to change: that is for `Election` alone.
 None of them knows the election, so what each can reach is what its arguments say.
 
@@ -22,7 +22,7 @@ from haagent.core.messages import Accepted, Ballot
 from haagent.core.settings import GroupSettings
 
 if TYPE_CHECKING:
-    from haagent.core.scene import Scene
+    from haagent.core.node_state import NodeState
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Candidacy:
 
 
 @dataclass
-class Caution:
+class TakeoverGuard:
     last_held: Ballot | None = None  # highest ballot that anybody was heard, or seen by us, to hold with
     watched_since: float = NEVER
     word: str | None = None  # the neighbours': empty: nobody answers; None: not asked, or not answered yet
@@ -98,7 +98,7 @@ class Group:
     claim_deadline: float = NEVER
     drop_began: float = NEVER
     service: Service = field(default_factory=Service)
-    caution: Caution = field(default_factory=Caution)
+    caution: TakeoverGuard = field(default_factory=TakeoverGuard)
     arbitration: Arbitration = field(default_factory=Arbitration)
     handover: Handover = field(default_factory=Handover)
     conflict: Conflict = field(default_factory=Conflict)
@@ -111,5 +111,5 @@ class Group:
         """Why that node, if it is this one, may not hold it; empty: it may."""
         return f"`never` names {node}" if node in self.settings.never else self.why_unfit
 
-    def may_vote(self, scene: Scene, now: float) -> bool:
+    def may_vote(self, scene: NodeState, now: float) -> bool:
         return now >= self.silent_until and scene.may_vote(now)

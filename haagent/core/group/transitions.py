@@ -2,7 +2,7 @@
 
 What a node does with a group is a walk along these arcs. Each is legal for one reason, which its sentence gives;
 whatever is not in the table is a bug of ours, and `become` refuses it before it can do harm. The diagram in
-`docs/how-it-decides.md` is `diagram()`, and a test compares the two.
+`docs/guide/how-it-decides.md` is `diagram()`, and a test compares the two.
 
 What the table says of safety: nothing leads to `TAKING` but a majority's acceptances, and out of what is held nothing
 leads back to `IDLE` but the shell's word that no traffic arrives any more (`Dropped`, or a take that was rolled back).

@@ -6,10 +6,10 @@ from haagent.core.group import choice
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
-from haagent.core.scene import Scene
+from haagent.core.node_state import NodeState
 
 
-def hear(group: Group, scene: Scene, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
+def hear(group: Group, scene: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
     if not group.may_vote(scene, now):
         return
     if group.voter.hear_claim(now, beat, sender):
@@ -17,7 +17,7 @@ def hear(group: Group, scene: Scene, now: float, sender: Heartbeat, beat: GroupB
     consider_want(group, scene, now, sender.node, beat)
 
 
-def consider_want(group: Group, scene: Scene, now: float, node: str, beat: GroupBeat) -> None:
+def consider_want(group: Group, scene: NodeState, now: float, node: str, beat: GroupBeat) -> None:
     if group.state in HOLDING or group.state is GroupState.DROPPING:
         return
     if scene.orders.in_maintenance and group.service.by not in ("", node):
@@ -27,7 +27,7 @@ def consider_want(group: Group, scene: Scene, now: float, node: str, beat: Group
         _favour(group, scene, now, node)
 
 
-def _favour(group: Group, scene: Scene, now: float, node: str) -> None:
+def _favour(group: Group, scene: NodeState, now: float, node: str) -> None:
     """Rule 7 of `election`."""
     is_chosen = node == group.handover.to and now < group.candidacy.courteous_until
     is_first = group.voter.was_freed and node == next(iter(choice.ranked(group, scene, now)), "")
@@ -39,7 +39,7 @@ def _favour(group: Group, scene: Scene, now: float, node: str) -> None:
     group.voter.accept(now, offer, lease_s=peer.beat.lease_ms / 1000)
 
 
-def reconsider_wants(group: Group, scene: Scene, now: float) -> None:
+def reconsider_wants(group: Group, scene: NodeState, now: float) -> None:
     """A want that came while we were bound is granted the moment we are free."""
     if not group.may_vote(scene, now) or group.voter.is_bound(now):
         return

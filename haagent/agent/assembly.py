@@ -1,0 +1,200 @@
+"""Which parts the agent has, in which order, and what the core's actions say to them.
+
+A new subsystem is one line of the tuple below. They are opened in this order and closed in the reverse, so a part may
+lean on those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from haagent.activation import Activation
+from haagent.agent import clock, state_file
+from haagent.agent.facade import Facade
+from haagent.agent.realtime import Process
+from haagent.agent.recorder import Recorder
+from haagent.agent.strays import Strays
+from haagent.agent.systemd import Notifier
+from haagent.config import Config
+from haagent.control.server import ControlServer
+from haagent.coordination.source import arbiter_of
+from haagent.core.events import (
+    Announce,
+    Answer,
+    AnyAction,
+    AnyEvent,
+    Claim,
+    Drop,
+    Dropped,
+    Farewell,
+    Note,
+    Noticed,
+    Prepare,
+    Relinquish,
+    Remember,
+    Renew,
+    Send,
+    Stopped,
+    Take,
+    Watch,
+)
+from haagent.core.heartbeat import let_go_for
+from haagent.core.kinds import Kind
+from haagent.core.node import Node
+from haagent.core.settings import Memory
+from haagent.fencing import Fences
+from haagent.gate import Gate, NoGate
+from haagent.guardian.channel import GuardianChannel
+from haagent.guards import Guards
+from haagent.heartbeats.part import Heartbeats
+from haagent.kernel.layouts import Layouts
+from haagent.parts import Parts
+from haagent.status.report import Cluster
+from haagent.web import Web
+
+
+class Shell(Protocol):
+    """What parts ask of the daemon."""
+
+    def post(self, event: AnyEvent) -> None:
+        """It is taken in by the core after this turn of the loop."""
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Cancelled at the end. If it raises, that is a bug, and ends the agent."""
+
+    def is_stepped(self, period_s: float) -> bool:
+        """A loop that turns is not yet an agent that works: that is one whose core is stepped."""
+
+    async def reload(self) -> str: ...
+    def guardian_died(self) -> None: ...
+    def end(self, status: int) -> None: ...
+
+
+class Assembly:
+    def __init__(
+        self,
+        config: Config,
+        node: Node,
+        shell: Shell,
+        *,
+        boot: int,
+        keys: tuple[bytes, ...],
+        remembered: Memory,
+        run_dir: str,
+        state_dir: str,
+        will: GuardianChannel,
+        layouts: Layouts,
+        strays: Strays,
+    ) -> None:
+        def note(kind: Kind, group: str, text: str) -> None:
+            """What a part did by itself (restored an address, removed a foreign one) is history of the cluster too."""
+            shell.post(Noticed(kind, group, text))
+
+        aside, groups = shell.background, tuple(config.groups.values())
+        self.cluster = Cluster(config, lambda: node.view(clock.now()))
+        self.chronicle = Recorder(node)
+        self._node, self._shell, self._will = node, shell, will
+        will.name_us(node=config.me, lease_s=config.heartbeat.lease_s, abandoned=shell.guardian_died)
+        self.notifier = Notifier(sentence=self.cluster.sentence, is_alive=shell.is_stepped, background=aside)
+        self._memory = state_file.Keeper(state_dir)
+        self.heartbeats = Heartbeats(
+            config,
+            keys,
+            boot=boot,
+            will=will,
+            post=shell.post,
+            view=self.cluster.view,
+            refused=lambda: node.refused,
+            background=aside,
+        )
+        self._fences = Fences(config.nodes, me=config.me, post=shell.post, note=lambda kind, text: note(kind, "", text))
+        self._activation = Activation(
+            groups=groups,
+            post=shell.post,
+            note=note,
+            now=clock.now,
+            node=config.me,
+            cluster=config.cluster,
+            adopt=any(order.key == "maintenance" and order.on for order in remembered.orders),
+            fences=self._fences,
+            gate=_gate(config, note),
+            layouts=layouts,
+            may_have=will.name_addresses,
+        )
+        self.guards = Guards(
+            groups,
+            config.guards,
+            lease_s=config.heartbeat.lease_s,
+            counts=config.guards_count,
+            holder=self._activation,
+            post=shell.post,
+            note=note,
+            now=clock.now,
+            layouts=layouts,
+        )
+        self._arbiter = arbiter_of(config, boot=boot, post=shell.post, now=clock.now, background=aside)
+        self.process = Process(config)
+        self.desk = desk = Facade(
+            self.cluster, node, chronicle=self.chronicle, fences=self._fences, post=shell.post, reload=shell.reload
+        )
+        self.parts = desk.parts = Parts(
+            self.cluster,
+            self.chronicle,
+            self.heartbeats,
+            self._memory,
+            self._activation,
+            self.guards,
+            self._fences,
+            self._arbiter,
+            will,
+            self.process,
+            strays,
+            ControlServer(desk, run_dir=run_dir),
+            self.notifier,
+            Web(config, desk, is_stepped=shell.is_stepped),
+        )
+
+    def perform(self, decided_at: float, action: AnyAction, then: AnyEvent | None) -> None:
+        """`then`: what waits to be taken in first; a farewell is said if it is the end that it is about."""
+        match action:
+            case Send(beat):
+                self.heartbeats.say(beat)
+            case Renew(group, until):
+                self._activation.renew(group, until)
+            case Take(group, ballot, until, vanished):
+                self._activation.take(group, ballot, until, vanished)
+                self.guards.ask_once(group)  # whoever else has it answers all the same; no client has to wait
+            case Drop(group, ballot, why):
+                self._activation.drop(group, ballot, why)
+            case Farewell(group, ballot, beat):
+                if then == Dropped(group, ballot):
+                    self.heartbeats.say(let_go_for(beat, group, clock.now() - decided_at))
+            case Prepare(group):
+                self._activation.expect(group)
+            case Claim():
+                self._arbiter.claim(action)
+            case Relinquish():
+                self._arbiter.relinquish(action)
+            case Watch(group, on):
+                self.guards.watch(group, on=on)
+            case Announce(group, why):
+                self._activation.announce(group, why)
+            case Remember(kept):
+                self._memory.keep(kept)
+            case Note():
+                self.notifier.has_news = True
+            case Answer():
+                self.desk.answered(action)
+            case Stopped():
+                if self._node.view(clock.now()).maintenance:
+                    self._activation.leave()
+                self._will.void()
+                self._shell.end(1 if self._will.is_abandoned else 0)
+
+
+def _gate(config: Config, note: Callable[[Kind, str, str], None]) -> Gate | NoGate:
+    def say(kind: Kind, text: str) -> None:
+        note(kind, "", text)
+
+    return NoGate(say) if config.gate == "off" else Gate(note=say, now=clock.now)

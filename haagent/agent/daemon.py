@@ -1,0 +1,254 @@
+"""The shell around the core: turns the world into events, and actions into effects.
+
+Everything that happens becomes an event and goes through `post`, from one thread: the core is never entered twice. What
+many groups have to say in one turn of the loop is one step of the core. Actions are performed in the order given,
+before the next event is looked at. What takes time (clouds, hooks, disks) is somebody else's coroutine and comes back
+as an event. Which parts there are: `assembly`.
+
+This file holds the single broad `except`: an exception that nobody expected is a bug, and an agent with a bug lets go
+of everything and ends, so that the peers take over and systemd starts it afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from haagent import __version__
+from haagent.agent import clock, state_file
+from haagent.agent.assembly import Assembly
+from haagent.agent.reload import refuse_what_needs_a_restart
+from haagent.agent.strays import Strays, is_ours
+from haagent.config import Config, ConfigError, KeyFileError, load
+from haagent.core.events import AnyEvent, ClockSet, HeartbeatHeard, Reconfigured, StopRequested, Woke
+from haagent.core.node import Node
+from haagent.guardian.channel import GuardianChannel
+from haagent.kernel.layouts import Layouts
+from haagent.parts import CannotReload, Ending
+from haagent.status import log
+
+STOP_S = 15.0  # a stop that takes longer than this ends without having told the peers
+SWITCH_S = 0.0005  # the longest time that a thread beside the loop (log, disk) may keep the interpreter to itself
+CLOCK_S = 60.0  # how often the history's idea of wall-clock time is corrected
+
+logger = logging.getLogger("haagent")
+
+
+class Daemon:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        keys: tuple[bytes, ...],
+        run_dir: str,
+        state_dir: str,
+        will: GuardianChannel,
+        layouts: Layouts,
+        strays: Strays | None = None,
+    ) -> None:
+        self._queue: deque[AnyEvent] = deque()
+        self._is_stopping = False
+        self._is_stepping = True  # until everything is open: what happens meanwhile waits in the queue
+        self._reloading = asyncio.Lock()
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm = clock.Alarm(asyncio.get_running_loop(), self._woke)
+
+        boot = secrets.randbits(48) | 1
+        remembered = state_file.load(state_dir)
+        self._node = node = Node(
+            config.settings(),
+            boot=boot,
+            now=clock.now(),
+            rng=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads retries, keeps no secret
+            memory=remembered,
+            wall_offset_s=clock.wall_offset_s(),
+        )
+        self._strays = strays or Strays()
+        self._agent = Assembly(
+            config,
+            node,
+            self,
+            boot=boot,
+            keys=keys,
+            remembered=remembered,
+            run_dir=run_dir,
+            state_dir=state_dir,
+            will=will,
+            layouts=layouts,
+            strays=self._strays,
+        )
+        self._parts = self._agent.parts
+
+    # ------------------------------------------------------------------ life
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unexpected)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_requested)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.background(self._reload_and_tell()))
+        config = self._agent.cluster.config
+        log.say("start", f"node {config.me} of cluster {config.cluster}, version {__version__}")
+        try:
+            await self._parts.open()
+            self.background(self._correct_clock())
+            self._agent.heartbeats.is_listening = True
+            self._queue.append(Woke())
+            self._step()
+            self._agent.notifier.ready()
+            return await self._ended
+        finally:
+            self._alarm.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._parts.close()
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._background_ended)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def is_stepped(self, period_s: float) -> bool:
+        """A loop that turns is not yet an agent that works: that is one whose core is stepped."""
+        return clock.now() < self._node.deadline + period_s
+
+    # ------------------------------------------------------------------ one queue of events, one owner
+
+    def post(self, event: AnyEvent) -> None:
+        """A heartbeat does not wait: it may hand a group over. All else waits for the end of the turn."""
+        self._queue.append(event)
+        if self._is_stepping:
+            return
+        if isinstance(event, HeartbeatHeard):
+            self._step()
+        elif len(self._queue) == 1:
+            asyncio.get_running_loop().call_soon(self._step)
+
+    def _step(self) -> None:
+        """All events that wait; and what performing their actions has brought about is the next step."""
+        if not self._queue:
+            return  # a heartbeat has taken them along
+        self._is_stepping = True
+        try:
+            while self._queue:
+                now, events = clock.now(), tuple(self._queue)
+                self._queue.clear()
+                actions = self._node.step(now, *events)
+                for action in actions:
+                    self._agent.perform(now, action, self._queue[0] if self._queue else None)
+                self._agent.chronicle.add(now, actions)
+        except Exception as error:
+            self._queue.clear()
+            self._fail(error)
+        finally:
+            self._is_stepping = False
+        self._alarm.set(self._node.deadline)
+        if self._agent.guards.looks_outside:
+            self._agent.guards.expect(self._node.scene.membership.next_overdue(clock.now()))
+        self._agent.chronicle.rest()
+        self._agent.desk.changed()
+
+    def _woke(self) -> None:
+        self._agent.process.jitter.observe(clock.now(), self._node.deadline)
+        self.post(Woke())
+
+    # ------------------------------------------------------------------ signals
+
+    def guardian_died(self) -> None:
+        logger.error("the guardian has died; handing over, so that both start afresh")
+        self._stop_requested()
+
+    def _stop_requested(self) -> None:
+        if self._is_stopping:
+            return  # a terminal, or systemd, tells both processes
+        self._is_stopping = True
+        self._agent.notifier.stopping()
+        self.background(self._stop_in_time())
+        self.post(StopRequested())
+
+    async def _stop_in_time(self) -> None:
+        await asyncio.sleep(STOP_S)
+        logger.error("releasing took more than %.0f s; leaving the rest to the guardian", STOP_S)
+        self.end(1)
+
+    async def _reload_and_tell(self) -> None:
+        try:
+            log.say("reload", await self.reload())
+        except (ConfigError, KeyFileError, CannotReload) as error:
+            log.say("reload", f"refused, nothing is changed: {error}", level=logging.ERROR)
+
+    async def reload(self) -> str:
+        """Of several at once each is done, one after the other."""
+        async with self._reloading:
+            self._agent.notifier.reloading()
+            try:
+                running = self._agent.cluster.config
+                config = await asyncio.to_thread(load, running.path, node=running.me)
+                refuse_what_needs_a_restart(running, config)
+                self._commit(await self._parts.prepare(config), config if config.digest != running.digest else None)
+            finally:
+                self._agent.notifier.ready()
+        if config.digest == running.digest:
+            return "the configuration is unchanged; keys were read again"
+        return f"configuration {config.digest} is in force"
+
+    def _commit(self, commit: Callable[[], list[Ending]], changed: Config | None) -> None:
+        """All in this turn. What the parts have to say about it waits, and the core hears it with the new settings."""
+        try:
+            for ending in commit():
+                self.background(ending)
+        except Exception as error:
+            self._fail(error)  # half of a configuration is none
+            raise
+        if changed is not None:
+            self.post(Reconfigured(changed.settings()))
+
+    async def _correct_clock(self) -> None:
+        while True:
+            await asyncio.sleep(CLOCK_S)
+            self.post(ClockSet(clock.wall_offset_s()))
+
+    # ------------------------------------------------------------------ ends
+
+    def _unexpected(self, _: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+        """Nobody waited for it. What a library or a plug-in left lying about is shown; what is ours ends the agent."""
+        error = context.get("exception")
+        if isinstance(error, BaseException) and is_ours(error):
+            self._fail(error)
+        else:
+            self._strays.show(str(context.get("message")), error)
+
+    def _fail(self, error: BaseException) -> None:
+        logger.critical("a bug ends this agent: %r", error, exc_info=error)
+        self.end(1)
+
+    def end(self, status: int) -> None:
+        if not self._ended.done():
+            self._ended.set_result(status)
+
+
+def run(
+    config: Config, *, keys: tuple[bytes, ...], run_dir: str, state_dir: str, will: GuardianChannel, layouts: Layouts
+) -> int:
+    sys.setswitchinterval(SWITCH_S)
+    strays = Strays()
+
+    async def main() -> int:
+        places = {"run_dir": run_dir, "state_dir": state_dir}
+        return await Daemon(config, keys=keys, **places, will=will, layouts=layouts, strays=strays).run()
+
+    return strays.run(main())

@@ -1,0 +1,110 @@
+"""`process: {realtime: true}`: the agent runs before every ordinary process, and its memory is not paged out.
+
+Two threads have something to be late with, the event loop and the gate's renewal, and only these two are moved into the
+kernel's real-time class. What they start (hooks, fence agents, threads that write files) is ordinary again. The kernel
+keeps five percent of each processor for ordinary processes, so an agent that ran wild would not lock anybody out.
+
+Locked is what has been touched, now and later: nothing is read in only to be locked. What the kernel does not permit
+here is done without, and `status` says so.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from typing import Any
+
+import msgspec
+
+from haagent.agent import clock
+from haagent.config import Config
+from haagent.parts import Commit, Facts, Still
+from haagent.status.jitter import Jitter, affordable_s, is_risky
+
+PRIORITY = 2  # of 1 to 99: before the guardian, which has nothing to do while the agent lives, and behind all drivers
+URGENT_THREADS = ("MainThread", "gate")
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
+
+
+class Scheduling(msgspec.Struct, frozen=True):
+    wanted: bool = False
+    realtime: bool = False
+    locked: bool = False
+    why_not: str = ""
+
+
+class Process(Still):
+    """The agent's own process: how it is scheduled, and how late it is woken. Opened when the gate's thread runs."""
+
+    name = "process"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.scheduling = Scheduling()
+        self.jitter = Jitter()
+
+    async def open(self) -> None:
+        self.scheduling = enter(wanted=self._config.process.realtime)
+        gc.collect()
+        gc.freeze()  # what start-up made stays: the collector need not walk it again
+
+    async def prepare(self, config: Config) -> Commit:
+        def apply() -> None:
+            self._config = config
+
+        return Commit(apply)
+
+    def status(self) -> Facts:
+        worst_ms = self.jitter.worst_ms(clock.now())
+        return {
+            "pids": {"agent": os.getpid()},
+            "jitter_ms": worst_ms,
+            "scheduling": msgspec.to_builtins(self.scheduling),
+            "warnings": warnings(worst_ms, self.scheduling, self._config),
+        }
+
+
+def warnings(jitter_ms: float | None, scheduling: Scheduling, config: Config) -> list[str]:
+    found = []
+    if scheduling.why_not:
+        found.append(f"`process: {{realtime: true}}` is not wholly in force: {scheduling.why_not}.")
+    terms: dict[str, Any] = {"lease_s": config.heartbeat.lease_s, "interval_s": config.heartbeat.interval_s}
+    if jitter_ms is not None and is_risky(jitter_ms / 1000, **terms):
+        hurry = "" if scheduling.realtime else ", set `process: {realtime: true}`"
+        found.append(
+            f"This agent was woken {jitter_ms:.0f} ms late at worst in the last minute, and loses what it holds when "
+            f"it is {1000 * affordable_s(**terms):.0f} ms late. Give this host more processor time{hurry}, or use a "
+            "longer lease."
+        )
+    return found
+
+
+def enter(*, wanted: bool) -> Scheduling:
+    """To be called when the gate's thread runs."""
+    if not wanted:
+        return Scheduling()
+    late, paged = _schedule(), _lock()
+    return Scheduling(wanted=True, realtime=not late, locked=not paged, why_not="; ".join(filter(None, (late, paged))))
+
+
+def _schedule() -> str:
+    """Why not; empty: done."""
+    urgent = [thread for thread in threading.enumerate() if thread.name in URGENT_THREADS]
+    try:
+        for thread in urgent:
+            policy, priority = os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY)
+            os.sched_setscheduler(thread.native_id or 0, policy, priority)
+    except PermissionError:
+        return "no permission for real-time scheduling (CAP_SYS_NICE, or `LimitRTPRIO=` of the unit)"
+    return ""
+
+
+def _lock() -> str:
+    import ctypes  # only who asks for it pays for it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0:
+        return ""
+    error = os.strerror(ctypes.get_errno())
+    return f"memory cannot be locked: {error} (CAP_IPC_LOCK, or `LimitMEMLOCK=infinity` of the unit)"

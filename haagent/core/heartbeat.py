@@ -1,0 +1,51 @@
+"""What a node says: its heartbeat, and the farewell to a group (`handover`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from haagent.core.election import Election
+from haagent.core.group import word
+from haagent.core.messages import GroupBeat, Heartbeat
+from haagent.core.node_state import NodeState
+
+
+def heartbeat(
+    scene: NodeState, elections: Mapping[str, Election], now: float, seq: int, *, stopping: bool = False
+) -> Heartbeat:
+    settings = scene.settings
+    return Heartbeat(
+        cluster=settings.cluster,
+        node=settings.me,
+        boot=scene.boot,
+        seq=seq,
+        interval_ms=max(1, round(1000 * settings.interval_s)),
+        # Rounded up: a voter must be bound for at least as long as the holder counts on.
+        lease_ms=max(1, math.ceil(1000 * settings.lease_s - 1e-6)),
+        standby=scene.orders.is_standby(settings.me),
+        heard=scene.membership.next_echoes(),
+        groups=tuple(word.beat(election.group, now) for election in elections.values()),
+        orders=scene.orders.to_send(now),
+        version=settings.version,
+        gateway=scene.gateway,
+        stopping=stopping,
+        records=scene.history.to_send(scene.membership.alive(now)),
+        recorded=scene.history.stored(),
+        config_hash=settings.config_hash,
+        silent_ms=max(0, round(1000 * (scene.silent_until - now))),
+    )
+
+
+def with_word(beat: Heartbeat, word: GroupBeat) -> Heartbeat:
+    """The same, but for what it says of one group."""
+    groups = tuple(word if group.name == word.name else group for group in beat.groups)
+    return msgspec.structs.replace(beat, groups=groups)
+
+
+def let_go_for(beat: Heartbeat, group: str, down_s: float) -> Heartbeat:
+    """A farewell as it is true when it goes out: the group has not been served for so long."""
+    word = next(one for one in beat.groups if one.name == group)
+    return with_word(beat, msgspec.structs.replace(word, down_ms=1000 * down_s))

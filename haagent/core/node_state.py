@@ -1,0 +1,260 @@
+"""What all groups of one node share: who is alive, what the operator ordered, and where actions and notes go.
+
+It is changed only inside a step of `Node`; everybody else reads.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from haagent.core.events import AnyAction, Note
+from haagent.core.history import History
+from haagent.core.kinds import Kind
+from haagent.core.membership import NEVER, Membership, Peer
+from haagent.core.messages import GroupBeat
+from haagent.core.registers import Orders
+from haagent.core.settings import Memory, Settings
+
+if TYPE_CHECKING:
+    from haagent.core.group.voter import Voter
+
+MAX_SLOT_S = 0.2
+PATIENCE_S = 3.0  # after our gateway was lost, before we believe that it is only we who have lost it
+
+
+@dataclass
+class NodeState:
+    settings: Settings
+    boot: int
+    rng: random.Random
+    born: float
+    silent_until: float
+    longest_lease_s: float
+    membership: Membership
+    orders: Orders
+    history: History
+    witnesses: tuple[str, ...]
+    arbiter_fault: str  # empty: it can be reached
+    round: int  # highest of all ballots seen
+    next_beat: float  # when the next heartbeat is due
+    next_seq: int = 1
+    listen_until: float = NEVER  # we overslept: what we believe of the others may be long out of date
+    known_before_stall: tuple[str, ...] = ()
+    voice_seq: int = 0  # first heartbeat that says that our silence is over
+    has_voice: bool = False
+    gateway: bool | None = None
+    gateway_lost_at: float = float("inf")
+    is_stopping: bool = False
+    has_stopped: bool = False
+    has_met_anyone: bool = False
+    was_alive: tuple[str, ...] = ()  # after the last step
+    own_held: int = 0  # how many groups this node holds, but for the leader's
+    wall_offset_s: float = 0.0
+    must_send: bool = False
+    last_sent: float = NEVER
+    is_following: bool = False  # the next heartbeat answers a holder's
+    deadline: float = float("inf")  # until the first step
+    remembered: Memory | None = None
+    actions: list[AnyAction] = field(default_factory=list)  # of this step
+    # Every `Group` of this node, for `choice`: who gets one depends on all.
+    groups: Mapping[str, Any] = field(default_factory=dict)
+    plans: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # made at need, good for a moment of a step
+
+    @classmethod
+    def begin(cls, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> Self:
+        return cls(
+            settings=settings,
+            boot=boot,
+            rng=rng,
+            born=now,
+            silent_until=now + settings.silence_s(memory.lease_s),
+            longest_lease_s=max(settings.lease_s, memory.lease_s),
+            membership=Membership.among(settings, boot),
+            orders=Orders.remembered(settings, memory.orders),
+            history=History(settings.me, boot),
+            witnesses=settings.witnesses,
+            arbiter_fault=f"{settings.arbiter} has not answered yet",
+            round=memory.round,
+            next_beat=now,
+        )
+
+    def bare(self) -> Self:
+        """Without what follows from the rest, or decides nothing."""
+        membership, history = self.membership.bare(), self.history.bare()
+        return replace(self, membership=membership, history=history, actions=[], groups={}, plans={})
+
+    # --- effects
+
+    def do(self, action: AnyAction) -> None:
+        self.actions.append(action)
+
+    def note(self, kind: Kind, group: str, text: str, *, now: float) -> None:
+        self.do(Note(self.history.add(self.wall(now), kind, group, text)))
+
+    def urge(self) -> None:
+        """Something that the peers are waiting for has changed: do not wait for the interval."""
+        self.must_send = True
+
+    def order(self, now: float, key: str, *, on: bool = True) -> None:
+        """An order without a target or a time to live."""
+        self.orders.give(now, key, wall=self.wall(now), on=on)
+
+    def reach_gateway(self, now: float, *, reachable: bool | None) -> None:
+        if reachable is not False:
+            self.gateway_lost_at = float("inf")
+        elif self.gateway is not False:
+            self.gateway_lost_at = now
+        self.gateway = reachable
+        self.urge()
+
+    def see_round(self, round_: int) -> None:
+        self.round = max(self.round, round_)
+
+    def next_round(self, voter: Voter) -> int:
+        self.see_round(voter.highest_round)
+        self.round += 1
+        return self.round
+
+    def greet(self, now: float) -> None:
+        """Answer a stranger soon, but not as often as a flood of recordings would like."""
+        if now >= self.last_sent + self.settings.interval_s / 10:
+            self.urge()
+
+    # --- reading
+
+    def wall(self, now: float) -> float:
+        return now + self.wall_offset_s
+
+    @property
+    def slot_s(self) -> float:
+        """How long a candidate waits for each that is before it: time for the other to win and be heard."""
+        return min(self.settings.interval_s, MAX_SLOT_S)
+
+    def may_vote(self, now: float) -> bool:
+        """Our restart silence is over and, in `available`, all living peers know it.
+
+        Candidates leave silent voters out of the electorate. If two that started together each took the other for
+        silent still, both would take; so none acts before the others have heard that it is to be counted.
+        """
+        if now < self.silent_until:
+            return False
+        return self.settings.consistent or self.has_voice or self._is_voice_known(now)
+
+    def _is_voice_known(self, now: float) -> bool:
+        is_known = self.voice_seq > 0 and all(self._knows_our_voice(peer) for peer in self.membership.alive(now))
+        return is_known or now >= self.silent_until + self.settings.lease_s
+
+    def _knows_our_voice(self, peer: Peer) -> bool:
+        echo = peer.beat.heard.get(self.settings.me) if peer.beat is not None else None
+        return echo is not None and echo.boot == self.boot and echo.seq >= self.voice_seq
+
+    def raise_voice(self, now: float) -> None:
+        """Say at once that the silence is over, and keep in mind when all have heard it."""
+        if now < self.silent_until:
+            return
+        if not self.voice_seq:
+            self.voice_seq = self.next_seq
+            self.urge()
+        self.has_voice = self.has_voice or self._is_voice_known(now)
+
+    def may_act_alone(self, now: float) -> bool:
+        """In `available` a node that has met nobody since it started waits: it may be the one that is cut off."""
+        if self.settings.consistent or self.has_met_anyone or len(self.settings.nodes) == 1 or self.is_arbitrated:
+            return True
+        return now >= self.born + self.settings.alone_after_s
+
+    @property
+    def votes_count(self) -> bool:
+        """In `consistent` an arbiter decides alone, in `available` it is asked on top of the votes."""
+        return not (self.settings.arbiter and self.settings.consistent)
+
+    @property
+    def is_arbitrated(self) -> bool:
+        """An arbiter outside gives the leases, or must agree to them (`available`, while it can be reached)."""
+        return bool(self.settings.arbiter) and (self.settings.consistent or not self.arbiter_fault)
+
+    def is_quorate(self, now: float) -> bool:
+        """This node is on the side that may hold, as far as it can see."""
+        if self.settings.arbiter and self.settings.consistent:
+            return not self.arbiter_fault
+        return self.membership.is_quorate(now)
+
+    def isolation(self, now: float, name: str = "") -> str:
+        """Why the node (empty: this one) is the one that is cut off, as far as gateways tell; empty: it is not.
+
+        A gateway that no living node reaches is itself away: that is no reason for anybody to let go. As long as there
+        are others there is no hurry: they are given time to notice the same.
+        """
+        if not self.settings.gateway_guard or self.settings.consistent:
+            return ""
+        name = name or self.settings.me
+        word = {self.settings.me: self.gateway}
+        word |= {peer.name: peer.beat.gateway for peer in self.membership.alive(now) if peer.beat is not None}
+        if word.get(name) is not False:
+            return ""
+        is_patient = name == self.settings.me and now < self.gateway_lost_at + PATIENCE_S
+        if len(word) > 1 and (is_patient or True not in word.values()):
+            return ""
+        return f"{name} does not reach its gateway"
+
+    def electorate(self, now: float, group: str, *, is_held: bool) -> tuple[list[str], int]:
+        """Whose votes count at present, and how many of them are a majority.
+
+        In `available` those that have just started and have no vote yet are left out, lest their start interrupt a
+        holder, or a node that starts again and again keep a healthy one from taking. A holder counts those, however,
+        that it hears while they do not hear it: they may be about to take over, and only it can prevent that there are
+        two. And one that was not running counts whoever it counted before: the silence is its own.
+        """
+        if self.settings.consistent:
+            return list(self.settings.voters), self.settings.majority
+        names = [self.settings.me]
+        for peer in self.membership.peers.values():
+            if self._counts_for_holder(peer, now, group) if is_held else self._counts_for_candidate(peer, now):
+                names.append(peer.name)
+        return names, len(names) // 2 + 1
+
+    def _counts_for_candidate(self, peer: Peer, now: float) -> bool:
+        return peer.is_alive(now) and peer.beat is not None and not peer.beat.silent_ms
+
+    def _counts_for_holder(self, peer: Peer, now: float, group: str) -> bool:
+        if peer.beat is None or peer.beat.silent_ms or peer.beat.stopping or group not in peer.groups:
+            return False
+        if now < self.listen_until and peer.name in self.known_before_stall:
+            return True
+        return peer.is_alive(now) or (self._some_deaf_may_take(now, group) and self.membership.is_heard(peer, now))
+
+    def _some_deaf_may_take(self, now: float, group: str) -> bool:
+        """One that we hear and that does not hear us could think the group free. Else there is no need to let go."""
+        if self.orders.in_maintenance:
+            return False
+        return any(
+            group in peer.groups
+            and peer.groups[group].eligible
+            and not self.orders.is_standby(peer.name)
+            and peer.name not in self.witnesses
+            for peer in self.membership.deaf(now)
+        )
+
+    def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
+        """What each living peer says of `group`."""
+        alive = self.membership.alive(now)
+        return [(peer, beat) for peer in alive if (beat := peer.groups.get(group)) is not None]
+
+    def unfitness(self, name: str, now: float) -> str:
+        """Why the node may hold nothing at all; empty: it may."""
+        if name in self.witnesses:
+            return f"{name} is a witness"
+        if self.orders.is_standby(name):
+            return f"{name} is in standby"
+        if name == self.settings.me:
+            return f"{name} is stopping" if self.is_stopping else ""
+        peer = self.membership.peers.get(name)
+        if peer is None:
+            return f"{name} is not in the configuration of {self.settings.me}"
+        return "" if peer.is_alive(now) else f"{name} is offline"
+
+    def is_fit(self, name: str, now: float) -> bool:
+        return not self.unfitness(name, now)

@@ -1,0 +1,157 @@
+"""The view of a node, and the sentences in it that say why each group is where it is."""
+
+from __future__ import annotations
+
+from haagent.core.election import Election
+from haagent.core.group import arbitration, candidacy, choice
+from haagent.core.group.state import Group
+from haagent.core.group.transitions import GroupState
+from haagent.core.membership import NEVER, Peer
+from haagent.core.messages import GroupBeat
+from haagent.core.node_state import NodeState
+from haagent.core.settings import LEADER
+from haagent.core.view import GroupView, MemberState, MemberView, View
+
+
+def view(scene: NodeState, elections: dict[str, Election], now: float) -> View:
+    return View(
+        cluster=scene.settings.cluster,
+        node=scene.settings.me,
+        boot=scene.boot,
+        leader=elections[LEADER].holder(now)[0] if LEADER in elections else "",
+        quorate=scene.is_quorate(now),
+        consistent=scene.settings.consistent,
+        maintenance=scene.orders.in_maintenance,
+        stopping=scene.is_stopping,
+        members=tuple(_member(scene, name, now) for name in scene.settings.voters),
+        groups=tuple(_group(scene, election, now) for election in elections.values()),
+        history=scene.history.merged(),
+        arbiter=scene.settings.arbiter,
+        arbiter_fault=scene.arbiter_fault if scene.settings.arbiter else "",
+    )
+
+
+def _member(scene: NodeState, name: str, now: float) -> MemberView:
+    settings = scene.settings
+    if name == settings.me:
+        return MemberView(
+            name=name,
+            state=_state(scene, name, is_alive=True),
+            me=True,
+            last_heard_s=0.0,
+            version=settings.version,
+            links=(),
+            boot=scene.boot,
+            config_matches=True,
+            silent_s=max(0.0, scene.silent_until - now),
+        )
+    peer = scene.membership.peers[name]
+    return MemberView(
+        name=name,
+        state=_state(scene, name, is_alive=peer.is_alive(now)),
+        me=False,
+        last_heard_s=None if peer.heard_at == NEVER else now - peer.heard_at,
+        version=peer.beat.version if peer.beat is not None else "",
+        links=tuple(sorted(link for link, at in peer.links.items() if now < at + settings.dead_after_s)),
+        boot=peer.boot or 0,
+        config_matches=peer.beat is None or peer.beat.config_hash in ("", settings.config_hash),
+        silent_s=0.0 if peer.beat is None else max(0.0, peer.beat.silent_ms / 1000 - (now - peer.heard_at)),
+    )
+
+
+def _state(scene: NodeState, name: str, *, is_alive: bool) -> MemberState:
+    if not is_alive:
+        return MemberState.OFFLINE
+    if name in scene.settings.witnesses:
+        return MemberState.WITNESS
+    return MemberState.STANDBY if scene.orders.is_standby(name) else MemberState.ONLINE
+
+
+def _group(scene: NodeState, election: Election, now: float) -> GroupView:
+    group = election.group
+    name = group.name
+    holder, peer = election.holder(now)
+    theirs = peer.groups.get(name) if peer is not None else None
+    is_mine = holder == scene.settings.me
+    failures = {scene.settings.me: len(group.failures)}
+    failures |= {other.name: beat.failures for other, beat in scene.beats(now, name)}
+    if is_mine:
+        held_s = now - group.held_since
+        gap_s = group.service.gap_s
+        moving_to = group.handover.to if group.state is GroupState.YIELDING else ""
+        ballot = group.lease.ballot if group.lease else None
+        left_s = group.lease.ends_at - now if group.lease else None
+    else:
+        held_s = theirs.held_ms / 1000 + now - peer.heard_at if theirs and peer else 0.0
+        gap_s = theirs.gap_ms / 1000 if theirs and theirs.gap_ms >= 0 else None
+        moving_to = theirs.yield_to if theirs and theirs.held_ms else ""
+        accepted = group.voter.accepted
+        ballot = theirs.claim if theirs else accepted.ballot if accepted else None
+        left_s = group.voter.bound_until - now if group.voter.is_bound(now) else None
+    return GroupView(
+        name=name,
+        holder=holder,
+        state=group.state,
+        active=bool(group.state in (GroupState.ACTIVE, GroupState.YIELDING) or (theirs and theirs.active)),
+        since=scene.wall(now) - held_s if holder else None,
+        ballot=ballot,
+        lease_s=left_s if holder else None,
+        why=_why(scene, group, now, holder, peer, theirs),
+        failures={node: count for node, count in sorted(failures.items()) if count},
+        gap_s=gap_s if holder else None,
+        moving_to=moving_to,
+        eligible=not group.why_not(scene.settings.me),
+        why_not=group.why_not(scene.settings.me),
+    )
+
+
+def _why(scene: NodeState, group: Group, now: float, holder: str, peer: Peer | None, theirs: GroupBeat | None) -> str:
+    if not holder:
+        return _why_nobody(scene, group, now)
+    if holder == scene.settings.me:
+        return _why_mine(group)
+    if holder == arbitration.holder(group, now) and (peer is None or not peer.is_alive(now)):
+        return f"{scene.settings.arbiter} gave the lease to {holder}, which this node does not hear"
+    if theirs is None or peer is None or not theirs.held_ms:
+        return f"{holder} held it when last heard; its lease has not run out yet"
+    if not peer.is_alive(now):
+        return f"{holder} is silent; its lease has not run out yet"
+    if theirs.yield_to:
+        return f"{holder} is handing it over to {theirs.yield_to}"
+    if not theirs.active:
+        return f"{holder} has the lease and is activating it"
+    return f"{holder} holds it: {theirs.cause}" if theirs.cause else f"{holder} holds it"
+
+
+def _why_mine(group: Group) -> str:
+    match group.state:
+        case GroupState.TAKING:
+            return "this node has the lease and is activating it"
+        case GroupState.YIELDING:
+            return f"this node is handing it over to {group.handover.to}"
+        case GroupState.DROPPING:
+            return "this node is releasing it"
+    return f"this node holds it: {group.cause}"
+
+
+def _why_nobody(scene: NodeState, group: Group, now: float) -> str:
+    if group.state in (GroupState.WANTING, GroupState.CLAIMING):
+        return f"this node is asking {scene.settings.arbiter if scene.is_arbitrated else 'the others'} for the lease"
+    reasons = [obstacle] if (obstacle := candidacy.obstacle(group, scene, now)) else []
+    if not scene.is_quorate(now) or scene.orders.in_maintenance:
+        return f"nobody holds it: {obstacle}"
+    first, _ = choice.awaited(group, scene, now)
+    if first and not obstacle:
+        reasons.append(f"it waits for {first}, the first choice, to start")
+    for peer, beat in scene.beats(now, group.name):
+        if unfit := scene.unfitness(peer.name, now):
+            reasons.append(unfit)
+        elif peer.name in group.settings.never:
+            reasons.append(f"`never` names {peer.name}")
+        elif not beat.eligible:
+            reasons.append(f"{peer.name}: {beat.why_not}")
+        elif beat.failures:
+            reasons.append(f"{peer.name} failed {beat.failures} times and waits")
+    if group.failures and not obstacle:
+        reasons.append(f"this node failed {len(group.failures)} times and waits")
+    return "nobody holds it: " + ("; ".join(reasons) if reasons else "an election is under way")

@@ -1,0 +1,137 @@
+"""Listening for heartbeats where no agent does: who is heard over which link, what is not believed, and why.
+
+A multicast group is joined by anybody; a unicast port is bound for the while. The sockets are the agent's own, options
+and all, so what is heard here an agent would hear.
+
+For multicast this host also sends one datagram to itself: to the group, with a hop limit of 0, which the kernel hands
+back as if it had come in and lets nobody else have. If it does not come back, this host's own firewall throws it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+
+from haagent.config import Config, KeyFileError, load_keys
+from haagent.core.messages import Heartbeat
+from haagent.core.wire import MAX_DATAGRAM, Dropped, Opener
+from haagent.heartbeats import sockets
+from haagent.heartbeats.plan import Binding, LinkPlan, plan
+
+LISTEN_S = 1.5
+LONGEST_S = 2.2
+PROBE_S = 0.3
+PROBE = b"haagent doctor "  # no heartbeat begins so
+
+
+@dataclass
+class Hearing:
+    """Of one time of listening."""
+
+    seconds: float = LISTEN_S
+    beats: dict[str, Heartbeat] = field(default_factory=dict)  # the last of each node
+    links: dict[str, set[str]] = field(default_factory=dict)  # per link, who was heard
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # cause, and the address it came from
+    faults: dict[str, str] = field(default_factory=dict)  # per link: why it could not be listened on
+    deaf: set[str] = field(default_factory=set)  # links on which this host did not hear itself
+    has_opener: bool = False
+
+
+async def listen(config: Config) -> Hearing:
+    # Two heartbeats at least, within what a person waits for.
+    hearing = Hearing(seconds=min(LONGEST_S, max(LISTEN_S, 2.2 * config.heartbeat.interval_s)))
+    opener = _opener(config)
+    hearing.has_opener = opener is not None
+    links = plan(config.heartbeat, me=config.nodes[config.me], peers=config.peers)
+    await asyncio.gather(*(_Listener(hearing, opener, link).listen() for link in links))
+    return hearing
+
+
+def _opener(config: Config) -> Opener | None:
+    """None: without keys nothing can be opened."""
+    try:
+        keys = () if config.heartbeat.insecure else load_keys(config.key_files)
+    except KeyFileError:
+        return None
+    boot = secrets.randbits(48) | 1
+    return Opener(keys=keys, cluster=config.cluster, node=config.me, nodes=frozenset(config.nodes), boot=boot)
+
+
+class _Listener:
+    def __init__(self, hearing: Hearing, opener: Opener | None, link: LinkPlan) -> None:
+        self._hearing, self._opener, self._binding = hearing, opener, link.binding
+        self._token = PROBE + secrets.token_hex(8).encode()
+        self._came_back = asyncio.Event()
+        self._arrival = 0  # index of the interface, where each datagram has to be asked for it
+
+    async def listen(self) -> None:
+        binding, hearing = self._binding, self._hearing
+        hearing.links[binding.name] = set()
+        try:
+            opened = sockets.open_socket(binding)
+        except OSError as error:
+            hearing.faults[binding.name] = sockets.explain(error, binding)
+            return
+        loop = asyncio.get_running_loop()
+        if sockets.tells_arrival(opened):
+            self._arrival = socket.if_nametoindex(binding.interface)
+        loop.add_reader(opened, self._drain, opened)
+        try:
+            await asyncio.gather(asyncio.sleep(hearing.seconds), self._probe())
+        finally:
+            loop.remove_reader(opened)
+            opened.close()
+
+    async def _probe(self) -> None:
+        if not self._binding.is_multicast:
+            return
+        try:
+            _send_to_itself(self._binding, self._token)
+            async with asyncio.timeout(PROBE_S):
+                await self._came_back.wait()
+        except TimeoutError:
+            self._hearing.deaf.add(self._binding.name)
+        except OSError as error:
+            self._hearing.faults[self._binding.name] = sockets.explain(error, self._binding)
+
+    def _drain(self, opened: socket.socket) -> None:
+        for _ in range(64):
+            try:
+                datagram, ancillary, _, sender = opened.recvmsg(2 * MAX_DATAGRAM, 64)
+            except OSError:
+                return
+            if self._arrival and sockets.arrival_index(ancillary) != self._arrival:
+                continue
+            self._take(datagram, str(sender[0]))
+
+    def _take(self, datagram: bytes, sender: str) -> None:
+        if datagram == self._token:
+            self._came_back.set()
+        elif self._opener is not None and not datagram.startswith(PROBE):
+            try:
+                beat = self._opener.open(datagram)
+            except Dropped as dropped:
+                self._hearing.dropped[str(dropped.cause), sender] += 1
+                return
+            if beat is not None:
+                self._hearing.beats[beat.node] = beat
+                self._hearing.links[self._binding.name].add(beat.node)
+
+
+def _send_to_itself(binding: Binding, data: bytes) -> None:
+    index = socket.if_nametoindex(binding.interface)
+    with socket.socket(binding.family, socket.SOCK_DGRAM) as sender:
+        if binding.family == socket.AF_INET:
+            by_index = struct.pack("@4s4si", bytes(4), bytes(4), index)  # struct ip_mreqn
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, by_index)
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        else:
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 0)
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+        sender.sendto(data, sockets.address(binding, binding.host))

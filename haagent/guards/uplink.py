@@ -1,0 +1,285 @@
+"""Does this node reach the world: its gateways and the third party together, as one word for the core.
+
+Each is a `Reach` of its own. The node reaches the world while any of them answers, and has lost it when none does;
+until enough is known the last word stands.
+
+A gateway is asked by ARP or neighbour solicitation and not by an echo request: every router answers those, or it could
+not route, while many drop echoes. It is asked at its known hardware address first, so that a whole link need not look
+up each second, and by broadcast as soon as that has failed: another router may have taken over its address.
+
+Which gateway: with `auto` that of each group's interface, looked up in the kernel's routes each second, because routes
+come and go with leases and daemons. A route that vanishes with its interface is no news about the gateway; one that
+is gone for three seconds while the interface is well is: then it is not watched any more, and that is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+
+from haagent.config import GuardsConfig, WitnessConfig
+from haagent.core.kinds import Kind, Remark
+from haagent.guards import probe
+from haagent.guards.frames import Heard, greeting
+from haagent.guards.reachability import Reach, hurried_s
+from haagent.guards.sniffer import Ear
+from haagent.kernel.facts import AddressError, IpAddress
+from haagent.kernel.layouts import Layouts
+from haagent.kernel.links import Links
+from haagent.kernel.routes import Routes
+from haagent.parts import Ending
+
+LOOK_S = 1.0
+LOOKS_UNTIL_GONE = 3
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    interface: str
+    address: str
+
+
+class Gateway:
+    """One router, asked through an ear."""
+
+    def __init__(self, place: Place, ear: Ear, reach: Reach, layouts: Layouts) -> None:
+        self.place, self.ear, self.reach = place, ear, reach
+        self._layouts = layouts
+        self.address: IpAddress = ip_address(place.address)
+        self.own = ""  # our address towards it
+        self._mac: bytes | None = None
+        self._written: tuple[object, bytes] = (None, b"")
+
+    def heard(self, said: Heard, now: float) -> None:
+        if not said.is_probe:
+            self._mac = said.mac
+            self.reach.answered(now)
+
+    def ask(self) -> None:
+        if self.ear.fault or self.ear.link is None or not self.ear.has_neighbours:
+            return
+        to = self._mac if not self.reach.has_missed else None
+        what = (self.ear.link.mac, self.own, to)
+        if self._written[0] != what:
+            self._written = (what, greeting(self._layouts, self.ear.link.mac, self.own, self.address, to=to))
+        self.ear.say([self._written[1]])
+
+
+class ThirdParty:
+    """Asked by attempts that run beside one another: a slow one must not keep the next from being made."""
+
+    def __init__(self, wanted: WitnessConfig, reach: Reach, answered: Callable[[], None]) -> None:
+        self.wanted, self.reach = wanted, reach
+        self._question, self._answered = probe.question(wanted), answered
+        self._attempts: set[asyncio.Task[None]] = set()
+
+    def ask(self) -> None:
+        attempt = asyncio.get_running_loop().create_task(self._attempt())
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempts.discard)
+
+    async def _attempt(self) -> None:
+        if await self._question():
+            self._answered()
+
+    def close(self) -> Ending:
+        for attempt in self._attempts:
+            attempt.cancel()
+        return self._ended(tuple(self._attempts))
+
+    async def _ended(self, attempts: tuple[asyncio.Task[None], ...]) -> None:
+        await asyncio.gather(*attempts, return_exceptions=True)
+
+
+class Outside:
+    def __init__(
+        self,
+        wanted: GuardsConfig,
+        *,
+        interfaces: Iterable[str],
+        lease_s: float,
+        layouts: Layouts,
+        routes: Routes,
+        links: Links,
+        ear_of: Callable[[str], Ear],
+        said: Callable[[bool | None], None],
+        note: Remark,
+        is_ours: Callable[[IpAddress], bool],
+    ) -> None:
+        self.reachable: bool | None = None
+        self.why_not_watched = ""
+        self.gateways: dict[Place, Gateway] = {}
+        self._wanted = wanted
+        self._interfaces = tuple(dict.fromkeys(interfaces))
+        self._lease_s, self._layouts = lease_s, layouts
+        self._routes, self._links, self._ear_of = routes, links, ear_of
+        self._said, self._note, self._is_ours = said, note, is_ours
+        self._missing: dict[Place, int] = {}  # looks at which the route was not there
+        self._third_party: ThirdParty | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._looked: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        if self._wanted.witness is not None:
+            # Three attempts, begun a third of the time-out apart, are over with the time-out of the first.
+            reach = Reach(now=_now(), hurried_s=self._wanted.witness.timeout_s / 3)
+            self._third_party = ThirdParty(self._wanted.witness, reach, self._third_party_answered)
+        self._look()
+
+    def close(self) -> Ending | None:
+        """Nothing is asked any more; what is returned waits for the end of what is under way."""
+        for timer in (self._timer, self._looked):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._looked = None
+        return None if self._third_party is None else self._third_party.close()
+
+    def hurry(self) -> None:
+        """A peer is silent: soon it matters whether it is we who are cut off."""
+        now = _now()
+        for asked in self._asked():
+            asked.reach.hurry(now)
+        self._tick()
+
+    def heard(self, interface: str, said: Heard) -> None:
+        for gateway in self.gateways.values():
+            if gateway.place.interface == interface and gateway.address.packed == said.address:
+                gateway.heard(said, _now())
+                self._judge()
+
+    def addresses_on(self, interface: str) -> list[IpAddress]:
+        return [gateway.address for gateway in self.gateways.values() if gateway.place.interface == interface]
+
+    def status(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "reachable": self.reachable,
+            "gateways": [
+                {"address": place.address, "interface": place.interface, "reachable": gateway.reach.reachable}
+                for place, gateway in self.gateways.items()
+            ],
+            "why_not_watched": self.why_not_watched,
+        }
+        if self._third_party is not None:
+            asked = self._third_party.wanted
+            facts["witness"] = {asked.kind: asked.target, "reachable": self._third_party.reach.reachable}
+        return facts
+
+    # asking
+
+    def _asked(self) -> list[Gateway | ThirdParty]:
+        third = [self._third_party] if self._third_party is not None else []
+        return [*self.gateways.values(), *third]
+
+    def _tick(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for ear in {gateway.place.interface: gateway.ear for gateway in self.gateways.values()}.values():
+            ear.drain()
+        now = _now()
+        for asked in self._asked():
+            if asked.reach.advance(now):
+                asked.ask()
+        self._judge()
+        due = min((asked.reach.due for asked in self._asked()), default=None)
+        if due is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._tick)
+
+    def _third_party_answered(self) -> None:
+        assert self._third_party is not None
+        self._third_party.reach.answered(_now())
+        self._judge()
+
+    def _judge(self) -> None:
+        words = [asked.reach.reachable for asked in self._asked()]
+        if not words:
+            word = None
+        elif True in words:
+            word = True
+        else:
+            word = False if None not in words else self.reachable
+        if word != self.reachable:
+            before, self.reachable = self.reachable, word
+            if word is not None and before is not None:
+                self._note(Kind.REACHED if word else Kind.UNREACHED, self._sentence(reachable=word))
+            self._said(word)
+
+    def _sentence(self, *, reachable: bool) -> str:
+        names = [f"gateway {place.address} on {place.interface}" for place in self.gateways]
+        if self._third_party is not None:
+            names.append(f"witness {self._third_party.wanted.target}")
+        return f"{' and '.join(names)} {'answers again' if reachable else 'cannot be reached'}"
+
+    # where the gateways are
+
+    def _look(self) -> None:
+        self._looked = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        try:
+            found, why_none = self._places() if self._wanted.gateway != "off" else ({}, "")
+            self._follow(found)
+            self._complain("" if self.gateways else why_none)
+        except AddressError as error:
+            self._complain(str(error))
+        self._tick()
+
+    def _follow(self, found: dict[Place, str]) -> None:
+        for place in [place for place in self.gateways if place not in found]:
+            self._miss(place)
+        for place, own in found.items():
+            self._missing.pop(place, None)
+            if place not in self.gateways:
+                reach = Reach(now=_now(), hurried_s=hurried_s(self._lease_s))
+                self.gateways[place] = Gateway(place, self._ear_of(place.interface), reach, self._layouts)
+            self.gateways[place].own = own
+            self._ear_of(place.interface)
+
+    def _miss(self, place: Place) -> None:
+        link = self._links.get(place.interface)
+        if link is None or link.fault():
+            return  # the route went with the interface, and the gateway is surely not reached
+        self._missing[place] = self._missing.get(place, 0) + 1
+        if self._missing[place] >= LOOKS_UNTIL_GONE:
+            del self._missing[place], self.gateways[place]
+            self._ear_of(place.interface)
+
+    def _places(self) -> tuple[dict[Place, str], str]:
+        """Where a gateway is to be asked, and our own address towards it; why there is none."""
+        if self._wanted.gateway != "auto":
+            return self._written_place(ip_address(self._wanted.gateway))
+        found: dict[Place, str] = {}
+        without = []
+        for interface in self._interfaces:
+            link = self._links.get(interface)
+            address = self._routes.gateway(link.index) if link is not None else None
+            if link is None or address is None or self._is_ours(address):
+                without.append(interface)
+                continue
+            way = self._routes.way_to(address, index=link.index)
+            found[Place(interface, str(address))] = self._own(way.source if way is not None else None)
+        where = " and ".join(without)
+        return found, f"no default route on {where}: write `gateway: ADDRESS` of a router there, or `gateway: off`"
+
+    def _written_place(self, address: IpAddress) -> tuple[dict[Place, str], str]:
+        scope = getattr(address, "scope_id", None)
+        link = self._links.get(scope) if scope else None
+        way = self._routes.way_to(address, index=link.index if link is not None else 0)
+        if way is None or not way.is_direct:
+            return {}, f"{address} is not on a link of this host: write the address of a neighbour"
+        plain = str(ip_address(address.packed))
+        return {Place(self._links.name_of(way.index), plain): self._own(way.source)}, ""
+
+    def _own(self, source: IpAddress | None) -> str:
+        """Not one that moves between nodes: the gateway would learn a wrong owner of it."""
+        return "" if source is None or self._is_ours(source) else str(source)
+
+    def _complain(self, text: str) -> None:
+        if text and text != self.why_not_watched:
+            self._note(Kind.UNWATCHED, f"the gateway is not watched: {text}")
+        self.why_not_watched = text
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,194 @@
+"""One link: its socket, what went through it and what is wrong with it.
+
+Sending never waits and never raises: a lost heartbeat costs time, a blocked agent costs the lease. Receiving drains
+the socket, at most `BUDGET` datagrams for each wake-up of the loop, so that a flood leaves the loop its turns: alarms
+and the other links run between two portions.
+
+When the kernel reports a link healthy again its socket is opened anew. An interface that was deleted and made again
+has another index, and one whose IPv6 was switched off and on has forgotten its groups; a new socket is right in all
+such cases, and nothing is lost with the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from haagent.core.wire import MAX_DATAGRAM, Cause
+from haagent.heartbeats import sockets
+from haagent.heartbeats.plan import Binding, LinkPlan
+
+BUDGET = 32  # datagrams for each wake-up: half a millisecond of opening, and a beat of every peer
+ANCILLARY_BYTES = 64  # room for one IP_PKTINFO or IPV6_PKTINFO
+
+Heard = Callable[[bytes, str], None]
+Dropped = Callable[[str], None]
+Outlet = tuple[socket.socket, tuple[sockets.Address, ...]]
+
+
+class LinkStatus(msgspec.Struct, frozen=True):
+    name: str
+    is_up: bool
+    why: str  # when it is not up
+    sent: int
+    received: int
+    overflowed: int  # lost in a full receive buffer
+    send_errors: dict[str, int]  # by errno: ENETUNREACH, EAGAIN, ...
+    receive_errors: dict[str, int]
+
+
+def _cause(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "unknown")
+
+
+class Link:
+    def __init__(self, plan: LinkPlan, *, heard: Heard, dropped: Dropped) -> None:
+        self.binding: Binding = plan.binding
+        self._hosts = plan.hosts
+        self._heard, self._dropped = heard, dropped
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._socket: socket.socket | None = None
+        self._index = 0
+        self._destinations: tuple[sockets.Address, ...] = ()
+        self._buffer = bytearray(MAX_DATAGRAM)
+        self._content = memoryview(self._buffer)
+        self._fault = "not opened yet"
+        self._send_fault = ""
+        self._sent = self._received = self._overflowed_before = 0
+        self._send_errors: Counter[str] = Counter()
+        self._receive_errors: Counter[str] = Counter()
+
+    @property
+    def is_up(self) -> bool:
+        return not self._fault and not self._send_fault
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bind and listen. A link that cannot is down, with the reason, until `check` succeeds."""
+        self.close()
+        self._loop = loop
+        try:
+            sock = sockets.open_socket(self.binding)
+        except OSError as error:
+            self._fault = sockets.explain(error, self.binding)
+            return
+        self._socket, self._send_fault = sock, ""
+        self._index = self._present_index()
+        self.aim(self._hosts)
+        loop.add_reader(sock, self._drain_asking if sockets.tells_arrival(sock) else self._drain, sock)
+        self._fault = sockets.fault_of(sock, self.binding)
+
+    def close(self) -> None:
+        if self._socket is None or self._loop is None:
+            return
+        self._overflowed_before += sockets.overflowed(self._socket)
+        self._loop.remove_reader(self._socket)
+        sockets.part_with(self._socket)
+        self._socket.close()
+        self._socket = None
+        self._fault = "closed"
+
+    def aim(self, hosts: tuple[str, ...]) -> None:
+        """Send to `hosts` from now on."""
+        self._hosts = hosts
+        try:
+            self._destinations = tuple(sockets.address(self.binding, host) for host in hosts)
+        except OSError as error:  # the interface went between bind and here: the next check opens again
+            self._destinations, self._fault = (), sockets.explain(error, self.binding)
+
+    def check(self) -> None:
+        """Look at the kernel's state and open anew what can work again."""
+        if self._loop is None:
+            return
+        if self._socket is None or self._present_index() != self._index:
+            self.open(self._loop)
+            return
+        fault = sockets.fault_of(self._socket, self.binding)
+        if self._fault and not fault:
+            self.open(self._loop)
+        else:
+            self._fault = fault
+
+    def outlet(self) -> Outlet | None:
+        """Where this link's heartbeats leave this host; None: nowhere at present."""
+        return None if self._socket is None else (self._socket, self._destinations)
+
+    def send(self, datagrams: list[bytes]) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        self._send_fault = ""
+        for datagram in datagrams:
+            for destination in self._destinations:
+                try:
+                    sock.sendto(datagram, destination)
+                    self._sent += 1
+                except OSError as error:
+                    self._count_send_error(error)
+
+    def status(self) -> LinkStatus:
+        now_overflowed = sockets.overflowed(self._socket) if self._socket else 0
+        return LinkStatus(
+            name=self.binding.name,
+            is_up=self.is_up,
+            why=self._fault or self._send_fault,
+            sent=self._sent,
+            received=self._received,
+            overflowed=self._overflowed_before + now_overflowed,
+            send_errors=dict(self._send_errors),
+            receive_errors=dict(self._receive_errors),
+        )
+
+    def _present_index(self) -> int:
+        """The interface's index, which changes when it is deleted and made again. Unicast has none."""
+        if not self.binding.is_multicast:
+            return 0
+        try:
+            return socket.if_nametoindex(self.binding.interface)
+        except OSError:
+            return 0
+
+    def _count_send_error(self, error: OSError) -> None:
+        self._send_errors[_cause(error)] += 1
+        # A full queue passes by itself; everything else is a state that somebody should know of.
+        if not isinstance(error, BlockingIOError) and error.errno != errno.ENOBUFS:
+            self._send_fault = f"sending fails: {sockets.explain(error, self.binding)}"
+
+    def _drain(self, sock: socket.socket) -> None:
+        """MSG_TRUNC makes the kernel tell a datagram's full length however much of it fits the buffer."""
+        for _ in range(BUDGET):
+            try:
+                size = sock.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._receive_errors[_cause(error)] += 1
+                return
+            self._take(size)
+            if self._socket is not sock:
+                return  # whoever heard it has closed or changed this link
+
+    def _drain_asking(self, sock: socket.socket) -> None:
+        for _ in range(BUDGET):
+            try:
+                size, ancillary, _, _ = sock.recvmsg_into([self._buffer], ANCILLARY_BYTES, socket.MSG_TRUNC)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._receive_errors[_cause(error)] += 1
+                return
+            if sockets.arrival_index(ancillary) == self._index:
+                self._take(size)
+            if self._socket is not sock:
+                return
+
+    def _take(self, size: int) -> None:
+        self._received += 1
+        if size > MAX_DATAGRAM:
+            self._dropped(Cause.OVERSIZED)
+        else:
+            self._heard(bytes(self._content[:size]), self.binding.name)

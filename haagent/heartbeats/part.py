@@ -1,0 +1,134 @@
+"""Heartbeats as a part of the agent: sealed and opened, sent and heard, over links that are kept alive.
+
+What is about to be said goes past the guardian first, which must be able to release whatever is claimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from haagent.config import Config, load_keys
+from haagent.core.events import AnyEvent, HeartbeatHeard, Noticed
+from haagent.core.kinds import Kind
+from haagent.core.messages import Heartbeat
+from haagent.core.view import View
+from haagent.guardian.channel import GuardianChannel
+from haagent.heartbeats import LinkStatus, Transport
+from haagent.heartbeats.codec import Envelope
+from haagent.parts import Commit, Facts, Still
+
+MEND_S = 1.0  # how often a broken link is tried again
+
+# Why a peer that does send may yet not be heard, by cause of the dropped datagrams. The first that counts is told.
+DEAF_CAUSES = {
+    "unknown_key": "Their heartbeats arrive sealed with another key: copy the key file to every node.",
+    "auth": "Heartbeats arrive whose seal does not fit: copy the key file to every node.",
+    "plaintext": "Heartbeats arrive in the clear: set `insecure` alike on every node.",
+    "unknown_node": "Heartbeats arrive from a node that is not in this file: use the same file on every node.",
+    "twin": "Another host uses this node's name: start each agent under its own name (`--node`).",
+    "version": "Heartbeats arrive in another layout: run the same release on every node.",
+    "foreign": "Heartbeats of another cluster arrive: use the same cluster name, or another group and port.",
+}
+
+
+class Heartbeats(Still):
+    name = "heartbeats"
+
+    def __init__(
+        self,
+        config: Config,
+        keys: tuple[bytes, ...],
+        *,
+        boot: int,
+        will: GuardianChannel,
+        post: Callable[[AnyEvent], None],
+        view: Callable[[], View],
+        refused: Callable[[], Mapping[str, int]],
+        background: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        """`refused`: authentic ones that the core did not believe, by cause."""
+        self.is_listening = False  # before the core is stepped nobody is heard
+        self._config, self._will = config, will
+        self._post, self._view, self._refused, self._background = post, view, refused, background
+        self._envelope = Envelope(config, keys, boot=boot)
+        self._will.seal_with(self._envelope.sealer(keys))
+        self._transport = Transport(
+            config.heartbeat,
+            me=config.nodes[config.me],
+            peers=config.peers,
+            heard=self._heard,
+            dropped=self._envelope.count_drop,
+        )
+
+    async def open(self) -> None:
+        self._report(self._transport.open(asyncio.get_running_loop()))
+        self._background(self._mend())
+
+    def say(self, beat: Heartbeat) -> None:
+        self._will.before(beat)
+        self._transport.send(self._envelope.seal(beat))
+        self._will.after(beat)
+
+    async def prepare(self, config: Config) -> Commit:
+        keys = () if config.heartbeat.insecure else await asyncio.to_thread(load_keys, config.key_files)
+
+        def apply() -> None:
+            self._config = config
+            self._envelope.rekey(config, keys)
+            self._will.seal_with(self._envelope.sealer(keys))
+            mine = config.nodes[config.me]
+            self._report(self._transport.reconfigure(config.heartbeat, me=mine, peers=config.peers))
+
+        return Commit(apply)
+
+    def status(self) -> Facts:
+        links = self._transport.links()
+        found = warnings(self._view(), links, self.counters(), self._config)
+        return {"links": [msgspec.to_builtins(link, str_keys=True) for link in links], "warnings": [*found]}
+
+    def counters(self) -> Mapping[str, int]:
+        """Datagrams that were not believed, by cause."""
+        total = self._envelope.dropped + Counter(self._refused())
+        return {f"dropped_{cause}": count for cause, count in total.items()}
+
+    async def close(self) -> None:
+        self._transport.close()
+
+    def _heard(self, datagram: bytes, link: str) -> None:
+        beat = self._envelope.open(datagram) if self.is_listening else None
+        if beat is not None:
+            self._post(HeartbeatHeard(beat, link))
+
+    async def _mend(self) -> None:
+        while True:
+            await asyncio.sleep(MEND_S)
+            self._report(self._transport.retry())
+
+    def _report(self, changed: Sequence[LinkStatus]) -> None:
+        self._will.lend(self._transport.outlets())
+        for link in changed:
+            text = f"heartbeats go over {link.name}" if link.is_up else f"no heartbeats over {link.name}: {link.why}"
+            self._post(Noticed(Kind.LINK_UP if link.is_up else Kind.LINK_DOWN, "", text))
+
+
+def warnings(view: View, links: Iterable[LinkStatus], counters: Mapping[str, int], config: Config) -> Iterator[str]:
+    yield from _unheard(view, counters, config)
+    for link in links:
+        if not link.is_up:
+            yield f"Link {link.name} carries no heartbeats: {link.why or 'it is down'}."
+    if config.heartbeat.insecure:
+        yield "Heartbeats are not sealed (`insecure: true`): anyone on the link can move groups. For labs only."
+
+
+def _unheard(view: View, counters: Mapping[str, int], config: Config) -> Iterator[str]:
+    peers = [member for member in view.members if not member.me]
+    if not peers or any(member.last_heard_s is not None for member in peers):
+        return
+    cause = next((text for name, text in DEAF_CAUSES.items() if counters.get(f"dropped_{name}")), "")
+    advice = f"Check that they run, the link, and that UDP port {config.heartbeat.port} is open both ways."
+    yield f"No other node has been heard since this agent started. {cause or advice}"

@@ -1,5 +1,0 @@
-"""What the agent is given by a process of its own at its start, composed in this one."""
-
-from haagent.address import compose
-
-LAYOUTS = compose.layouts()

@@ -1,0 +1,119 @@
+"""What the documentation says of options is what the file is read by. `make docs` writes it anew."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from haagent.checks.link import Link
+from haagent.config import Config, ConfigError, Fault, parse, read
+from haagent.config import plugins as config_plugins
+from haagent.config.document import Mapping
+from haagent.config.place import Place
+from haagent.config.schema import Key
+from haagent.config.table import every_option, option_table, plug_in_tables, plug_ins, rows
+from tests.unit.config.test_config import SMALL
+
+DOCS = Path(__file__).parents[3] / "docs"
+OPTIONS = list(every_option(Config))
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "expected"),
+    [
+        ("configuration.md", "options", option_table(rows())),
+        (
+            "configuration.md",
+            "plug-ins",
+            plug_in_tables(each for each in plug_ins() if each.module.startswith("haagent.")),
+        ),
+    ],
+)
+def test_the_documentation_has_exactly_the_declared_options(name: str, mark: str, expected: str) -> None:
+    text = (DOCS / "reference" / name).read_text()
+    form = re.compile(rf"(<!-- {mark}: .*? -->\n).*?(<!-- end of {mark} -->)", re.DOTALL)
+    renewed = form.sub(lambda found: f"{found[1]}{expected}{found[2]}", text)
+    if os.environ.get("GOLDEN") == "rewrite":
+        (DOCS / "reference" / name).write_text(renewed)
+    else:
+        assert form.search(text), mark
+        assert renewed == text
+
+
+def test_the_example_of_the_documentation_is_valid() -> None:
+    text = (DOCS / "reference" / "configuration.md").read_text()
+    start = text.index("```yaml\n") + len("```yaml\n")
+    assert parse(text[start : text.index("```\n", start)].encode(), "").cluster == "shop"
+
+
+@pytest.mark.parametrize(("path", "key"), OPTIONS, ids=[path for path, _ in OPTIONS])
+def test_every_option_says_what_it_means_and_what_holds_without_it(path: str, key: Key) -> None:
+    assert key.option.meaning
+    assert key.kind.words
+    assert key.option.example or not key.is_required
+
+
+@pytest.mark.parametrize(("path", "key"), OPTIONS, ids=[path for path, _ in OPTIONS])
+def test_every_default_is_accepted_by_its_own_kind(path: str, key: Key) -> None:
+    faults: list[Fault] = []
+    if key.shown and key.kind.struct is None:
+        place = Place(Mapping(1, {}), path="", line=1, faults=faults)
+        key.kind.read(place.imagined(key.key, key.shown))
+    assert faults == []
+
+
+class TestTheGuideToNewOptions:
+    """Its examples are run as they are printed."""
+
+    GUIDE = (DOCS / "guide" / "add-an-option.md").read_text()
+
+    @pytest.fixture
+    def known(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+        text = "\n".join(
+            [
+                "from typing import Annotated",
+                "from haagent.checks import Context",
+                "from haagent.config import Config, Option, Section",
+                "from haagent.config.kinds import HOST_AND_PORT, PATH, duration, whole",
+                self.block("section"),
+                "class Extended(Config, frozen=True, kw_only=True):",
+                self.block("line"),
+                self.block("plug-in"),
+            ]
+        )
+        module = ModuleType("guide")
+        monkeypatch.setitem(sys.modules, "guide", module)
+        exec(text, module.__dict__)
+        monkeypatch.setattr(read, "Config", module.Extended)
+        monkeypatch.setattr(Link, "Options", module.TemperatureOptions)
+        config_plugins._find.cache_clear()
+        yield module.__dict__
+        config_plugins._find.cache_clear()
+
+    def block(self, name: str) -> str:
+        found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", self.GUIDE, re.DOTALL)
+        assert found is not None, name
+        return found[1]
+
+    def test_a_section(self, known: dict[str, Any]) -> None:
+        assert parse(SMALL.encode(), "").pages is None  # type: ignore[attr-defined]
+        pages = parse((SMALL + self.block("file")).encode(), "").pages  # type: ignore[attr-defined]
+        assert pages == known["PagesConfig"](listen="10.20.1.10:80", keep_s=10.0)
+        with pytest.raises(ConfigError) as caught:
+            parse(("pages: {lisen: x, keep: 10}" + SMALL).encode(), "haagent.yaml")
+        assert f"{caught.value}\n" == self.block("faults")
+
+    def test_options_of_a_plug_in(self, known: dict[str, Any]) -> None:
+        file = SMALL + "    checks: {heat: {kind: link, sensor: /sys/heat, %s}}\n"
+        (check,) = parse((file % "most: 70").encode(), "").groups["web"].checks
+        assert check.options == known["TemperatureOptions"]("/sys/heat", 70)
+        known["Temperature"](None, check.options)
+        with pytest.raises(ConfigError, match="from 1 to 150"):
+            parse((file % "most: 700").encode(), "")
