@@ -18,14 +18,14 @@ import secrets
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from haagent import __version__
 from haagent.agent import clock, state_file
 from haagent.agent.assembly import Assembly
 from haagent.agent.reload import refuse_what_needs_a_restart
-from haagent.agent.strays import Strays, is_ours
+from haagent.agent.strays import Strays
 from haagent.config import Config, ConfigError, KeyFileError, load
 from haagent.core.events import AnyEvent, ClockSet, HeartbeatHeard, Reconfigured, StopRequested, Woke
 from haagent.core.node import Node
@@ -91,7 +91,7 @@ class Daemon:
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._unexpected)
+        loop.set_exception_handler(self._strays.handler(ends=self._fail))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_requested)
         loop.add_signal_handler(signal.SIGHUP, lambda: self.background(self._reload_and_tell()))
@@ -223,14 +223,6 @@ class Daemon:
             self.post(ClockSet(clock.wall_offset_s()))
 
     # ------------------------------------------------------------------ ends
-
-    def _unexpected(self, _: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
-        """Nobody waited for it. What a library or a plug-in left lying about is shown; what is ours ends the agent."""
-        error = context.get("exception")
-        if isinstance(error, BaseException) and is_ours(error):
-            self._fail(error)
-        else:
-            self._strays.show(str(context.get("message")), error)
 
     def _fail(self, error: BaseException) -> None:
         logger.critical("a bug ends this agent: %r", error, exc_info=error)
