@@ -29,7 +29,7 @@ back.
 Cost under hostile input. The checks run in order of price: up to 4 us before cryptography, 6 us for a tag
 that does not fit, 9 us with an invented boot id, 12 us for a replay, which is what a genuine heartbeat
 costs. A stranger without the key gets nothing stored or cached. The keys of lives are cached, newest use
-first, a bounded number. Every refusal raises `Dropped` with a `Cause` that somebody counts.
+first, a bounded number. Every refusal raises `Rejected` with a `Cause` that somebody counts.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Cause(StrEnum):
     INVALID = "invalid", "authentic, but breaks the bounds of a heartbeat"
 
 
-class Dropped(Exception):
+class Rejected(Exception):
     """An outcome, not an error of ours."""
 
     def __init__(self, cause: Cause) -> None:
@@ -212,7 +212,7 @@ class Opener:
         self._fragments = Fragments()
 
     def open(self, datagram: bytes) -> Heartbeat | None:
-        """The heartbeat; None for a fragment that waits for others; `Dropped` when it is neither."""
+        """The heartbeat; None for a fragment that waits for others; `Rejected` when it is neither."""
         header = self._header(datagram)
         payload = self._unsealed(datagram, header) if self._is_sealed else self._checked(datagram, header)
         if header.parts == 1:
@@ -222,29 +222,29 @@ class Opener:
     def _header(self, datagram: bytes) -> Header:
         """All that can be refused without cryptography, cheapest and most common first."""
         if len(datagram) > MAX_DATAGRAM:
-            raise Dropped(Cause.OVERSIZED)
+            raise Rejected(Cause.OVERSIZED)
         if len(datagram) < _HEADER.size:
-            raise Dropped(Cause.MALFORMED)
+            raise Rejected(Cause.MALFORMED)
         magic, version, mode, key, cluster, boot, seq, part, parts, length = _HEADER.unpack_from(datagram)
         if magic != MAGIC:
-            raise Dropped(Cause.MALFORMED)
+            raise Rejected(Cause.MALFORMED)
         if version != WIRE_VERSION:
-            raise Dropped(Cause.VERSION)
+            raise Rejected(Cause.VERSION)
         if cluster != self._cluster_id:
-            raise Dropped(Cause.FOREIGN)
+            raise Rejected(Cause.FOREIGN)
         size = _HEADER.size + length
         trailer = TAG_BYTES if mode == SEALED else CRC_BYTES
         if mode > SEALED or not part < parts <= MAX_PARTS or len(datagram) < size + trailer:
-            raise Dropped(Cause.MALFORMED)
+            raise Rejected(Cause.MALFORMED)
         node = self._names.get(datagram[_HEADER.size : size])
         if node is None:
-            raise Dropped(Cause.UNKNOWN_NODE)
+            raise Rejected(Cause.UNKNOWN_NODE)
         if node == self._node:
-            raise Dropped(Cause.OWN if boot == self._boot or not self._boot else Cause.TWIN)
+            raise Rejected(Cause.OWN if boot == self._boot or not self._boot else Cause.TWIN)
         if mode == PLAIN and self._is_sealed:
-            raise Dropped(Cause.PLAINTEXT)
+            raise Rejected(Cause.PLAINTEXT)
         if mode == SEALED and key not in self._key_ids:
-            raise Dropped(Cause.UNKNOWN_KEY)
+            raise Rejected(Cause.UNKNOWN_KEY)
         return Header(node, key, boot, seq, part, parts, size)
 
     def _unsealed(self, datagram: bytes, header: Header) -> bytes:
@@ -255,7 +255,7 @@ class Opener:
         try:
             payload = cipher.decrypt(nonce, datagram[header.size :], datagram[: header.size])
         except InvalidTag:
-            raise Dropped(Cause.AUTH) from None
+            raise Rejected(Cause.AUTH) from None
         if known:
             self._ciphers.move_to_end(life)
         else:  # cached only now: a forged boot id cannot push out the key of a real life
@@ -266,7 +266,7 @@ class Opener:
 
     def _checked(self, datagram: bytes, header: Header) -> bytes:
         if zlib.crc32(datagram[:-CRC_BYTES]) != _CRC.unpack(datagram[-CRC_BYTES:])[0]:
-            raise Dropped(Cause.AUTH)
+            raise Rejected(Cause.AUTH)
         return datagram[header.size : -CRC_BYTES]
 
     def _join(self, payload: bytes, header: Header) -> Heartbeat | None:
@@ -276,9 +276,9 @@ class Opener:
             return life.done if header.part == parts - 1 else None
         partial = self._fragments.partial(life, seq=seq, parts=parts) if seq > life.done_seq else None
         if partial is None:
-            raise Dropped(Cause.STALE)
+            raise Rejected(Cause.STALE)
         if partial.parts != parts:
-            raise Dropped(Cause.MISMATCH)
+            raise Rejected(Cause.MISMATCH)
         whole = self._fragments.add(life, seq=seq, part=header.part, payload=payload)
         if whole is None:
             return None
@@ -290,10 +290,10 @@ class Opener:
         try:
             beat = self._decoder.decode(payload)
         except (ValueError, RecursionError):  # msgspec's own errors and bad UTF-8 are ValueErrors
-            raise Dropped(Cause.DECODE) from None
+            raise Rejected(Cause.DECODE) from None
         is_same_sender = beat.cluster == self._cluster and beat.node == header.node
         if not is_same_sender or beat.boot != header.boot or beat.seq != header.seq:
-            raise Dropped(Cause.MISMATCH)
+            raise Rejected(Cause.MISMATCH)
         if not is_well_formed(beat):
-            raise Dropped(Cause.INVALID)
+            raise Rejected(Cause.INVALID)
         return beat

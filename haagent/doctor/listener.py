@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from haagent.config import Config, KeyFileError, load_keys
 from haagent.core.messages import Heartbeat
-from haagent.core.wire import MAX_DATAGRAM, Dropped, Opener
+from haagent.core.wire import MAX_DATAGRAM, Opener, Rejected
 from haagent.heartbeats import sockets
 from haagent.heartbeats.plan import Binding, LinkPlan, plan
 
@@ -114,8 +114,8 @@ class _Listener:
         elif self._opener is not None and not datagram.startswith(PROBE):
             try:
                 beat = self._opener.open(datagram)
-            except Dropped as dropped:
-                self._hearing.dropped[str(dropped.cause), sender] += 1
+            except Rejected as rejected:
+                self._hearing.dropped[str(rejected.cause), sender] += 1
                 return
             if beat is not None:
                 self._hearing.beats[beat.node] = beat

@@ -6,7 +6,7 @@ from collections import Counter
 
 from haagent.config import Config
 from haagent.core.messages import Heartbeat
-from haagent.core.wire import Dropped, Opener, Sealer
+from haagent.core.wire import Opener, Rejected, Sealer
 
 
 class Envelope:
@@ -31,8 +31,8 @@ class Envelope:
         """None: not to be believed, or not complete yet."""
         try:
             return self._opener.open(datagram)
-        except Dropped as dropped:
-            self.count_drop(str(dropped.cause))
+        except Rejected as rejected:
+            self.count_drop(str(rejected.cause))
             return None
 
     def count_drop(self, cause: str) -> None:

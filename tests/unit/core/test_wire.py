@@ -22,7 +22,7 @@ from haagent.core.messages import (
     Order,
     Record,
 )
-from haagent.core.wire import Cause, Dropped, Opener, Sealer
+from haagent.core.wire import Cause, Opener, Rejected, Sealer
 
 KEY, OLD_KEY, STRANGE_KEY = b"k" * 32, b"o" * 32, b"s" * 32
 NODES = frozenset({"A", "B", "C"})
@@ -51,7 +51,7 @@ def a_beat(seq: int = 1, *, groups: int = 1, node: str = "A", boot: int = BOOT, 
 
 
 def cause_of(opening: Opener, datagram: bytes) -> Cause:
-    with pytest.raises(Dropped) as caught:
+    with pytest.raises(Rejected) as caught:
         opening.open(datagram)
     return caught.value.cause
 
@@ -106,7 +106,7 @@ def test_junk_is_dropped_and_never_raises_anything_else(junk: bytes, prefix: int
     genuine = sealer(keys=()).seal(a_beat())[0]
     for keys in ((KEY,), ()):
         for datagram in (junk, genuine[:prefix] + junk):
-            with pytest.raises(Dropped):
+            with pytest.raises(Rejected):
                 opener(keys=keys).open(datagram)
 
 
@@ -118,7 +118,7 @@ def test_authentic_junk_is_dropped_too(junk: bytes, head: int) -> None:
     datagram = forge(payload[:head] + junk)
     try:
         opener().open(datagram)
-    except Dropped as dropped:
+    except Rejected as dropped:
         assert dropped.cause in {Cause.DECODE, Cause.MISMATCH, Cause.INVALID}  # noqa: PT017 - it may also open
 
 
