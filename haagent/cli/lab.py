@@ -198,7 +198,7 @@ def execute(*, name: str, host: str, command: tuple[str, ...]) -> None:
 @click.option("--all", "whom", flag_value="all", help="Both at the same time.")
 @click.option("--signal", "signal_name", type=click.Choice(["KILL", "TERM"]), default="KILL", show_default=True)
 def kill(*, name: str, node: str, whom: Whom | None, signal_name: str) -> None:
-    """Kill the agent of NODE: its guardian releases what it held. TERM stops it as systemd does: it hands over first."""
+    """Kill the agent of NODE: its guardian releases what it held. TERM stops it as systemd does."""
     with lab_errors():
         if signal_name == "TERM":
             opened(name).agents.signal(node, signal.SIGTERM)
