@@ -64,13 +64,13 @@ def test_guardian_and_agent_are_told_apart() -> None:
         assert (found.guardian.pid if found.guardian else None) == pids["guardian"]
 
 
-@pytest.mark.parametrize("module", ["trials.chaos", "bench"])
+@pytest.mark.parametrize("module", ["trials.chaos", "trials.bench"])
 def test_interrupted_it_leaves_nothing(module: str, tmp_path: Path) -> None:
-    if module == "bench" and not Path("/usr/sbin/keepalived").exists():
+    if module == "trials.bench" and not Path("/usr/sbin/keepalived").exists():
         pytest.skip("keepalived is not installed")
     options = {
         "trials.chaos": ["--minutes", "1", "--seed", str(random.randrange(1000)), "--records", str(tmp_path)],
-        "bench": ["--runs", "9", "--only", "none"],
+        "trials.bench": ["--runs", "9", "--only", "none"],
     }
     child = subprocess.Popen(
         [sys.executable, "-m", module, *options[module]], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True

@@ -126,7 +126,7 @@ def test_another_key_another_file_and_no_ipv6(make_lab: MakeLab) -> None:
     (directory / "haagent.yaml").write_text(text + "failure_expiry: 7m\n")
     lab.run("B", ["ip", "link", "set", "eth0", "mtu", "1500"])
     _, found, _ = examined(lab, "B", "--config", str(directory / "haagent.yaml"))
-    assert "another configuration" in found["peers"][0]["what"]
+    assert "a different configuration" in found["peers"][0]["what"]
 
     lab.run("B", ["ip", "link", "set", "eth0", "down"])
     status, found, _ = examined(lab, "B")

@@ -30,6 +30,11 @@ def asked(lab: Lab, node: str, path: str) -> tuple[int, str]:
     return int(status), text
 
 
+def metric(lab: Lab, node: str, name: str) -> float:
+    families = {one.name: one for one in text_string_to_metric_families(asked(lab, node, "/metrics")[1])}
+    return families[name].samples[0].value
+
+
 def test_a_load_balancer_and_prometheus(make_lab: MakeLab, tmp_path: Path) -> None:
     extra = tmp_path / "http.yaml"
     extra.write_text('http: {listen: "127.0.0.1:7266"}\n')
@@ -46,10 +51,12 @@ def test_a_load_balancer_and_prometheus(make_lab: MakeLab, tmp_path: Path) -> No
         )
         assert asked(lab, passive, "/groups/web/active")[0] == 503
         assert [asked(lab, node, "/health")[0] for node in (active, passive)] == [200, 200]
-        for node in (active, passive):
-            families = {one.name: one for one in text_string_to_metric_families(asked(lab, node, "/metrics")[1])}
-            assert families["haagent_group_active"].samples[0].value == (node == active)
-            assert families["haagent_members_online"].samples[0].value == 2
+        for node in (active, passive):  # what was collected a moment before the move is told for a second
+            lab.wait_for(
+                lambda: metric(lab, node, "haagent_group_active") == (node == active),  # noqa: B023
+                what=f"the metrics of {node} follow",
+            )
+            assert metric(lab, node, "haagent_members_online") == 2
     assert asked(lab, "A", "/groups/none/active")[0] == 404
 
     path = lab.directory / "haagent.yaml"

@@ -117,7 +117,7 @@ def _variant(original: Path, target: Path, *, version: str, change: Callable[[Pa
 
 def _break(tree: Path) -> None:
     """The command line works; the agent ends as soon as it is started."""
-    with (tree / "usr/lib/haagent/haagent/daemon.py").open("a") as file:
+    with (tree / "usr/lib/haagent/haagent/agent/daemon.py").open("a") as file:
         file.write('\nraise RuntimeError("this build is broken on purpose")\n')
 
 
