@@ -15,8 +15,8 @@ from haagent.activation.group import Group
 from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
 from haagent.activation.steps import Leftover
 from haagent.config import Config, GroupConfig
+from haagent.core.event_kinds import Kind, Note
 from haagent.core.events import AddressFound, Dropped, TakeFailed
-from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, NoGate, gate_warnings

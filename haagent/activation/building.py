@@ -15,7 +15,7 @@ from haagent.activation.steer import SteerStep
 from haagent.activation.step import Step
 from haagent.activation.steps import AddressStep, FenceStep, GateStep
 from haagent.config import GroupConfig
-from haagent.core.kinds import Kind, Note, Remark, declared
+from haagent.core.event_kinds import Kind, Note, Remark, declared
 from haagent.core.settings import LEADER
 from haagent.kernel.facts import Vip
 from haagent.kernel.layouts import Layouts

@@ -18,7 +18,7 @@ from haagent.backends import BackendError
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
 from haagent.config import CheckConfig, GroupConfig
-from haagent.core.kinds import Kind, Note
+from haagent.core.event_kinds import Kind, Note
 from haagent.core.messages import Ballot
 from haagent.kernel.facts import AddressError, Link, Seen
 from haagent.plugins.contained import Broke

@@ -9,8 +9,8 @@ from typing import Any
 from haagent.activation.checking import Make, Runner
 from haagent.activation.ports import Post
 from haagent.config import CheckConfig
+from haagent.core.event_kinds import Kind, Note
 from haagent.core.events import HealthChanged
-from haagent.core.kinds import Kind, Note
 from haagent.kernel.links import Links
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from haagent.config import HooksConfig
-from haagent.core.kinds import Kind, Remark
+from haagent.core.event_kinds import Kind, Remark
 from haagent.core.messages import Ballot
 from haagent.plugins.contained import one_line
 from haagent.processes import programs

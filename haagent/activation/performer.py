@@ -22,8 +22,8 @@ from haagent.activation.ports import Post
 from haagent.activation.step import Later, Step, Tenure
 from haagent.activation.steps import Leftover
 from haagent.activation.turns import Turns
+from haagent.core.event_kinds import Kind, Remark
 from haagent.core.events import Dropped, TakeFailed, Taken
-from haagent.core.kinds import Kind, Remark
 from haagent.core.messages import Ballot
 from haagent.plugins.contained import one_line
 

@@ -26,8 +26,8 @@ from haagent.activation.plan import Owed
 from haagent.activation.ports import Clock, Post
 from haagent.activation.step import Step, Tenure
 from haagent.activation.steps import AHEAD_S, Leftover
+from haagent.core.event_kinds import Kind, Note
 from haagent.core.events import Dropped, Taken
-from haagent.core.kinds import Kind, Note
 from haagent.core.messages import Ballot
 from haagent.plugins.contained import one_line
 

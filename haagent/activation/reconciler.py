@@ -16,7 +16,7 @@ from haagent.activation.backoff import RepairBackoff
 from haagent.activation.ports import Clock, HostPort
 from haagent.activation.step import Tenure
 from haagent.activation.steps import lifetime_s
-from haagent.core.kinds import Kind, Note
+from haagent.core.event_kinds import Kind, Note
 from haagent.kernel.facts import AddressError, Seen, Vip
 
 FOREVER_S = 0xFFFFFFFF  # the kernel's word for no end

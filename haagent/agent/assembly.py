@@ -19,6 +19,7 @@ from haagent.agent.systemd import Notifier
 from haagent.config import Config
 from haagent.control.server import ControlServer
 from haagent.coordination.source import arbiter_of
+from haagent.core.event_kinds import Kind
 from haagent.core.events import (
     Announce,
     Answer,
@@ -40,7 +41,6 @@ from haagent.core.events import (
     Watch,
 )
 from haagent.core.heartbeat import let_go_for
-from haagent.core.kinds import Kind
 from haagent.core.node import Node
 from haagent.core.settings import Memory
 from haagent.fencing import Fences

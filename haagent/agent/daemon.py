@@ -158,7 +158,7 @@ class Daemon:
             self._is_stepping = False
         self._alarm.set(self._node.deadline)
         if self._agent.guards.looks_outside:
-            self._agent.guards.expect(self._node.scene.membership.next_overdue(clock.now()))
+            self._agent.guards.expect(self._node.state.membership.next_overdue(clock.now()))
         self._agent.chronicle.rest()
         self._agent.desk.changed()
 

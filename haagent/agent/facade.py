@@ -59,7 +59,7 @@ class Facade:
     async def confirm_down(self, node: str, how: str) -> bool:
         self._post(Fenced(node, how))
         await self.wait_change()
-        return self._node.scene.orders.is_down(node)
+        return self._node.state.orders.is_down(node)
 
     def ask(
         self, *, what: str, group: str = "", node: str = "", on: bool = True, force: bool = False, wait_s: float = 10.0

@@ -15,8 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, Note
-from haagent.core.kinds import Kind
 from haagent.core.node import Node
 from haagent.parts import Still
 from haagent.status import log

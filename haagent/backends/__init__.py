@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from haagent.core.kinds import Remark
+from haagent.core.event_kinds import Remark
 from haagent.core.messages import Ballot
 from haagent.kernel.facts import IpInterface, Link
 from haagent.kernel.layouts import Layouts
@@ -54,7 +54,7 @@ class Context(msgspec.Struct, frozen=True):
     group: str
     interface: str
     addresses: tuple[IpInterface, ...]
-    note: Remark  # a line of this node's history, of a kind that `core.kinds` declares
+    note: Remark  # a line of this node's history, of a kind that `core.event_kinds` declares
     layouts: Layouts  # of frames for the neighbours
     may_announce: Callable[[], bool] = lambda: True  # False: the lease is over, whatever a timer still wants to say
 

@@ -14,7 +14,7 @@ import msgspec
 
 from haagent.backends import Context
 from haagent.config import Duration, Option, Section
-from haagent.core.kinds import Kind
+from haagent.core.event_kinds import Kind
 from haagent.core.messages import Ballot
 from haagent.kernel.announce import Announcer
 from haagent.kernel.facts import Link

@@ -10,7 +10,7 @@ import click
 
 from haagent.cli.invocation import Invocation, failure
 from haagent.cli.style import Style
-from haagent.core.kinds import Severity
+from haagent.core.event_kinds import Severity
 
 
 @click.command()

@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from haagent.core.kinds import Kind, Severity, severity_of
+from haagent.core.event_kinds import Kind, Severity, severity_of
 
 GREEN, YELLOW, RED, BOLD, DIM = "32", "33", "31", "1", "2"
 

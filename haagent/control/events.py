@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from haagent.control.requests import Events, Listener, Refusal
-from haagent.core.kinds import severity_of
+from haagent.core.event_kinds import severity_of
 
 if TYPE_CHECKING:
     from haagent.control.host import Host

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from haagent.core.kinds import Severity
+from haagent.core.event_kinds import Severity
 from haagent.core.limits import MAX_NAME, MAX_RECORDS
 
 MAX_WAIT_S = 3600.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from haagent.core.election import Election
+from haagent.core.event_kinds import Kind
 from haagent.core.events import Answer, Asked
-from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_WAIT_MS
 from haagent.core.messages import Ballot, Order
 from haagent.core.node_state import NodeState
@@ -13,40 +13,40 @@ from haagent.core.registers import MAINTENANCE
 DONE, REFUSED = 0, 4
 
 
-def answer(scene: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> Answer:
-    status, text = _decide(scene, elections, now, asked)
+def answer(state: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> Answer:
+    status, text = _decide(state, elections, now, asked)
     if status == DONE:
         what = " ".join(filter(None, [asked.what, asked.group, asked.node and f"to {asked.node}"]))
-        scene.note(Kind.ASKED, asked.group, f"operator: {what if asked.on else what + ' off'}; {text}", now=now)
-        scene.urge()
+        state.note(Kind.ASKED, asked.group, f"operator: {what if asked.on else what + ' off'}; {text}", now=now)
+        state.urge()
     return Answer(asked.id, status, text)
 
 
-def _decide(scene: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
+def _decide(state: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
     if (asked.group or asked.what == "move") and asked.group not in elections:
         return REFUSED, f"there is no group `{asked.group}`; groups: {', '.join(elections)}"
-    if (asked.node or asked.what in ("move", "standby")) and asked.node not in scene.settings.voters:
-        return REFUSED, f"there is no node `{asked.node}`; nodes: {', '.join(scene.settings.voters)}"
+    if (asked.node or asked.what in ("move", "standby")) and asked.node not in state.settings.voters:
+        return REFUSED, f"there is no node `{asked.node}`; nodes: {', '.join(state.settings.voters)}"
     match asked.what:
         case "move":
-            return _move(scene, elections[asked.group], now, asked)
+            return _move(state, elections[asked.group], now, asked)
         case "standby":
-            return _standby(scene, now, asked)
+            return _standby(state, now, asked)
         case "maintenance":
-            return _maintenance(scene, elections, now, asked)
+            return _maintenance(state, elections, now, asked)
         case "clear":
             groups = [asked.group] if asked.group else list(elections)
             for group in groups:
-                scene.order(now, f"clear/{group}")
+                state.order(now, f"clear/{group}")
             return DONE, f"failures of {', '.join(groups)} are forgotten"
     return REFUSED, f"there is no command `{asked.what}`"
 
 
-def _move(scene: NodeState, election: Election, now: float, asked: Asked) -> tuple[int, str]:
+def _move(state: NodeState, election: Election, now: float, asked: Asked) -> tuple[int, str]:
     group, target = asked.group, asked.node
-    if scene.orders.in_maintenance:
+    if state.orders.in_maintenance:
         return REFUSED, "maintenance is on; end it with `haagent maintenance off` first"
-    if unfit := scene.unfitness(target, now):
+    if unfit := state.unfitness(target, now):
         return REFUSED, f"{unfit}; it cannot take {group}"
     if target in election.group.settings.never:
         return REFUSED, f"{target} never holds {group}: the configuration names it in `never`"
@@ -55,16 +55,16 @@ def _move(scene: NodeState, election: Election, now: float, asked: Asked) -> tup
         return REFUSED, f"nobody holds {group} now, so there is nothing to move; see `haagent status`"
     if holder == target:
         return DONE, f"{group} is already on {target}"
-    ballot = _ballot_of(scene, election, now, holder)
+    ballot = _ballot_of(state, election, now, holder)
     if ballot is None:
         return REFUSED, f"{group} is just changing hands; try again in a moment"
-    why_not = _why_ineligible(scene, election, now, target)
+    why_not = _why_ineligible(state, election, now, target)
     if why_not and not asked.force:
         return REFUSED, f"{target} is not fit to hold {group}: {why_not}; `--force` moves it all the same"
-    scene.orders.give(
+    state.orders.give(
         now,
         f"move/{group}",
-        wall=scene.wall(now),
+        wall=state.wall(now),
         target=target,
         ballot=ballot,
         forced=asked.force,
@@ -73,38 +73,38 @@ def _move(scene: NodeState, election: Election, now: float, asked: Asked) -> tup
     return DONE, f"asked {holder} to hand {group} over to {target}"
 
 
-def _ballot_of(scene: NodeState, election: Election, now: float, holder: str) -> Ballot | None:
-    if holder == scene.settings.me:
+def _ballot_of(state: NodeState, election: Election, now: float, holder: str) -> Ballot | None:
+    if holder == state.settings.me:
         return election.group.lease.ballot if election.group.lease is not None else None
-    claims = [beat.claim for peer, beat in scene.beats(now, election.group.name) if peer.name == holder]
+    claims = [beat.claim for peer, beat in state.beats(now, election.group.name) if peer.name == holder]
     return claims[0] if claims else None
 
 
-def _why_ineligible(scene: NodeState, election: Election, now: float, target: str) -> str:
-    if target == scene.settings.me:
+def _why_ineligible(state: NodeState, election: Election, now: float, target: str) -> str:
+    if target == state.settings.me:
         return election.group.why_unfit
-    for peer, beat in scene.beats(now, election.group.name):
+    for peer, beat in state.beats(now, election.group.name):
         if peer.name == target:
             return "" if beat.eligible else beat.why_not or "a check fails"
     return f"{target} does not know the group; is its configuration the same?"
 
 
-def _standby(scene: NodeState, now: float, asked: Asked) -> tuple[int, str]:
+def _standby(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
     node = asked.node
-    if node in scene.settings.witnesses:
+    if node in state.settings.witnesses:
         return REFUSED, f"{node} is a witness: it never holds anything"
-    already = scene.orders.is_standby(node) == asked.on
-    scene.order(now, f"standby/{node}", on=asked.on)  # given anew in any case: the others may know a newer one
-    state = "in standby" if asked.on else "back from standby"
-    return DONE, f"{node} is {'already ' if already else ''}{state}"
+    already = state.orders.is_standby(node) == asked.on
+    state.order(now, f"standby/{node}", on=asked.on)  # given anew in any case: the others may know a newer one
+    where = "in standby" if asked.on else "back from standby"
+    return DONE, f"{node} is {'already ' if already else ''}{where}"
 
 
-def _maintenance(scene: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
-    if scene.orders.in_maintenance == asked.on:
-        scene.order(now, MAINTENANCE, on=asked.on)  # given anew: the others may know a newer one
+def _maintenance(state: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
+    if state.orders.in_maintenance == asked.on:
+        state.order(now, MAINTENANCE, on=asked.on)  # given anew: the others may know a newer one
         return DONE, f"maintenance is already {'on' if asked.on else 'off'}"
     if not asked.on and not asked.force:
-        alive = scene.membership.alive_names(now)
+        alive = state.membership.alive_names(now)
         holders = {election.group.service.by for election in elections.values()} - {""}
         away = sorted(holders - set(alive))
         if away:
@@ -112,7 +112,7 @@ def _maintenance(scene: NodeState, elections: dict[str, Election], now: float, a
                 f"{', '.join(away)} held something when it was last heard and is offline: its addresses may still be "
                 "in place. Start its agent, or make sure that the host is down and use `--force`"
             )
-    scene.order(now, MAINTENANCE, on=asked.on)
+    state.order(now, MAINTENANCE, on=asked.on)
     return DONE, f"maintenance is {'on: nothing moves until it is off' if asked.on else 'off'}"
 
 

@@ -21,6 +21,7 @@
 
 from __future__ import annotations
 
+from haagent.core.event_kinds import Kind
 from haagent.core.events import (
     AddressFound,
     AnyGroupEvent,
@@ -40,7 +41,6 @@ from haagent.core.group.lease import Lease
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING, TRYING, GroupState, become
 from haagent.core.group.wants import HandOver, LetGo, RaiseBallot, Stay, StepBack, Want
-from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
@@ -52,29 +52,29 @@ RETRY_S = (1.0, 60.0)  # after failed activations: doubled from the first to the
 class Election:
     """What becomes of the group: `group` is all that is known of it, and whoever decides returns what it wants."""
 
-    def __init__(self, scene: NodeState, group: Group) -> None:
-        self.scene = scene
+    def __init__(self, state: NodeState, group: Group) -> None:
+        self.state = state
         self.group = group
 
     # ------------------------------------------------------------------ hearing
 
     def hear(self, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
         """A new view of a confirmed life. `sender` may be ourselves: our own votes go the same way."""
-        group, scene = self.group, self.scene
-        is_peer = sender.node != scene.settings.me
+        group, state = self.group, self.state
+        is_peer = sender.node != state.settings.me
         if group.voter.hear_release(beat, sender.node):
             group.candidacy.free_since = now
         if is_peer:
             group.service.hear(now, sender.node, beat)
             candidacy.hear(group, now, sender, beat)
             caution.hear(group, sender, beat)
-            arbitration.hear(group, scene, sender, beat)
-        voting.hear(group, scene, now, sender, beat)
+            arbitration.hear(group, state, sender, beat)
+        voting.hear(group, state, now, sender, beat)
         if is_peer:
-            self._do(now, conflict.hear(group, scene, now, sender, beat))
+            self._do(now, conflict.hear(group, state, now, sender, beat))
 
     def note(self, now: float, kind: Kind, text: str) -> None:
-        self.scene.note(kind, self.group.name, text, now=now)
+        self.state.note(kind, self.group.name, text, now=now)
 
     # ------------------------------------------------------------------ what was decided
 
@@ -84,10 +84,10 @@ class Election:
                 self.drop(now, why, yield_to=yield_to)
             case HandOver():
                 become(self.group, GroupState.YIELDING)
-                handover.begin(self.group, self.scene, now, want)
+                handover.begin(self.group, self.state, now, want)
             case Stay():
                 become(self.group, GroupState.ACTIVE)
-                handover.end(self.group, self.scene, now)
+                handover.end(self.group, self.state, now)
             case StepBack():
                 self._step_back(now)
             case RaiseBallot():
@@ -96,7 +96,7 @@ class Election:
     # ------------------------------------------------------------------ what the shell reports
 
     def told(self, now: float, event: AnyGroupEvent) -> None:
-        group, scene = self.group, self.scene
+        group, state = self.group, self.state
         match event:
             case Taken(_, ballot):
                 self._taken(now, ballot)
@@ -109,9 +109,9 @@ class Election:
             case Guarded(_, why):
                 caution.hear_word(group, why[:MAX_TEXT])
             case Granted(_, ballot, asked_at):
-                arbitration.grant(group, scene, ballot, asked_at)
+                arbitration.grant(group, state, ballot, asked_at)
             case Denied(_, ballot, stored, is_bound):
-                self._do(now, arbitration.deny(group, scene, now, ballot, stored, is_bound=is_bound))
+                self._do(now, arbitration.deny(group, state, now, ballot, stored, is_bound=is_bound))
 
     def _taken(self, now: float, ballot: Ballot) -> None:
         group = self.group
@@ -120,9 +120,9 @@ class Election:
         become(group, GroupState.ACTIVE)
         group.was_found = False
         caution.held(group, ballot)
-        gap = group.service.begins(now, self.scene.settings.me)
+        gap = group.service.begins(now, self.state.settings.me)
         self.note(now, Kind.TAKEN, f"active here: {group.cause}{gap}")
-        self.scene.urge()
+        self.state.urge()
 
     def _take_failed(self, now: float, ballot: Ballot, error: str) -> None:
         group = self.group
@@ -140,7 +140,7 @@ class Election:
             return
         if group.state in HOLDING:
             # Activation let go by itself.
-            group.service.ends(now, self.scene.settings.me)
+            group.service.ends(now, self.state.settings.me)
             group.drop_began = now
             self.note(
                 now,
@@ -152,19 +152,19 @@ class Election:
         self._release(now)
 
     def _release(self, now: float) -> None:
-        group, scene = self.group, self.scene
+        group, state = self.group, self.state
         assert group.lease is not None
         become(group, GroupState.IDLE)
         group.released, group.lease = group.lease.ballot, None
-        arbitration.relinquish(group, scene, group.released)
-        group.voter.hear_release(word.beat(group, now), scene.settings.me)
-        handover.redeem(group, scene, now)
+        arbitration.relinquish(group, state, group.released)
+        group.voter.hear_release(word.beat(group, now), state.settings.me)
+        handover.redeem(group, state, now)
         group.held_since = NEVER
         group.candidacy.free_since = now
         # Whoever let go gives the others one lease's time to take it.
-        group.candidacy.courteous_until = now + scene.settings.lease_s
+        group.candidacy.courteous_until = now + state.settings.lease_s
         group.conflict.since.clear()
-        scene.urge()
+        state.urge()
 
     # ------------------------------------------------------------------ letting go
 
@@ -181,11 +181,11 @@ class Election:
         if group.state not in HOLDING or group.lease is None:
             return
         if group.state is not GroupState.TAKING:
-            group.service.ends(now, self.scene.settings.me)
+            group.service.ends(now, self.state.settings.me)
         become(group, GroupState.DROPPING)
         group.drop_began = now
         group.handover.to = yield_to or group.handover.to
-        self.scene.do(Drop(group.name, group.lease.tenure, why))
+        self.state.do(Drop(group.name, group.lease.tenure, why))
         self.note(now, Kind.DROPPED, why)
 
     def abandon(self, now: float) -> None:
@@ -195,50 +195,50 @@ class Election:
             return
         group.released = group.lease.ballot  # some voter may have accepted: free it
         if group.state is GroupState.CLAIMING:
-            arbitration.relinquish(group, self.scene, group.released)
-        group.voter.hear_release(word.beat(group, now), self.scene.settings.me)
+            arbitration.relinquish(group, self.state, group.released)
+        group.voter.hear_release(word.beat(group, now), self.state.settings.me)
         become(group, GroupState.IDLE)
         group.lease = None
-        self.scene.urge()
+        self.state.urge()
 
     # ------------------------------------------------------------------ the fixed point of every step
 
     def advance(self, now: float) -> None:
         group = self.group
         self._forget_failures(now)
-        caution.advance(group, self.scene, now)
+        caution.advance(group, self.state, now)
         if group.state in HOLDING:
             self._keep(now)
         elif group.state is not GroupState.DROPPING:
             self._disown_leftovers(now)
-            voting.reconsider_wants(group, self.scene, now)
+            voting.reconsider_wants(group, self.state, now)
             self._strive(now)
 
     def _disown_leftovers(self, now: float) -> None:
         """Addresses of an earlier life are kept only while maintenance reserves the group for them."""
-        group, scene = self.group, self.scene
-        if group.was_found and (not scene.orders.in_maintenance or candidacy.holder_elsewhere(group, scene, now)):
+        group, state = self.group, self.state
+        if group.was_found and (not state.orders.in_maintenance or candidacy.holder_elsewhere(group, state, now)):
             group.was_found = False
-            scene.do(Drop(group.name, Ballot(0, scene.settings.me), "an earlier life of this agent left it here"))
+            state.do(Drop(group.name, Ballot(0, state.settings.me), "an earlier life of this agent left it here"))
 
     def _forget_failures(self, now: float) -> None:
         group = self.group
-        if (version := self.scene.orders.cleared(group.name)) != group.cleared:
+        if (version := self.state.orders.cleared(group.name)) != group.cleared:
             group.cleared = version
             group.failures.clear()
             group.candidacy.not_before = NEVER
         if not group.failures:
             return
-        expiry_s = self.scene.settings.failure_expiry_s
+        expiry_s = self.state.settings.failure_expiry_s
         group.failures = [instant for instant in group.failures if now < instant + expiry_s]
 
     # --- as a candidate
 
     def _strive(self, now: float) -> None:
-        group, scene = self.group, self.scene
+        group, state = self.group, self.state
         is_new = False
         if group.state is GroupState.IDLE:
-            candidacy.reckon(group, scene, now)
+            candidacy.reckon(group, state, now)
             is_new = candidacy.may_try(group, now)
         if is_new:
             self._want(now)
@@ -246,106 +246,106 @@ class Election:
             self._collect_promises(now)
         if group.state is GroupState.CLAIMING:
             self._collect_acceptances(now)
-        if is_new and group.state in TRYING and candidacy.is_successor(group, scene, now):
-            scene.do(Prepare(group.name))
+        if is_new and group.state in TRYING and candidacy.is_successor(group, state, now):
+            state.do(Prepare(group.name))
 
     def _want(self, now: float) -> None:
-        group, scene = self.group, self.scene
-        ballot = Ballot(scene.next_round(group.voter), scene.settings.me)
+        group, state = self.group, self.state
+        ballot = Ballot(state.next_round(group.voter), state.settings.me)
         become(group, GroupState.WANTING)
-        group.lease = Lease.begin(scene.settings, ballot)
+        group.lease = Lease.begin(state.settings, ballot)
         arbitration.begin(group)
-        group.cause = candidacy.explain(group, scene, now)
-        group.is_forced = candidacy.is_forced(group, scene, now)
-        scene.urge()
+        group.cause = candidacy.explain(group, state, now)
+        group.is_forced = candidacy.is_forced(group, state, now)
+        state.urge()
 
     def _collect_promises(self, now: float) -> None:
-        group, scene = self.group, self.scene
+        group, state = self.group, self.state
         assert group.lease is not None
-        is_taken = candidacy.is_claimed(group, now) and not candidacy.is_successor(group, scene, now)
-        if candidacy.obstacle(group, scene, now) or is_taken:
+        is_taken = candidacy.is_claimed(group, now) and not candidacy.is_successor(group, state, now)
+        if candidacy.obstacle(group, state, now) or is_taken:
             self.abandon(now)
             return
-        if not scene.votes_count:
+        if not state.votes_count:
             if not candidacy.is_claimed(group, now):  # else we are the successor, and the holder waits for our want
                 self._claim(now)
             return
         ballot = group.lease.ballot
-        voting.consider_want(group, scene, now, ballot.node, GroupBeat(group.name, want=ballot))
+        voting.consider_want(group, state, now, ballot.node, GroupBeat(group.name, want=ballot))
         is_ahead = group.voter.promised is not None and group.voter.promised > ballot
-        if is_ahead or counting.is_outbid(group, scene, now):
+        if is_ahead or counting.is_outbid(group, state, now):
             self._step_back(now)
-        elif counting.has_promises(group, scene, now):
+        elif counting.has_promises(group, state, now):
             self._claim(now)
 
     def _claim(self, now: float) -> None:
         become(self.group, GroupState.CLAIMING)
-        self.group.claim_deadline = now + self.scene.settings.lease_s
-        self.scene.urge()
+        self.group.claim_deadline = now + self.state.settings.lease_s
+        self.state.urge()
 
     def _step_back(self, now: float) -> None:
         """Somebody else is ahead, or was: give it time, then try with a ballot above all seen."""
         self.abandon(now)
-        wait_s = self.scene.slot_s * (1 + self.scene.rng.random()) + candidacy.patience_s(self.group, self.scene, now)
+        wait_s = self.state.slot_s * (1 + self.state.rng.random()) + candidacy.patience_s(self.group, self.state, now)
         candidacy.let_others(self.group, now, wait_s=wait_s)
 
     def _collect_acceptances(self, now: float) -> None:
-        group, scene = self.group, self.scene
+        group, state = self.group, self.state
         assert group.lease is not None
         is_late = now >= group.claim_deadline
-        if is_late or candidacy.obstacle(group, scene, now) or counting.is_forestalled(group, scene, now):
+        if is_late or candidacy.obstacle(group, state, now) or counting.is_forestalled(group, state, now):
             self._step_back(now)
             return
-        if counting.renew(group, scene, now) and now < group.lease.let_go_at:
+        if counting.renew(group, state, now) and now < group.lease.let_go_at:
             become(group, GroupState.TAKING)
             group.held_since, group.service.gap_s = now, None
-            group.held_seq = scene.next_seq
+            group.held_seq = state.next_seq
             group.handover.to, group.drop_began = "", NEVER
-            vanished = caution.vanished(group, scene, now)
-            scene.do(Take(group.name, group.lease.tenure, group.lease.ends_at, vanished))
-            scene.urge()
+            vanished = caution.vanished(group, state, now)
+            state.do(Take(group.name, group.lease.tenure, group.lease.ends_at, vanished))
+            state.urge()
 
     # --- as the holder
 
     def _keep(self, now: float) -> None:
-        group, scene = self.group, self.scene
+        group, state = self.group, self.state
         self._extend(now)
-        if counting.is_outbid(group, scene, now):
+        if counting.is_outbid(group, state, now):
             self._raise_ballot()
-        if group.state is GroupState.TAKING and handover.must_leave(group, scene):
+        if group.state is GroupState.TAKING and handover.must_leave(group, state):
             self.drop(now, "this node is leaving")
         if group.state is GroupState.ACTIVE:
-            self._do(now, handover.consider(group, scene, now))
+            self._do(now, handover.consider(group, state, now))
         if group.state is GroupState.YIELDING:
-            self._do(now, handover.proceed(group, scene, now))
-        why_not = group.why_unfit or scene.isolation(now)
+            self._do(now, handover.proceed(group, state, now))
+        why_not = group.why_unfit or state.isolation(now)
         if why_not and group.state in HOLDING and not group.is_forced:
-            self.drop(now, why_not, yield_to=handover.best_other(group, scene, now))
+            self.drop(now, why_not, yield_to=handover.best_other(group, state, now))
 
     def _extend(self, now: float) -> None:
         assert self.group.lease is not None
-        if counting.renew(self.group, self.scene, now):
-            self.scene.do(Renew(self.group.name, self.group.lease.ends_at))
+        if counting.renew(self.group, self.state, now):
+            self.state.do(Renew(self.group.name, self.group.lease.ends_at))
 
     def _raise_ballot(self) -> None:
         """Rule 5."""
         group = self.group
         assert group.lease is not None
-        group.lease.ballot = Ballot(self.scene.next_round(group.voter), self.scene.settings.me)
+        group.lease.ballot = Ballot(self.state.next_round(group.voter), self.state.settings.me)
         if group.state is GroupState.CLAIMING:
             group.lease.tenure = group.lease.ballot  # nothing is held yet: what is taken later begins with this ballot
-        self.scene.urge()
+        self.state.urge()
 
     # ------------------------------------------------------------------ what others ask
 
     def holder(self, now: float) -> tuple[str, Peer | None]:
         """Who holds the group as far as we know: we, a peer that says so, or whom we are bound to."""
-        group, scene = self.group, self.scene
+        group, state = self.group, self.state
         if group.state in HOLDING or group.state is GroupState.DROPPING:
-            return scene.settings.me, None
-        elsewhere = candidacy.holder_elsewhere(group, scene, now)
+            return state.settings.me, None
+        elsewhere = candidacy.holder_elsewhere(group, state, now)
         name = elsewhere or group.voter.holder(now) or arbitration.holder(group, now)
-        return name, scene.membership.peers.get(name)
+        return name, state.membership.peers.get(name)
 
     def deadline(self, now: float) -> float:
         """When this group wants to be looked at again if nothing happens."""
@@ -357,18 +357,18 @@ class Election:
         if group.state is GroupState.CLAIMING:
             due.append(group.claim_deadline)
         if group.state in (GroupState.IDLE, GroupState.WANTING):
-            due += [group.voter.bound_until, *candidacy.due(group), *caution.due(group, self.scene)]
+            due += [group.voter.bound_until, *candidacy.due(group), *caution.due(group, self.state)]
         return min([instant for instant in due if instant > now], default=float("inf"))
 
     def vote_for_self(self, now: float, seq: int) -> None:
         """Our own acceptance of our own claim, bound to the heartbeat that is about to carry it."""
-        group, scene = self.group, self.scene
+        group, state = self.group, self.state
         if group.lease is None or group.state in (GroupState.IDLE, GroupState.WANTING):
             return
-        if not group.may_vote(scene, now):
+        if not group.may_vote(state, now):
             return
-        arbitration.claim(group, scene, now)
-        group.voter.accept(now, Accepted(group.lease.ballot, scene.boot, seq), lease_s=scene.settings.lease_s)
+        arbitration.claim(group, state, now)
+        group.voter.accept(now, Accepted(group.lease.ballot, state.boot, seq), lease_s=state.settings.lease_s)
         if group.state in HOLDING:
             self._extend(now)  # nothing else has changed since this step's fixed point
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.kinds import Kind
+from haagent.core.event_kinds import Kind
 from haagent.core.messages import Ballot, Heartbeat, Record
 from haagent.core.settings import Memory, Settings
 

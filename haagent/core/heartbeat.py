@@ -14,28 +14,28 @@ from haagent.core.node_state import NodeState
 
 
 def heartbeat(
-    scene: NodeState, elections: Mapping[str, Election], now: float, seq: int, *, stopping: bool = False
+    state: NodeState, elections: Mapping[str, Election], now: float, seq: int, *, stopping: bool = False
 ) -> Heartbeat:
-    settings = scene.settings
+    settings = state.settings
     return Heartbeat(
         cluster=settings.cluster,
         node=settings.me,
-        boot=scene.boot,
+        boot=state.boot,
         seq=seq,
         interval_ms=max(1, round(1000 * settings.interval_s)),
         # Rounded up: a voter must be bound for at least as long as the holder counts on.
         lease_ms=max(1, math.ceil(1000 * settings.lease_s - 1e-6)),
-        standby=scene.orders.is_standby(settings.me),
-        heard=scene.membership.next_echoes(),
+        standby=state.orders.is_standby(settings.me),
+        heard=state.membership.next_echoes(),
         groups=tuple(word.beat(election.group, now) for election in elections.values()),
-        orders=scene.orders.to_send(now),
+        orders=state.orders.to_send(now),
         version=settings.version,
-        gateway=scene.gateway,
+        gateway=state.gateway,
         stopping=stopping,
-        records=scene.history.to_send(scene.membership.alive(now)),
-        recorded=scene.history.stored(),
+        records=state.history.to_send(state.membership.alive(now)),
+        recorded=state.history.stored(),
         config_hash=settings.config_hash,
-        silent_ms=max(0, round(1000 * (scene.silent_until - now))),
+        silent_ms=max(0, round(1000 * (state.silent_until - now))),
     )
 
 

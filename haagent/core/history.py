@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from haagent.core.kinds import Kind
+from haagent.core.event_kinds import Kind
 from haagent.core.limits import MAX_RECORDS, MAX_TEXT, RECORDS_PER_BEAT
 from haagent.core.membership import Peer
 from haagent.core.messages import Heard, Heartbeat, Record

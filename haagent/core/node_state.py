@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, Note
 from haagent.core.history import History
-from haagent.core.kinds import Kind
 from haagent.core.membership import NEVER, Membership, Peer
 from haagent.core.messages import GroupBeat
 from haagent.core.registers import Orders

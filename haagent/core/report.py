@@ -13,42 +13,42 @@ from haagent.core.settings import LEADER
 from haagent.core.view import GroupView, MemberState, MemberView, View
 
 
-def view(scene: NodeState, elections: dict[str, Election], now: float) -> View:
+def view(state: NodeState, elections: dict[str, Election], now: float) -> View:
     return View(
-        cluster=scene.settings.cluster,
-        node=scene.settings.me,
-        boot=scene.boot,
+        cluster=state.settings.cluster,
+        node=state.settings.me,
+        boot=state.boot,
         leader=elections[LEADER].holder(now)[0] if LEADER in elections else "",
-        quorate=scene.is_quorate(now),
-        consistent=scene.settings.consistent,
-        maintenance=scene.orders.in_maintenance,
-        stopping=scene.is_stopping,
-        members=tuple(_member(scene, name, now) for name in scene.settings.voters),
-        groups=tuple(_group(scene, election, now) for election in elections.values()),
-        history=scene.history.merged(),
-        arbiter=scene.settings.arbiter,
-        arbiter_fault=scene.arbiter_fault if scene.settings.arbiter else "",
+        quorate=state.is_quorate(now),
+        consistent=state.settings.consistent,
+        maintenance=state.orders.in_maintenance,
+        stopping=state.is_stopping,
+        members=tuple(_member(state, name, now) for name in state.settings.voters),
+        groups=tuple(_group(state, election, now) for election in elections.values()),
+        history=state.history.merged(),
+        arbiter=state.settings.arbiter,
+        arbiter_fault=state.arbiter_fault if state.settings.arbiter else "",
     )
 
 
-def _member(scene: NodeState, name: str, now: float) -> MemberView:
-    settings = scene.settings
+def _member(state: NodeState, name: str, now: float) -> MemberView:
+    settings = state.settings
     if name == settings.me:
         return MemberView(
             name=name,
-            state=_state(scene, name, is_alive=True),
+            state=_state(state, name, is_alive=True),
             me=True,
             last_heard_s=0.0,
             version=settings.version,
             links=(),
-            boot=scene.boot,
+            boot=state.boot,
             config_matches=True,
-            silent_s=max(0.0, scene.silent_until - now),
+            silent_s=max(0.0, state.silent_until - now),
         )
-    peer = scene.membership.peers[name]
+    peer = state.membership.peers[name]
     return MemberView(
         name=name,
-        state=_state(scene, name, is_alive=peer.is_alive(now)),
+        state=_state(state, name, is_alive=peer.is_alive(now)),
         me=False,
         last_heard_s=None if peer.heard_at == NEVER else now - peer.heard_at,
         version=peer.beat.version if peer.beat is not None else "",
@@ -59,22 +59,22 @@ def _member(scene: NodeState, name: str, now: float) -> MemberView:
     )
 
 
-def _state(scene: NodeState, name: str, *, is_alive: bool) -> MemberState:
+def _state(state: NodeState, name: str, *, is_alive: bool) -> MemberState:
     if not is_alive:
         return MemberState.OFFLINE
-    if name in scene.settings.witnesses:
+    if name in state.settings.witnesses:
         return MemberState.WITNESS
-    return MemberState.STANDBY if scene.orders.is_standby(name) else MemberState.ONLINE
+    return MemberState.STANDBY if state.orders.is_standby(name) else MemberState.ONLINE
 
 
-def _group(scene: NodeState, election: Election, now: float) -> GroupView:
+def _group(state: NodeState, election: Election, now: float) -> GroupView:
     group = election.group
     name = group.name
     holder, peer = election.holder(now)
     theirs = peer.groups.get(name) if peer is not None else None
-    is_mine = holder == scene.settings.me
-    failures = {scene.settings.me: len(group.failures)}
-    failures |= {other.name: beat.failures for other, beat in scene.beats(now, name)}
+    is_mine = holder == state.settings.me
+    failures = {state.settings.me: len(group.failures)}
+    failures |= {other.name: beat.failures for other, beat in state.beats(now, name)}
     if is_mine:
         held_s = now - group.held_since
         gap_s = group.service.gap_s
@@ -93,25 +93,25 @@ def _group(scene: NodeState, election: Election, now: float) -> GroupView:
         holder=holder,
         state=group.state,
         active=bool(group.state in (GroupState.ACTIVE, GroupState.YIELDING) or (theirs and theirs.active)),
-        since=scene.wall(now) - held_s if holder else None,
+        since=state.wall(now) - held_s if holder else None,
         ballot=ballot,
         lease_s=left_s if holder else None,
-        why=_why(scene, group, now, holder, peer, theirs),
+        why=_why(state, group, now, holder, peer, theirs),
         failures={node: count for node, count in sorted(failures.items()) if count},
         gap_s=gap_s if holder else None,
         moving_to=moving_to,
-        eligible=not group.why_not(scene.settings.me),
-        why_not=group.why_not(scene.settings.me),
+        eligible=not group.why_not(state.settings.me),
+        why_not=group.why_not(state.settings.me),
     )
 
 
-def _why(scene: NodeState, group: Group, now: float, holder: str, peer: Peer | None, theirs: GroupBeat | None) -> str:
+def _why(state: NodeState, group: Group, now: float, holder: str, peer: Peer | None, theirs: GroupBeat | None) -> str:
     if not holder:
-        return _why_nobody(scene, group, now)
-    if holder == scene.settings.me:
+        return _why_nobody(state, group, now)
+    if holder == state.settings.me:
         return _why_mine(group)
     if holder == arbitration.holder(group, now) and (peer is None or not peer.is_alive(now)):
-        return f"{scene.settings.arbiter} gave the lease to {holder}, which this node does not hear"
+        return f"{state.settings.arbiter} gave the lease to {holder}, which this node does not hear"
     if theirs is None or peer is None or not theirs.held_ms:
         return f"{holder} held it when last heard; its lease has not run out yet"
     if not peer.is_alive(now):
@@ -134,17 +134,17 @@ def _why_mine(group: Group) -> str:
     return f"this node holds it: {group.cause}"
 
 
-def _why_nobody(scene: NodeState, group: Group, now: float) -> str:
+def _why_nobody(state: NodeState, group: Group, now: float) -> str:
     if group.state in (GroupState.WANTING, GroupState.CLAIMING):
-        return f"this node is asking {scene.settings.arbiter if scene.is_arbitrated else 'the others'} for the lease"
-    reasons = [obstacle] if (obstacle := candidacy.obstacle(group, scene, now)) else []
-    if not scene.is_quorate(now) or scene.orders.in_maintenance:
+        return f"this node is asking {state.settings.arbiter if state.is_arbitrated else 'the others'} for the lease"
+    reasons = [obstacle] if (obstacle := candidacy.obstacle(group, state, now)) else []
+    if not state.is_quorate(now) or state.orders.in_maintenance:
         return f"nobody holds it: {obstacle}"
-    first, _ = choice.awaited(group, scene, now)
+    first, _ = choice.awaited(group, state, now)
     if first and not obstacle:
         reasons.append(f"it waits for {first}, the first choice, to start")
-    for peer, beat in scene.beats(now, group.name):
-        if unfit := scene.unfitness(peer.name, now):
+    for peer, beat in state.beats(now, group.name):
+        if unfit := state.unfitness(peer.name, now):
             reasons.append(unfit)
         elif peer.name in group.settings.never:
             reasons.append(f"`never` names {peer.name}")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from haagent.config import Config, FencingConfig, NodeConfig
+from haagent.core.event_kinds import Kind, Remark
 from haagent.core.events import Fenced
-from haagent.core.kinds import Kind, Remark
 from haagent.fencing import agent
 from haagent.fencing.agent import FenceError
 from haagent.parts import Commit, Facts, Still

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from haagent.core.kinds import Kind, Remark
+from haagent.core.event_kinds import Kind, Remark
 from haagent.gate import encoding as nft
 from haagent.gate import ruleset
 from haagent.gate.channel import Channel, GateError, Refused

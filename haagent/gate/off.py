@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from haagent.core.kinds import Kind, Remark
+from haagent.core.event_kinds import Kind, Remark
 from haagent.gate.channel import GateError
 from haagent.gate.release import remove_tables
 from haagent.gate.state import GateState

@@ -15,8 +15,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from haagent.core.event_kinds import Kind, Note
 from haagent.core.events import Guarded
-from haagent.core.kinds import Kind, Note
 from haagent.guards.conflict import Conflict
 from haagent.guards.frames import Heard, question
 from haagent.guards.inquiry import Inquiry

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from haagent.config import Config, GroupConfig, GuardsConfig
+from haagent.core.event_kinds import Kind, Note
 from haagent.core.events import GatewayChanged, Guarded
-from haagent.core.kinds import Kind, Note
 from haagent.guards.frames import Heard
 from haagent.guards.group import GroupGuard
 from haagent.guards.inquiry import round_s

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from haagent.config import GuardsConfig, WitnessConfig
-from haagent.core.kinds import Kind, Remark
+from haagent.core.event_kinds import Kind, Remark
 from haagent.guards import probe
 from haagent.guards.frames import Heard, greeting
 from haagent.guards.reachability import Reach, hurried_s

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from haagent.config import Config, load_keys
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyEvent, HeartbeatHeard, Noticed
-from haagent.core.kinds import Kind
 from haagent.core.messages import Heartbeat
 from haagent.core.view import View
 from haagent.guardian.channel import GuardianChannel

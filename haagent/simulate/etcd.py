@@ -45,10 +45,10 @@ class Clerk:
 
     def __init__(self, network: Network, etcd: Etcd, host: Host, node: Node, feed: Callable[..., None]) -> None:
         self._network, self._etcd, self._host, self._node, self._feed = network, etcd, host, node, feed
-        settings = node.scene.settings
+        settings = node.state.settings
         self._lease_s = settings.lease_s
         self.registers = {
-            group.name: Register(group.name, node=host.name, boot=node.scene.boot, lease_s=settings.lease_s)
+            group.name: Register(group.name, node=host.name, boot=node.state.boot, lease_s=settings.lease_s)
             for group in settings.groups
         }
         self._under_way: dict[str, object] = {}

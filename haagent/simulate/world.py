@@ -150,7 +150,7 @@ class World(Shell):
         """An operator on one host says that another is down for certain. False: it is heard there."""
         host = self.hosts[name]
         self._feed(host, Fenced(node, "the operator says so"))
-        return host.node is not None and host.node.scene.orders.is_down(node)
+        return host.node is not None and host.node.state.orders.is_down(node)
 
     def isolate(self, name: str) -> None:
         """Nothing passes to or from it; for clients it is not there."""

@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from haagent.core.event_kinds import severity_of
 from haagent.core.events import (
     Announce,
     Answer,
@@ -39,7 +40,6 @@ from haagent.core.events import (
     Take,
     Watch,
 )
-from haagent.core.kinds import severity_of
 
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 MAX_WAITING = 10_000  # lines; a few MiB at most

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 
 from haagent import __version__
 from haagent.config import Config
+from haagent.core.event_kinds import Kind
 from haagent.core.group.transitions import GroupState
-from haagent.core.kinds import Kind
 from haagent.core.messages import Record
 from haagent.core.settings import LEADER
 from haagent.core.view import GroupView, MemberState, MemberView, View

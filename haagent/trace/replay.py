@@ -58,12 +58,12 @@ def _replay(trace: Trace, at: Callable[[float], float] | None) -> Replay:
     view: View | None = None
     before = 0.0
     for recorded in trace.entries():
-        wall = recorded.now + node.scene.wall_offset_s
+        wall = recorded.now + node.state.wall_offset_s
         if first is None:
             first = wall
             instant = None if at is None else at(wall)
         if instant is not None and view is None and wall > instant:
-            view = node.view(max(before, instant - node.scene.wall_offset_s))
+            view = node.view(max(before, instant - node.state.wall_offset_s))
         repeated = entry(recorded.now, recorded.events, node.step(recorded.now, *recorded.events))
         last, before, steps = wall, recorded.now, steps + 1
         if repeated.decisions != recorded.decisions:

@@ -93,7 +93,7 @@ class Ring:
 
     @property
     def settings(self) -> Settings:
-        return self._node.scene.settings
+        return self._node.state.settings
 
     @property
     def size(self) -> int:

@@ -22,12 +22,12 @@ from haagent.trace.errors import TraceError
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    scene: NodeState
+    state: NodeState
     groups: dict[str, Group]
 
 
 def capture(node: Node) -> bytes:
-    return _encode(Snapshot(node.scene.bare(), {name: one.group for name, one in node.elections.items()}))
+    return _encode(Snapshot(node.state.bare(), {name: one.group for name, one in node.elections.items()}))
 
 
 def restore(data: bytes) -> Node:
@@ -35,8 +35,8 @@ def restore(data: bytes) -> Node:
         found = _decode(data)
     except msgspec.MsgspecError as error:
         raise TraceError(f"the state at its beginning makes no sense to this release ({error})") from error
-    found.scene.membership.complete()
-    return Node.of(found.scene, found.groups)
+    found.state.membership.complete()
+    return Node.of(found.state, found.groups)
 
 
 def _written(value: object) -> Any:

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from haagent.core.kinds import severity_of
+from haagent.core.event_kinds import severity_of
 from haagent.parts import Facts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

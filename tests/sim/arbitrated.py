@@ -52,10 +52,10 @@ class Asker:
     def __init__(self, world: ArbitratedWorld, host: Host) -> None:
         self.world, self.host, self.life = world, host, host.node
         assert host.node is not None
-        settings = host.node.scene.settings
+        settings = host.node.state.settings
         self.lease_s = settings.lease_s
         self.registers = {
-            group.name: Register(group.name, node=host.name, boot=host.node.scene.boot, lease_s=self.lease_s)
+            group.name: Register(group.name, node=host.name, boot=host.node.state.boot, lease_s=self.lease_s)
             for group in settings.groups
         }
         self.question = 0  # under way; its answer, or its end, makes room for the next

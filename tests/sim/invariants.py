@@ -71,7 +71,7 @@ class Watch:
         if host.node is None:
             return
         for name, election in host.node.elections.items():
-            key = (host.name, host.node.scene.boot, name)
+            key = (host.name, host.node.state.boot, name)
             promised = election.group.voter.promised
             before = self.promised.get(key)
             if before is not None and (promised is None or promised < before):
@@ -86,7 +86,7 @@ def expected_to_be_served(world: World) -> list[str]:
     settings = world.settings
     if settings.consistent and len(up) < settings.majority:
         return []
-    orders = up[0].node.scene.orders if up and up[0].node else None
+    orders = up[0].node.state.orders if up and up[0].node else None
     if orders is None or orders.in_maintenance:
         return []
     fit = [host for host in up if host.name not in settings.witnesses and not orders.is_standby(host.name)]

@@ -73,8 +73,8 @@ def beat_of_b(**more: object) -> Callable[[World], AnyEvent]:
 
     def build(world: World) -> AnyEvent:
         said = msgspec.structs.replace(
-            Heartbeat("sim", "B", node_of(world, "B").scene.boot, 10_000, 100, 350),
-            heard={"A": Heard(node_of(world, "A").scene.boot, node_of(world, "A").scene.next_seq - 1)},
+            Heartbeat("sim", "B", node_of(world, "B").state.boot, 10_000, 100, 350),
+            heard={"A": Heard(node_of(world, "A").state.boot, node_of(world, "A").state.next_seq - 1)},
         )
         return HeartbeatHeard(msgspec.structs.replace(said, **more), "eth0")
 

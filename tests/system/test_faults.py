@@ -19,7 +19,7 @@ VIP = "10.20.1.100"
 Tell = Callable[[str, str], None]
 
 
-class NodeState:
+class Scene:
     """A client that asks for the address every millisecond while something happens."""
 
     def __init__(self, cluster: Cluster, probe: Measurement, holder: str) -> None:
@@ -48,14 +48,14 @@ class NodeState:
 
 
 @contextmanager
-def scene(cluster: Cluster) -> Iterator[NodeState]:
+def scene(cluster: Cluster) -> Iterator[Scene]:
     holder = cluster.wait_whole()
     with cluster.stage.probe() as probe:
         probe.wait_answer(by=holder)
-        yield NodeState(cluster, probe, holder)
+        yield Scene(cluster, probe, holder)
 
 
-def wait_service_back(now: NodeState, *, before: str) -> None:
+def wait_service_back(now: Scene, *, before: str) -> None:
     """Under systemd, as another process than before, and a member of the cluster."""
 
     def is_back() -> bool:

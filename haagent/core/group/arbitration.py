@@ -32,15 +32,15 @@ from haagent.core.node_state import NodeState
 RECENT = 0.5  # leases: the other half is left for the votes to take over
 
 
-def is_in_force(group: Group, scene: NodeState, now: float) -> bool:
+def is_in_force(group: Group, state: NodeState, now: float) -> bool:
     """No lease grows without its word. What a holder in `available` does not hear of is no reason to let go."""
-    if not scene.is_arbitrated or scene.settings.consistent or group.state not in HOLDING:
-        return scene.is_arbitrated
+    if not state.is_arbitrated or state.settings.consistent or group.state not in HOLDING:
+        return state.is_arbitrated
     arbitration = group.arbitration
-    return arbitration.refused or now < arbitration.granted_at + RECENT * scene.settings.lease_s
+    return arbitration.refused or now < arbitration.granted_at + RECENT * state.settings.lease_s
 
 
-def hear(group: Group, scene: NodeState, sender: Heartbeat, beat: GroupBeat) -> None:
+def hear(group: Group, state: NodeState, sender: Heartbeat, beat: GroupBeat) -> None:
     released, arbitration = beat.released, group.arbitration
     if released is None or released.node != sender.node:
         return
@@ -52,7 +52,7 @@ def hear(group: Group, scene: NodeState, sender: Heartbeat, beat: GroupBeat) -> 
     if bound_to is not None and bound_to.node == sender.node and bound_to <= released:
         arbitration.bound_until = NEVER
     if group.state is GroupState.CLAIMING:
-        scene.urge()  # the claim goes out again, and says so
+        state.urge()  # the claim goes out again, and says so
 
 
 def holder(group: Group, now: float) -> str:
@@ -68,28 +68,28 @@ def begin(group: Group) -> None:
     group.arbitration.granted_at, group.arbitration.refused = NEVER, False
 
 
-def claim(group: Group, scene: NodeState, now: float) -> None:
-    if group.lease is not None and scene.settings.arbiter:
-        scene.do(Claim(group.name, group.lease.ballot, now, tuple(group.arbitration.freed.values())))
+def claim(group: Group, state: NodeState, now: float) -> None:
+    if group.lease is not None and state.settings.arbiter:
+        state.do(Claim(group.name, group.lease.ballot, now, tuple(group.arbitration.freed.values())))
 
 
-def relinquish(group: Group, scene: NodeState, ballot: Ballot) -> None:
+def relinquish(group: Group, state: NodeState, ballot: Ballot) -> None:
     begin(group)
-    if scene.settings.arbiter:
-        scene.do(Relinquish(group.name, ballot))
+    if state.settings.arbiter:
+        state.do(Relinquish(group.name, ballot))
 
 
 # --- hearing the arbiter
 
 
-def lost(group: Group, scene: NodeState) -> None:
+def lost(group: Group, state: NodeState) -> None:
     """It cannot be reached. In `available` what it granted is no reason to ignore the votes any more."""
-    if not scene.settings.consistent:
+    if not state.settings.consistent:
         begin(group)
 
 
-def grant(group: Group, scene: NodeState, ballot: Ballot, asked_at: float) -> None:
-    if group.lease is None or ballot.node != scene.settings.me or ballot < group.lease.tenure:
+def grant(group: Group, state: NodeState, ballot: Ballot, asked_at: float) -> None:
+    if group.lease is None or ballot.node != state.settings.me or ballot < group.lease.tenure:
         return
     arbitration = group.arbitration
     arbitration.granted_at, arbitration.refused = max(arbitration.granted_at, asked_at), False
@@ -97,12 +97,12 @@ def grant(group: Group, scene: NodeState, ballot: Ballot, asked_at: float) -> No
 
 
 def deny(
-    group: Group, scene: NodeState, now: float, ballot: Ballot, stored: Ballot, *, is_bound: bool
+    group: Group, state: NodeState, now: float, ballot: Ballot, stored: Ballot, *, is_bound: bool
 ) -> LetGo | RaiseBallot | StepBack | None:
-    scene.see_round(stored.round)
+    state.see_round(stored.round)
     arbitration, lease = group.arbitration, group.lease
     if is_bound:
-        arbitration.bound_to, arbitration.bound_until = stored, now + scene.settings.lease_s
+        arbitration.bound_to, arbitration.bound_until = stored, now + state.settings.lease_s
     if lease is None or ballot < lease.tenure:
         return None
     if not is_bound:
@@ -110,7 +110,7 @@ def deny(
     arbitration.refused = True
     if group.state is GroupState.CLAIMING:
         return StepBack()
-    if scene.settings.consistent:
-        return LetGo(f"{scene.settings.arbiter} gave the lease to {stored.node}")
+    if state.settings.consistent:
+        return LetGo(f"{state.settings.arbiter} gave the lease to {stored.node}")
     # In `available` two that held on either side of a cut meet like this: `conflict` decides, or our lease ends.
     return None

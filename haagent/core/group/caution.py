@@ -41,30 +41,30 @@ def held(group: Group, ballot: Ballot) -> None:
 # --- who may have it
 
 
-def lost_holder(group: Group, scene: NodeState, now: float) -> str:
+def lost_holder(group: Group, state: NodeState, now: float) -> str:
     """The last holder, if it went silent without a release and nobody has made sure that it is down."""
     last = group.caution.last_held
-    if last is None or last.node == scene.settings.me or scene.orders.is_down(last.node):
+    if last is None or last.node == state.settings.me or state.orders.is_down(last.node):
         return ""
     released = group.voter.released.get(last.node)
     if released is not None and released >= last:
         return ""
-    peer = scene.membership.peers.get(last.node)
+    peer = state.membership.peers.get(last.node)
     return last.node if peer is not None and not _disclaims(group, peer, now) else ""
 
 
-def _is_somebody_lost(scene: NodeState, now: float) -> bool:
+def _is_somebody_lost(state: NodeState, now: float) -> bool:
     """One that could take what is free, and that we would not hear doing so."""
     return any(
-        peer.name not in scene.witnesses and not (peer.beat is not None and peer.beat.stopping)
-        for peer in _missing(scene, now)
+        peer.name not in state.witnesses and not (peer.beat is not None and peer.beat.stopping)
+        for peer in _missing(state, now)
     )
 
 
-def _missing(scene: NodeState, now: float) -> Iterator[Peer]:
+def _missing(state: NodeState, now: float) -> Iterator[Peer]:
     """Who is not heard, and not known to be down."""
-    for peer in scene.membership.peers.values():
-        if not peer.is_alive(now) and not scene.orders.is_down(peer.name):
+    for peer in state.membership.peers.values():
+        if not peer.is_alive(now) and not state.orders.is_down(peer.name):
             yield peer
 
 
@@ -73,24 +73,24 @@ def _disclaims(group: Group, peer: Peer, now: float) -> bool:
     return peer.is_alive(now) and (beat is None or beat.claim is None)
 
 
-def vanished(group: Group, scene: NodeState, now: float) -> tuple[str, ...]:
+def vanished(group: Group, state: NodeState, now: float) -> tuple[str, ...]:
     """Whom to fence before taking. A node that we have never heard may hold it as well: we know nothing of it."""
     if group.name == LEADER:
         return ()
-    lost = lost_holder(group, scene, now)
+    lost = lost_holder(group, state, now)
     return tuple(
         peer.name
-        for peer in _missing(scene, now)
-        if peer.name in scene.settings.fenced and (peer.name == lost or peer.heard_at == NEVER)
+        for peer in _missing(state, now)
+        if peer.name in state.settings.fenced and (peer.name == lost or peer.heard_at == NEVER)
     )
 
 
-def _unheard(group: Group, scene: NodeState, now: float) -> str:
+def _unheard(group: Group, state: NodeState, now: float) -> str:
     """Hosts that boot together must not fence each other: the first one up gives the others time to be heard."""
-    if now >= scene.born + scene.settings.alone_after_s:
+    if now >= state.born + state.settings.alone_after_s:
         return ""
-    peers = scene.membership.peers
-    names = [name for name in vanished(group, scene, now) if peers[name].heard_at == NEVER]
+    peers = state.membership.peers
+    names = [name for name in vanished(group, state, now) if peers[name].heard_at == NEVER]
     return f"it waits to hear from {' and '.join(names)} before it fences" if names else ""
 
 
@@ -102,57 +102,57 @@ def hear_word(group: Group, word: str) -> None:
         group.caution.word = word
 
 
-def obstacle(group: Group, scene: NodeState, now: float) -> str:
+def obstacle(group: Group, state: NodeState, now: float) -> str:
     """Why it is not taken yet, or not by us. A successor that the holder has named need not ask."""
-    if why := _unheard(group, scene, now):
+    if why := _unheard(group, state, now):
         return why
     caution = group.caution
     if not caution.is_watching:
         return ""
     if caution.word is None:
-        is_late = now >= caution.watched_since + scene.settings.lease_s
-        is_fresh = now < caution.free_since + scene.slot_s and caution.last_held is not None
+        is_late = now >= caution.watched_since + state.settings.lease_s
+        is_fresh = now < caution.free_since + state.slot_s and caution.last_held is not None
         return "" if is_late or is_fresh else "it asks whether anybody still answers for the addresses"
     return caution.word
 
 
-def advance(group: Group, scene: NodeState, now: float) -> None:
+def advance(group: Group, state: NodeState, now: float) -> None:
     caution = group.caution
     may_take = group.state in MAY_TAKE
-    lost = lost_holder(group, scene, now)
+    lost = lost_holder(group, state, now)
     if lost or not may_take:
         caution.free_since = NEVER
     elif caution.free_since == NEVER:
         caution.free_since = now
-    wanted = may_take and _is_doubtful(group, scene, now, lost)
+    wanted = may_take and _is_doubtful(group, state, now, lost)
     if wanted == caution.is_watching:
         return
     caution.is_watching, caution.word, caution.watched_since = wanted, None, now
-    scene.do(Watch(group.name, wanted))
+    state.do(Watch(group.name, wanted))
 
 
-def _is_doubtful(group: Group, scene: NodeState, now: float, lost: str) -> bool:
-    settings = scene.settings
+def _is_doubtful(group: Group, state: NodeState, now: float, lost: str) -> bool:
+    settings = state.settings
     if not settings.arp_guard or settings.consistent or group.name == LEADER:
         return False
-    if not scene.is_fit(settings.me, now):
+    if not state.is_fit(settings.me, now):
         return False
     if group.caution.last_held is None:
         return not group.was_found
     if lost:
-        return now >= _suspect_at(group, scene)
-    return not group.why_unfit and _is_somebody_lost(scene, now)
+        return now >= _suspect_at(group, state)
+    return not group.why_unfit and _is_somebody_lost(state, now)
 
 
-def _suspect_at(group: Group, scene: NodeState) -> float:
+def _suspect_at(group: Group, state: NodeState) -> float:
     last = group.caution.last_held
-    peer = scene.membership.peers.get(last.node) if last is not None else None
-    return NEVER if peer is None else peer.heard_at + SUSPECT_INTERVALS * scene.settings.interval_s
+    peer = state.membership.peers.get(last.node) if last is not None else None
+    return NEVER if peer is None else peer.heard_at + SUSPECT_INTERVALS * state.settings.interval_s
 
 
-def due(group: Group, scene: NodeState) -> list[float]:
-    settings = scene.settings
-    due = [scene.born + settings.alone_after_s] if settings.fenced else []
+def due(group: Group, state: NodeState) -> list[float]:
+    settings = state.settings
+    due = [state.born + settings.alone_after_s] if settings.fenced else []
     if settings.arp_guard and not settings.consistent:
-        due += [_suspect_at(group, scene), group.caution.watched_since + settings.lease_s]
+        due += [_suspect_at(group, state), group.caution.watched_since + settings.lease_s]
     return due

@@ -9,54 +9,54 @@ hear the other, the one that hears lets go: nobody else can.
 from __future__ import annotations
 
 from haagent.core import placement
+from haagent.core.event_kinds import Kind
 from haagent.core.events import Announce
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING
 from haagent.core.group.wants import LetGo
-from haagent.core.kinds import Kind
 from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 from haagent.core.node_state import NodeState
 from haagent.core.placement import Contender
 
 
-def hear(group: Group, scene: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> LetGo | None:
+def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> LetGo | None:
     conflict = group.conflict
     rival_holds = beat.claim is not None and beat.held_ms > 0 and not beat.leaving
     if not rival_holds:
         if conflict.since.pop(sender.node, None) is not None and group.state in HOLDING:
-            scene.do(Announce(group.name, f"{sender.node} had claimed it too and has released it"))
+            state.do(Announce(group.name, f"{sender.node} had claimed it too and has released it"))
         return None
     if group.state not in HOLDING or group.lease is None:
         return None
     silence_s = now - conflict.heard_at.get(sender.node, NEVER)
     conflict.heard_at[sender.node] = now
-    is_news = sender.node not in conflict.since or silence_s > scene.settings.lease_s
+    is_news = sender.node not in conflict.since or silence_s > state.settings.lease_s
     if is_news:
         conflict.since[sender.node] = now
-        conflict.answers[sender.node] = scene.next_seq
-        scene.urge()  # the rival decides by what our next heartbeat echoes
-        scene.note(Kind.CONFLICT, group.name, f"{sender.node} claims {group.name} as well", now=now)
-    if _loses_to(group, scene, now, sender, beat):
+        conflict.answers[sender.node] = state.next_seq
+        state.urge()  # the rival decides by what our next heartbeat echoes
+        state.note(Kind.CONFLICT, group.name, f"{sender.node} claims {group.name} as well", now=now)
+    if _loses_to(group, state, now, sender, beat):
         return LetGo(f"{sender.node} holds it too and keeps it", yield_to=sender.node)
     if is_news:
-        scene.do(Announce(group.name, f"{sender.node} claims it too"))
+        state.do(Announce(group.name, f"{sender.node} claims it too"))
     return None
 
 
-def _loses_to(group: Group, scene: NodeState, now: float, rival: Heartbeat, beat: GroupBeat) -> bool:
-    me = scene.settings.me
-    if scene.settings.consistent:
+def _loses_to(group: Group, state: NodeState, now: float, rival: Heartbeat, beat: GroupBeat) -> bool:
+    me = state.settings.me
+    if state.settings.consistent:
         return False  # our lease is proved, so its own has run out: it is late, or its word is
-    if not scene.membership.peers[rival.node].is_alive(now):
+    if not state.membership.peers[rival.node].is_alive(now):
         # Its word may be an old one; or it does not hear us, and then only we can end this.
-        return now >= group.conflict.since[rival.node] + scene.settings.lease_s
+        return now >= group.conflict.since[rival.node] + state.settings.lease_s
     if me < rival.node:
         tenure = group.lease.tenure if group.lease is not None else Ballot(0, me)
         their_tenure = beat.tenure or beat.claim or Ballot(0, rival.node)
-        mine = Contender(me, scene.gateway, tenure.round)
+        mine = Contender(me, state.gateway, tenure.round)
         theirs = Contender(rival.node, rival.gateway, their_tenure.round)
         return placement.winner(group.settings, mine, theirs) != me
     echo = rival.heard.get(me)
     judged_from = max(group.held_seq, group.conflict.answers[rival.node])
-    return echo is not None and echo.boot == scene.boot and echo.seq >= judged_from
+    return echo is not None and echo.boot == state.boot and echo.seq >= judged_from

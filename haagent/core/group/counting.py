@@ -11,40 +11,40 @@ from haagent.core.messages import Accepted
 from haagent.core.node_state import NodeState
 
 
-def is_outbid(group: Group, scene: NodeState, now: float) -> bool:
+def is_outbid(group: Group, state: NodeState, now: float) -> bool:
     """A living voter has promised a ballot above ours."""
     assert group.lease is not None
     ballot = group.lease.ballot
-    return any(beat.promised is not None and beat.promised > ballot for _, beat in scene.beats(now, group.name))
+    return any(beat.promised is not None and beat.promised > ballot for _, beat in state.beats(now, group.name))
 
 
-def has_promises(group: Group, scene: NodeState, now: float) -> bool:
+def has_promises(group: Group, state: NodeState, now: float) -> bool:
     assert group.lease is not None
     ballot = group.lease.ballot
-    promises = {scene.settings.me: group.voter.promised}
-    promises |= {peer.name: beat.promised for peer, beat in scene.beats(now, group.name)}
-    electorate, needed = scene.electorate(now, group.name, is_held=False)
+    promises = {state.settings.me: group.voter.promised}
+    promises |= {peer.name: beat.promised for peer, beat in state.beats(now, group.name)}
+    electorate, needed = state.electorate(now, group.name, is_held=False)
     return sum(promises.get(name) == ballot for name in electorate) >= needed
 
 
-def is_forestalled(group: Group, scene: NodeState, now: float) -> bool:
+def is_forestalled(group: Group, state: NodeState, now: float) -> bool:
     """Somebody else is ahead. Of two that claim at once the arbiter chooses; voters may choose neither."""
-    if not scene.votes_count:
-        return bool(candidacy.holder_elsewhere(group, scene, now))
-    return is_outbid(group, scene, now) or candidacy.is_claimed(group, now)
+    if not state.votes_count:
+        return bool(candidacy.holder_elsewhere(group, state, now))
+    return is_outbid(group, state, now) or candidacy.is_claimed(group, now)
 
 
-def renew(group: Group, scene: NodeState, now: float) -> bool:
+def renew(group: Group, state: NodeState, now: float) -> bool:
     """Count the acceptances. True when the lease grew."""
     assert group.lease is not None
-    if not scene.votes_count:
+    if not state.votes_count:
         return group.lease.count({"": group.arbitration.granted_at}, [""], needed=1)
-    votes: list[tuple[str, Accepted | None]] = [(scene.settings.me, group.voter.accepted)]
-    votes += [(peer.name, beat.accepted) for peer, beat in scene.beats(now, group.name)]
-    sent = acceptances(group.lease, scene.membership, votes)
+    votes: list[tuple[str, Accepted | None]] = [(state.settings.me, group.voter.accepted)]
+    votes += [(peer.name, beat.accepted) for peer, beat in state.beats(now, group.name)]
+    sent = acceptances(group.lease, state.membership, votes)
     if max(sent.values(), default=NEVER) <= group.lease.proved_at:
         return False
-    electorate, needed = scene.electorate(now, group.name, is_held=group.state in HOLDING)
-    if arbitration.is_in_force(group, scene, now):  # no vote is worth more than the arbiter's
+    electorate, needed = state.electorate(now, group.name, is_held=group.state in HOLDING)
+    if arbitration.is_in_force(group, state, now):  # no vote is worth more than the arbiter's
         sent = {name: min(at, group.arbitration.granted_at) for name, at in sent.items()}
     return group.lease.count(sent, electorate, needed=needed)

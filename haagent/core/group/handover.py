@@ -13,79 +13,79 @@ from __future__ import annotations
 import msgspec
 
 from haagent.core import placement
+from haagent.core.event_kinds import Kind
 from haagent.core.events import Prepare
 from haagent.core.group import choice, word
 from haagent.core.group.choice import Among
 from haagent.core.group.state import Group, Pledge
 from haagent.core.group.wants import HandOver, LetGo, Stay
-from haagent.core.kinds import Kind
 from haagent.core.membership import Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat
 from haagent.core.node_state import NodeState
 
 
-def best_other(group: Group, scene: NodeState, now: float, *, may_wait: bool = False) -> str:
+def best_other(group: Group, state: NodeState, now: float, *, may_wait: bool = False) -> str:
     """`may_wait`: also one that has just started and has no vote yet."""
-    others = choice.ranked(group, scene, now, Among.SOON if may_wait else Among.NOW)
-    return next((name for name in others if name != scene.settings.me), "")
+    others = choice.ranked(group, state, now, Among.SOON if may_wait else Among.NOW)
+    return next((name for name in others if name != state.settings.me), "")
 
 
-def consider(group: Group, scene: NodeState, now: float) -> HandOver | LetGo | None:
+def consider(group: Group, state: NodeState, now: float) -> HandOver | LetGo | None:
     """While it is served here: to whom it should go, if to anybody."""
-    if must_leave(group, scene):
-        why = _why_leaving(group, scene)
-        if successor := best_other(group, scene, now):
-            return HandOver(successor, _patience_s(scene))
-        if successor := best_other(group, scene, now, may_wait=True):
-            return HandOver(successor, _patience_s(scene) + _silence_s(scene, successor))
+    if must_leave(group, state):
+        why = _why_leaving(group, state)
+        if successor := best_other(group, state, now):
+            return HandOver(successor, _patience_s(state))
+        if successor := best_other(group, state, now, may_wait=True):
+            return HandOver(successor, _patience_s(state) + _silence_s(state, successor))
         return LetGo(f"{why}; no other node can take it")
-    if scene.orders.in_maintenance:
+    if state.orders.in_maintenance:
         return None
-    if successor := _ordered_successor(group, scene, now):
-        order = scene.orders.move(now, group.name)
+    if successor := _ordered_successor(group, state, now):
+        order = state.orders.move(now, group.name)
         return HandOver(successor, order.ttl_ms / 1000 if order else 0.0)
-    if successor := _failback(group, scene, now):
-        return HandOver(successor, _patience_s(scene))
+    if successor := _failback(group, state, now):
+        return HandOver(successor, _patience_s(state))
     return None
 
 
-def _patience_s(scene: NodeState) -> float:
+def _patience_s(state: NodeState) -> float:
     """With a successor that nobody has ordered."""
-    return max(1.0, 3 * scene.settings.interval_s)
+    return max(1.0, 3 * state.settings.interval_s)
 
 
-def _silence_s(scene: NodeState, name: str) -> float:
-    peer = scene.membership.peers.get(name)
+def _silence_s(state: NodeState, name: str) -> float:
+    peer = state.membership.peers.get(name)
     return 0.0 if peer is None or peer.beat is None else peer.beat.silent_ms / 1000
 
 
-def must_leave(group: Group, scene: NodeState) -> bool:
-    if scene.orders.in_maintenance:
+def must_leave(group: Group, state: NodeState) -> bool:
+    if state.orders.in_maintenance:
         return False  # nothing moves; a stop leaves everything in place
-    return bool(_why_leaving(group, scene))
+    return bool(_why_leaving(group, state))
 
 
-def _why_leaving(group: Group, scene: NodeState) -> str:
-    if scene.is_stopping:
+def _why_leaving(group: Group, state: NodeState) -> str:
+    if state.is_stopping:
         return "this node is stopping"
-    if scene.orders.is_standby(scene.settings.me):
+    if state.orders.is_standby(state.settings.me):
         return "this node is in standby"
-    return "`never` names this node" if scene.settings.me in group.settings.never else ""
+    return "`never` names this node" if state.settings.me in group.settings.never else ""
 
 
-def _ordered_successor(group: Group, scene: NodeState, now: float) -> str:
-    order = scene.orders.move(now, group.name)
+def _ordered_successor(group: Group, state: NodeState, now: float) -> str:
+    order = state.orders.move(now, group.name)
     if order is None or order.ballot is None or group.lease is None:
         return ""
     is_ours = group.lease.tenure <= order.ballot <= group.lease.ballot
-    return order.target if is_ours and order.target != scene.settings.me else ""
+    return order.target if is_ours and order.target != state.settings.me else ""
 
 
-def _failback(group: Group, scene: NodeState, now: float) -> str:
+def _failback(group: Group, state: NodeState, now: float) -> str:
     after_s, since = group.settings.failback_after_s, group.handover.better_since
     if after_s is None:
         return ""
-    better = placement.should_yield(group.settings, scene.settings.me, choice.candidates(group, scene, now))
+    better = placement.should_yield(group.settings, state.settings.me, choice.candidates(group, state, now))
     if not better:
         since.clear()
         return ""
@@ -95,39 +95,39 @@ def _failback(group: Group, scene: NodeState, now: float) -> str:
     return better
 
 
-def begin(group: Group, scene: NodeState, now: float, want: HandOver) -> None:
+def begin(group: Group, state: NodeState, now: float, want: HandOver) -> None:
     group.handover.to, group.handover.deadline = want.to, now + want.patience_s
-    scene.note(Kind.YIELDING, group.name, f"handing over to {want.to}", now=now)
-    scene.do(Prepare(group.name))
-    scene.urge()
+    state.note(Kind.YIELDING, group.name, f"handing over to {want.to}", now=now)
+    state.do(Prepare(group.name))
+    state.urge()
 
 
-def proceed(group: Group, scene: NodeState, now: float) -> LetGo | Stay | None:
+def proceed(group: Group, state: NodeState, now: float) -> LetGo | Stay | None:
     """Rule 4 of `election`: let go as soon as the successor wants."""
     assert group.lease is not None
     to = group.handover.to
-    for peer, beat in scene.beats(now, group.name):
+    for peer, beat in state.beats(now, group.name):
         if peer.name == to and beat.want is not None and beat.want > group.lease.ballot:
-            _pledge_vote(group, scene, now, peer, beat.want)
+            _pledge_vote(group, state, now, peer, beat.want)
             return LetGo(f"{to} is ready")
-    if now < group.handover.deadline and scene.is_fit(to, now):
+    if now < group.handover.deadline and state.is_fit(to, now):
         return None
-    return LetGo(f"leaving; {to} did not get ready in time") if must_leave(group, scene) else Stay()
+    return LetGo(f"leaving; {to} did not get ready in time") if must_leave(group, state) else Stay()
 
 
-def end(group: Group, scene: NodeState, now: float) -> None:
+def end(group: Group, state: NodeState, now: float) -> None:
     """The group stays."""
     to = group.handover.to
-    scene.note(Kind.STAYS, group.name, f"{to} did not get ready; the group stays here", now=now)
-    order = scene.orders.move(now, group.name)
+    state.note(Kind.STAYS, group.name, f"{to} did not get ready; the group stays here", now=now)
+    order = state.orders.move(now, group.name)
     if order is not None and order.target == to:  # not a newer one, to somebody else
-        scene.order(now, f"move/{group.name}", on=False)
+        state.order(now, f"move/{group.name}", on=False)
     group.handover.to = ""
-    scene.urge()
+    state.urge()
 
 
-def _pledge_vote(group: Group, scene: NodeState, now: float, peer: Peer, want: Ballot) -> None:
-    if peer.beat is None or peer.boot is None or not group.may_vote(scene, now):
+def _pledge_vote(group: Group, state: NodeState, now: float, peer: Peer, want: Ballot) -> None:
+    if peer.beat is None or peer.boot is None or not group.may_vote(state, now):
         return
     if group.voter.may_be_handed(want):
         group.handover.pledge = Pledge(Accepted(want, peer.boot, peer.seq), now, peer.beat.lease_ms / 1000)
@@ -151,7 +151,7 @@ def farewell(group: Group, now: float) -> GroupBeat | None:
     )
 
 
-def redeem(group: Group, scene: NodeState, now: float) -> None:
+def redeem(group: Group, state: NodeState, now: float) -> None:
     """The group is released: the vote that was pledged for that moment.
 
     It took some time. So it goes to what the successor has said last, if that one still wants the group; else it
@@ -161,7 +161,7 @@ def redeem(group: Group, scene: NodeState, now: float) -> None:
     if pledge is None:
         return
     vote, since = pledge.vote, pledge.since
-    for peer, beat in scene.beats(now, group.name):
+    for peer, beat in state.beats(now, group.name):
         if (peer.name, peer.boot, beat.want) == (vote.ballot.node, vote.boot, vote.ballot):
             vote, since = Accepted(vote.ballot, vote.boot, peer.seq), now
     group.voter.accept(since, vote, lease_s=pledge.lease_s)

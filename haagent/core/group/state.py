@@ -111,5 +111,5 @@ class Group:
         """Why that node, if it is this one, may not hold it; empty: it may."""
         return f"`never` names {node}" if node in self.settings.never else self.why_unfit
 
-    def may_vote(self, scene: NodeState, now: float) -> bool:
-        return now >= self.silent_until and scene.may_vote(now)
+    def may_vote(self, state: NodeState, now: float) -> bool:
+        return now >= self.silent_until and state.may_vote(now)

@@ -12,8 +12,8 @@ import pytest
 from haagent.activation.health import Health
 from haagent.checks import Report, Verdict
 from haagent.config import CheckConfig
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyEvent, HealthChanged
-from haagent.core.kinds import Kind
 from haagent.kernel.links import Links
 from tests.support.fakes import link, run_virtual
 from tests.unit.plugins.test_contained import WAYS, give_up, hang, hang_on, in_a_coroutine

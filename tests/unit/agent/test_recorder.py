@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from haagent.agent.recorder import MOST, PAUSE_S, Recorder
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, Drop, Note, Renew, Take, Woke
-from haagent.core.kinds import Kind
 from haagent.core.messages import Ballot, Record
 from haagent.trace import encode, read
 from tests.support.fakes import run_virtual

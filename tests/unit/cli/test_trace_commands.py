@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from haagent.cli import main
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, AnyEvent, Asked, Noticed
-from haagent.core.kinds import Kind
 from haagent.core.node import Node
 from haagent.trace import Replay, Ring, Trace, TraceError, encode, read, replay, take
 from haagent.trace import entry as entries

@@ -21,7 +21,7 @@ from tests.sim.arbitrated import Etcd
 LEASE_S = 0.4
 MINE, THEIRS = 7, 8
 PREFIX = "/haagent/shop/"
-NodeState = Callable[["Play"], Awaitable[None]]
+Script = Callable[["Play"], Awaitable[None]]
 
 
 class MemoryGateway:
@@ -140,13 +140,13 @@ class Play:
         return decode(value) if value else None
 
 
-def play(scene: NodeState, before: Callable[[Play], None] = lambda _: None) -> None:
+def play(script: Script, before: Callable[[Play], None] = lambda _: None) -> None:
     async def run() -> None:
         one = Play()
         before(one)
         tasks = [asyncio.create_task(one.arbiter.keep_asking()), asyncio.create_task(one.arbiter.keep_watching())]
         try:
-            await scene(one)
+            await script(one)
             assert not any(task.done() for task in tasks)
         finally:
             for task in tasks:
@@ -163,7 +163,7 @@ def free(one: Play) -> None:
 
 
 def test_a_claim_is_granted_renewed_and_released() -> None:
-    async def scene(one: Play) -> None:
+    async def script(one: Play) -> None:
         assert await one.hear(ArbiterChanged) == ArbiterChanged(reachable=True)
         one.claim(5)
         first = await one.hear(Granted)
@@ -174,11 +174,11 @@ def test_a_claim_is_granted_renewed_and_released() -> None:
         await one.until(lambda: one.stored() == Stored(5, "A", MINE, one.stored().beat, 400, released=True))
         assert one.arbiter.status()["groups"]["web"] == {"ballot": "5.A", "released": True}
 
-    play(scene, free)
+    play(script, free)
 
 
 def test_a_claim_waits_for_the_release_and_then_is_granted_at_once() -> None:
-    async def scene(one: Play) -> None:
+    async def script(one: Play) -> None:
         await one.until(lambda: one.arbiter.status()["groups"])
         one.claim(5)
         one.put(4, released=True)
@@ -186,21 +186,21 @@ def test_a_claim_waits_for_the_release_and_then_is_granted_at_once() -> None:
         granted = await one.hear(Granted)
         assert granted.asked_at - released_at < LEASE_S / 2
 
-    play(scene, lambda one: one.put(4))
+    play(script, lambda one: one.put(4))
 
 
 def test_a_claim_is_denied_when_the_holder_renews() -> None:
-    async def scene(one: Play) -> None:
+    async def script(one: Play) -> None:
         await one.until(lambda: one.arbiter.status()["groups"])
         one.claim(5)
         one.put(4, beat=2)
         assert await one.hear(Denied) == Denied("web", Ballot(5, "A"), Ballot(4, "B"), is_bound=True)
 
-    play(scene, lambda one: one.put(4))
+    play(script, lambda one: one.put(4))
 
 
 def test_silence_is_told_once_and_so_is_its_end() -> None:
-    async def scene(one: Play) -> None:
+    async def script(one: Play) -> None:
         await one.hear(ArbiterChanged)
         one.gateway.is_silent = True
         lost = await one.hear(ArbiterChanged)
@@ -213,11 +213,11 @@ def test_silence_is_told_once_and_so_is_its_end() -> None:
         assert await one.hear(ArbiterChanged) == ArbiterChanged(reachable=True)
         assert one.arbiter.status()["fault"] == ""
 
-    play(scene)
+    play(script)
 
 
 def test_an_etcd_that_was_never_there_is_told_with_the_reason() -> None:
-    async def scene(one: Play) -> None:
+    async def script(one: Play) -> None:
         lost = await one.hear(ArbiterChanged)
         assert lost == ArbiterChanged(False, "etcd cannot be reached (memory:2379: connection refused)")
         asked = one.gateway.asked
@@ -225,22 +225,22 @@ def test_an_etcd_that_was_never_there_is_told_with_the_reason() -> None:
         await one.hear(ArbiterChanged)
         assert one.gateway.asked - asked < 10
 
-    play(scene, lambda one: setattr(one.gateway, "is_refusing", True))
+    play(script, lambda one: setattr(one.gateway, "is_refusing", True))
 
 
 def test_refusals_are_not_asked_for_in_a_frenzy() -> None:
-    async def scene(one: Play) -> None:
+    async def script(one: Play) -> None:
         await one.hear(ArbiterChanged)
         start, asked = time.monotonic(), one.gateway.asked
         one.claim(5)
         await one.until(lambda: time.monotonic() - start > 0.2)
         assert one.gateway.asked - asked < 60
 
-    play(scene, lambda one: setattr(one.gateway, "is_refusing", True))
+    play(script, lambda one: setattr(one.gateway, "is_refusing", True))
 
 
 def test_a_hanging_question_of_one_group_delays_no_other() -> None:
-    async def scene(one: Play) -> None:
+    async def script(one: Play) -> None:
         await one.hear(ArbiterChanged)
         await one.until(lambda: one.arbiter.status()["groups"])
         one.gateway.swallows = "web"
@@ -251,11 +251,11 @@ def test_a_hanging_question_of_one_group_delays_no_other() -> None:
         one.arbiter.claim(Claim("leader", Ballot(6, "A"), time.monotonic()))
         assert (await one.hear(Granted)).group == "leader"
 
-    play(scene, free)
+    play(script, free)
 
 
 def test_an_etcd_that_has_lost_its_data_is_begun_with_anew() -> None:
-    async def scene(one: Play) -> None:
+    async def script(one: Play) -> None:
         await one.until(lambda: one.arbiter.status()["groups"])
         one.gateway.etcd.wipe()
         one.put(1, released=True)
@@ -264,7 +264,7 @@ def test_an_etcd_that_has_lost_its_data_is_begun_with_anew() -> None:
         granted = await one.hear(Granted)
         assert granted.asked_at >= wiped_at + LEASE_S / 2  # it was noticed later than it happened
 
-    play(scene, lambda one: [one.put(round_, beat=round_) for round_ in range(2, 9)])  # type: ignore[func-returns-value]
+    play(script, lambda one: [one.put(round_, beat=round_) for round_ in range(2, 9)])  # type: ignore[func-returns-value]
 
 
 def test_the_end_of_the_agent_writes_the_releases_that_are_due_and_no_others() -> None:

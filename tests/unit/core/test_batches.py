@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyEvent, HeartbeatHeard, Noticed, Taken, Woke
-from haagent.core.kinds import Kind
 from haagent.core.messages import GroupBeat
 from haagent.core.view import GroupState
 from haagent.trace import entry as entries
@@ -70,7 +70,7 @@ def test_any_batch_keeps_the_promises_in_one_step_or_in_several(
 def test_a_batch_of_copies_is_not_looked_at() -> None:
     world = settled()
     node, now = node_of(world, "A"), world.t
-    copies = [peer.beat for peer in node.scene.membership.peers.values() if peer.beat is not None]
+    copies = [peer.beat for peer in node.state.membership.peers.values() if peer.beat is not None]
     heard = [HeartbeatHeard(beat, "eth0") for beat in copies for _ in range(50)]
     assert node.step(now, *heard) == []
     assert node.is_unmoved
@@ -80,7 +80,7 @@ def test_a_batch_of_copies_is_not_looked_at() -> None:
 def test_what_comes_among_copies_is_looked_at_and_only_that_is_kept(*, is_first: bool) -> None:
     world = settled()
     node, now = node_of(world, "A"), world.t
-    beat = next(peer.beat for peer in node.scene.membership.peers.values() if peer.beat is not None)
+    beat = next(peer.beat for peer in node.state.membership.peers.values() if peer.beat is not None)
     copies = [HeartbeatHeard(beat, "eth0")] * 50
     news = build(beat_of_b(groups=(GroupBeat("web"),)), world)
     node.step(now, *([news, *copies] if is_first else [*copies, news]))

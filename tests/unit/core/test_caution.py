@@ -186,15 +186,15 @@ def test_a_node_that_is_down_for_certain_is_not_fenced_again_until_it_is_heard()
     seen.world.crash("A")
     seen.world.run(seen.world.t + 0.1)
     seen.world._feed(seen.world.hosts["W"], Fenced("A", "the operator says so"))
-    assert not seen.world.hosts["W"].node.scene.orders.is_down("A"), "it was alive a moment ago"  # type: ignore[union-attr]
-    while "A" in seen.world.hosts["W"].node.scene.membership.alive_names(seen.world.t):  # type: ignore[union-attr]
+    assert not seen.world.hosts["W"].node.state.orders.is_down("A"), "it was alive a moment ago"  # type: ignore[union-attr]
+    while "A" in seen.world.hosts["W"].node.state.membership.alive_names(seen.world.t):  # type: ignore[union-attr]
         seen.world.run(seen.world.t + 0.001)
     seen.world._feed(seen.world.hosts["W"], Fenced("A", "the operator says so"))
     seen.world.run(seen.world.t + 0.5)
     assert vanished_in(seen, "B") == ()
     seen.world.start("A")
     seen.world.run(seen.world.t + 1.0)
-    assert not any(host.node.scene.orders.is_down("A") for host in seen.world.hosts.values() if host.node)
+    assert not any(host.node.state.orders.is_down("A") for host in seen.world.hosts.values() if host.node)
 
 
 def neighbourly(settings: Settings) -> World:

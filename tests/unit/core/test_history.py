@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
+from haagent.core.event_kinds import Kind
 from haagent.core.history import History
-from haagent.core.kinds import Kind
 from haagent.core.limits import MAX_RECORDS, MAX_TEXT, RECORDS_PER_BEAT
 from haagent.core.membership import Peer
 from haagent.core.messages import Heard, Heartbeat, Record

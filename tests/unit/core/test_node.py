@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from haagent.core.event_kinds import Kind
 from haagent.core.events import (
     URGENCY,
     AddressFound,
@@ -28,7 +29,6 @@ from haagent.core.events import (
     Woke,
 )
 from haagent.core.group.transitions import ARCS, GroupState
-from haagent.core.kinds import Kind
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat, Order, is_well_formed
 from haagent.core.node import Node
 from haagent.core.settings import Settings

@@ -147,7 +147,7 @@ def test_whatever_an_authentic_peer_says_the_node_lives(
     for beat, is_confirmed, pause_s in beats:
         assert is_well_formed(beat)
         now += pause_s
-        echo = {"A": Heard(7, node.scene.next_seq - 1)} if is_confirmed else {}  # what makes its words count
+        echo = {"A": Heard(7, node.state.next_seq - 1)} if is_confirmed else {}  # what makes its words count
         pending.append(HeartbeatHeard(msgspec.structs.replace(beat, heard=beat.heard | echo), "eth0"))
         while pending:
             for action in node.step(now, pending.pop(0)):

@@ -8,6 +8,7 @@ import random
 import msgspec
 import pytest
 
+from haagent.core.event_kinds import Kind
 from haagent.core.events import (
     Announce,
     AnyAction,
@@ -26,7 +27,6 @@ from haagent.core.events import (
     TakeFailed,
     Woke,
 )
-from haagent.core.kinds import Kind
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat, Order, is_well_formed
 from haagent.core.node import Node
 from tests.sim.world import make_settings
@@ -126,7 +126,7 @@ def test_a_group_taken_out_and_put_back_does_not_free_its_voters() -> None:
     node.step(world.t, Reconfigured(msgspec.structs.replace(same, groups=same.groups[:1])))
     node.step(world.t, Reconfigured(same))
     want = Ballot(50, "B")
-    said = Heartbeat("sim", "B", node_of(world, "B").scene.boot, 10_000, 100, 350)
+    said = Heartbeat("sim", "B", node_of(world, "B").state.boot, 10_000, 100, 350)
     said = msgspec.structs.replace(said, groups=(GroupBeat("web", promised=want, want=want),))
     promised = [
         group.promised

@@ -81,24 +81,24 @@ def test_a_vote_that_a_farewell_gives_is_given_though_the_successor_is_gone_by_t
     (beat,) = [action.beat for action in actions if isinstance(action, Send)]
     assert of_web(beat).accepted == of_web(words.beat).accepted is not None
     # B counts from when it sent its want: that was earlier.
-    assert node.elections["web"].group.voter.bound_until == pytest.approx(pledged_at + node.scene.settings.lease_s)
+    assert node.elections["web"].group.voter.bound_until == pytest.approx(pledged_at + node.state.settings.lease_s)
 
 
 def lose(node: Node, name: str) -> None:
-    node.scene.membership.peers[name].alive_until = float("-inf")
+    node.state.membership.peers[name].alive_until = float("-inf")
 
 
 def test_a_vote_that_a_farewell_gives_is_for_what_the_successor_has_said_last() -> None:
     """However long it took to let go, what the successor counts from is not old."""
     world = cluster("ABW", consistent=True)
     node, words = yielding(world)
-    node.scene.membership.peers["B"].seq += 4
+    node.state.membership.peers["B"].seq += 4
     late = world.hosts["A"].local(world.t) + 0.1
     node.step(late, Dropped("web", words.ballot))
     voter, vote = node.elections["web"].group.voter, of_web(words.beat).accepted
     assert vote is not None
     assert voter.accepted == Accepted(vote.ballot, vote.boot, vote.seq + 4)
-    assert voter.bound_until == pytest.approx(late + node.scene.settings.lease_s)
+    assert voter.bound_until == pytest.approx(late + node.state.settings.lease_s)
 
 
 @pytest.mark.parametrize("drop_s", [0.1, 0.3, 0.4, 0.9])

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
+from haagent.core.event_kinds import Kind, Severity
 from haagent.core.events import Drop, Note, Renew, Take
-from haagent.core.kinds import Kind, Severity
 from haagent.core.messages import Ballot, Record
 from haagent.status import log
 

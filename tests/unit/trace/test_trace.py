@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, Drop, HeartbeatHeard, Noticed, Send, Woke
-from haagent.core.kinds import Kind
 from haagent.core.node_state import NodeState
 from haagent.trace import Trace, TraceError, encode, read, replay, take
 from haagent.trace import entry as entries
@@ -90,21 +90,21 @@ def test_a_generators_state_is_part_of_it() -> None:
     node = world.hosts["A"].node
     assert node is not None
     double = restore(capture(node))
-    assert [double.scene.rng.random() for _ in range(5)] == [node.scene.rng.random() for _ in range(5)]
+    assert [double.state.rng.random() for _ in range(5)] == [node.state.rng.random() for _ in range(5)]
 
 
 def test_all_but_the_history_is_in_it() -> None:
     node = agent(recorded_world()).node
     double = restore(capture(node))
-    assert vars(double).keys() == vars(node).keys() == {"scene", "elections", "heeded", "is_unmoved"}
+    assert vars(double).keys() == vars(node).keys() == {"state", "elections", "heeded", "is_unmoved"}
     for election in double.elections.values():
-        assert vars(election).keys() == {"scene", "group"}
-        assert election.scene is double.scene
+        assert vars(election).keys() == {"state", "group"}
+        assert election.state is double.state
     assert [one.group for one in double.elections.values()] == [one.group for one in node.elections.values()]
-    assert double.scene.membership.peers["B"].groups == node.scene.membership.peers["B"].groups
-    assert node.scene.history.merged()
-    assert not double.scene.history.merged()
-    assert double.scene.history.newest == node.scene.history.newest
+    assert double.state.membership.peers["B"].groups == node.state.membership.peers["B"].groups
+    assert node.state.history.merged()
+    assert not double.state.history.merged()
+    assert double.state.history.newest == node.state.history.newest
 
 
 # ---------------------------------------------------------------------- the ring
@@ -150,7 +150,7 @@ def test_a_ring_can_be_taken_while_it_goes_on() -> None:
 def test_what_cannot_be_written_down_ends_the_ring_and_not_the_agent() -> None:
     life = agent(recorded_world(limit_bytes=2_000))
     assert not life.ring.fault
-    life.node.scene.rng = object()  # type: ignore[assignment]
+    life.node.state.rng = object()  # type: ignore[assignment]
     now = life.steps[-1][0]
     for number in range(200):
         life.step(now, Noticed(Kind.RESTORED, "web", f"{number}"))
@@ -231,14 +231,14 @@ def foreign(**fields: Any) -> Trace:
     ("where", "value"),
     [
         ((), []),
-        (("scene",), None),
+        (("state",), None),
         (("groups",), [1]),
         (("groups", "web"), "Popen"),
         (("groups", "web", "state"), "dancing"),
         (("groups", "web", "lease"), {"ballot": 1}),
-        (("scene", "rng"), "os.system"),
-        (("scene", "rng"), [3, [1, 2, 3], None]),
-        (("scene", "membership", "peers"), {"B": {"name": 7}}),
+        (("state", "rng"), "os.system"),
+        (("state", "rng"), [3, [1, 2, 3], None]),
+        (("state", "membership", "peers"), {"B": {"name": 7}}),
     ],
 )
 def test_a_state_that_makes_no_sense_is_refused(where: tuple[str, ...], value: Any) -> None:
@@ -263,6 +263,6 @@ def test_steps_that_make_no_sense_are_refused() -> None:
 
 def test_what_cannot_be_encoded_as_a_node_is_said() -> None:
     node = agent(recorded_world()).node
-    node.scene.rng = object()  # type: ignore[assignment]
+    node.state.rng = object()  # type: ignore[assignment]
     with pytest.raises(TypeError, match="object cannot be part of a snapshot"):
         capture(node)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from haagent.core.kinds import Kind, Severity, declared, severity_of
+from haagent.core.event_kinds import Kind, Severity, declared, severity_of
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "reference" / "events.md"
@@ -74,7 +74,7 @@ def test_a_hung_agent_and_a_gate_that_stays_shut_are_errors() -> None:
 
 
 NOTING = {"note", "_note", "_noted", "_tell", "_say", "_complain", "_say_seldom", "Noticed"}  # what takes a kind
-CODE = sorted(path for path in (ROOT / "haagent").rglob("*.py") if path.name != "kinds.py")
+CODE = sorted(path for path in (ROOT / "haagent").rglob("*.py") if path.name != "event_kinds.py")
 
 
 def words_of(call: ast.Call) -> Iterator[ast.Constant]:
