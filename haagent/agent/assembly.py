@@ -83,7 +83,7 @@ class Assembly:
         remembered: Memory,
         run_dir: str,
         state_dir: str,
-        will: GuardianChannel,
+        guardian: GuardianChannel,
         layouts: Layouts,
         strays: Strays,
     ) -> None:
@@ -93,16 +93,16 @@ class Assembly:
 
         aside, groups = shell.background, tuple(config.groups.values())
         self.cluster = Cluster(config, lambda: node.view(clock.now()))
-        self.chronicle = Recorder(node)
-        self._node, self._shell, self._will = node, shell, will
-        will.name_us(node=config.me, lease_s=config.heartbeat.lease_s, abandoned=shell.guardian_died)
+        self.recorder = Recorder(node)
+        self._node, self._shell, self._guardian = node, shell, guardian
+        guardian.name_us(node=config.me, lease_s=config.heartbeat.lease_s, abandoned=shell.guardian_died)
         self.notifier = Notifier(sentence=self.cluster.sentence, is_alive=shell.is_stepped, background=aside)
         self._memory = state_file.Keeper(state_dir)
         self.heartbeats = Heartbeats(
             config,
             keys,
             boot=boot,
-            will=will,
+            guardian=guardian,
             post=shell.post,
             view=self.cluster.view,
             refused=lambda: node.refused,
@@ -120,7 +120,7 @@ class Assembly:
             fences=self._fences,
             gate=_gate(config, note),
             layouts=layouts,
-            may_have=will.name_addresses,
+            may_have=guardian.name_addresses,
         )
         self.guards = Guards(
             groups,
@@ -136,18 +136,18 @@ class Assembly:
         self._arbiter = arbiter_of(config, boot=boot, post=shell.post, now=clock.now, background=aside)
         self.process = Process(config)
         self.desk = desk = Facade(
-            self.cluster, node, chronicle=self.chronicle, fences=self._fences, post=shell.post, reload=shell.reload
+            self.cluster, node, recorder=self.recorder, fences=self._fences, post=shell.post, reload=shell.reload
         )
         self.parts = desk.parts = Parts(
             self.cluster,
-            self.chronicle,
+            self.recorder,
             self.heartbeats,
             self._memory,
             self._activation,
             self.guards,
             self._fences,
             self._arbiter,
-            will,
+            guardian,
             self.process,
             strays,
             ControlServer(desk, run_dir=run_dir),
@@ -189,8 +189,8 @@ class Assembly:
             case Stopped():
                 if self._node.view(clock.now()).maintenance:
                     self._activation.leave()
-                self._will.void()
-                self._shell.end(1 if self._will.is_abandoned else 0)
+                self._guardian.void()
+                self._shell.end(1 if self._guardian.is_abandoned else 0)
 
 
 def _gate(config: Config, note: Callable[[Kind, str, str], None]) -> Gate | NoGate:

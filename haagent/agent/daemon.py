@@ -49,7 +49,7 @@ class Daemon:
         keys: tuple[bytes, ...],
         run_dir: str,
         state_dir: str,
-        will: GuardianChannel,
+        guardian: GuardianChannel,
         layouts: Layouts,
         strays: Strays | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class Daemon:
             remembered=remembered,
             run_dir=run_dir,
             state_dir=state_dir,
-            will=will,
+            guardian=guardian,
             layouts=layouts,
             strays=self._strays,
         )
@@ -150,7 +150,7 @@ class Daemon:
                 actions = self._node.step(now, *events)
                 for action in actions:
                     self._agent.perform(now, action, self._queue[0] if self._queue else None)
-                self._agent.chronicle.add(now, actions)
+                self._agent.recorder.add(now, actions)
         except Exception as error:
             self._queue.clear()
             self._fail(error)
@@ -159,7 +159,7 @@ class Daemon:
         self._alarm.set(self._node.deadline)
         if self._agent.guards.looks_outside:
             self._agent.guards.expect(self._node.state.membership.next_overdue(clock.now()))
-        self._agent.chronicle.rest()
+        self._agent.recorder.rest()
         self._agent.desk.changed()
 
     def _woke(self) -> None:
@@ -234,13 +234,19 @@ class Daemon:
 
 
 def run(
-    config: Config, *, keys: tuple[bytes, ...], run_dir: str, state_dir: str, will: GuardianChannel, layouts: Layouts
+    config: Config,
+    *,
+    keys: tuple[bytes, ...],
+    run_dir: str,
+    state_dir: str,
+    guardian: GuardianChannel,
+    layouts: Layouts,
 ) -> int:
     sys.setswitchinterval(SWITCH_S)
     strays = Strays()
 
     async def main() -> int:
         places = {"run_dir": run_dir, "state_dir": state_dir}
-        return await Daemon(config, keys=keys, **places, will=will, layouts=layouts, strays=strays).run()
+        return await Daemon(config, keys=keys, **places, guardian=guardian, layouts=layouts, strays=strays).run()
 
     return strays.run(main())

@@ -26,14 +26,14 @@ class Facade:
         cluster: Cluster,
         node: Node,
         *,
-        chronicle: Recorder,
+        recorder: Recorder,
         fences: Fences,
         post: Callable[[AnyEvent], None],
         reload: Callable[[], Awaitable[str]],
     ) -> None:
         self.view = cluster.view
         self.fence, self.reload = fences.fence, reload
-        self._cluster, self._node, self._chronicle, self._post = cluster, node, chronicle, post
+        self._cluster, self._node, self._recorder, self._post = cluster, node, recorder, post
         self._waiters: list[asyncio.Future[None]] = []
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._next_ask = 1
@@ -49,7 +49,7 @@ class Facade:
         return self.parts.counters()
 
     def trace(self) -> Trace:
-        return self._chronicle.trace()
+        return self._recorder.trace()
 
     async def wait_change(self) -> None:
         waiter = asyncio.get_running_loop().create_future()

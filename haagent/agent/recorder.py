@@ -28,7 +28,7 @@ MOST = 64  # steps that may wait
 
 
 class Recorder(Still):
-    name = "chronicle"
+    name = "recorder"
 
     def __init__(self, node: Node) -> None:
         self._node, self._ring = node, Ring(node)

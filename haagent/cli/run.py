@@ -60,14 +60,14 @@ def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, n
             from haagent.guardian.channel import GuardianChannel
             from haagent.parts import CannotOpen
 
-            will = GuardianChannel(invocation.guardian, lock=lock, as_json=invocation.json)
+            guardian = GuardianChannel(invocation.guardian, lock=lock, as_json=invocation.json)
             try:
                 return daemon.run(
                     config,
                     keys=keys,
                     run_dir=invocation.run_dir,
                     state_dir=invocation.state_dir,
-                    will=will,
+                    guardian=guardian,
                     layouts=layouts(),
                 )
             except CannotOpen as error:

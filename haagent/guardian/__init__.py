@@ -2,7 +2,7 @@
 
 `haagent run` becomes two processes before anything heavy is imported. The parent, the guardian, is the one that systemd
 knows. It reads no configuration, no network and no key. The child, the agent, leaves with it what must be done for it
-(`will`): the addresses that it may have, its open heartbeat sockets, and its last words, sealed and ready to send.
+(`channel`): the addresses that it may have, its open heartbeat sockets, and its last words, sealed and ready to send.
 When the agent dies, however it dies, the guardian
 
 1. removes the addresses, and has the kernel's word for each (`kernel`);
@@ -18,8 +18,8 @@ it has the highest descriptor: the guardian is awake before the gate's socket is
 can be waited for (closing that socket takes the kernel some milliseconds). All threads of the agent have ended by
 then, so nothing of it can add an address any more. A pidfd stands beside it for what a channel cannot tell.
 
-The guardian's side (`messages`, `estate`, `kernel`, `process`, `watch`) imports little of the standard library and of
-the package `netlink` alone: it has to be small, and it has to work when little else does. The agent's side is `will`.
+The guardian's side (`messages`, `cleanup`, `kernel`, `process`, `watch`) imports little of the standard library and of
+the package `netlink` alone: it has to be small, and it has to work when little else does. The agent's is `channel`.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ class GuardianChannel(Still):
             _widen(channel)
 
     @property
-    def guardian(self) -> int | None:
+    def pid(self) -> int | None:
+        """Of the guardian."""
         return None if self._channel is None or self.is_abandoned else os.getppid()
 
     def name_us(self, *, node: str, lease_s: float, abandoned: Callable[[], None]) -> None:
@@ -69,7 +70,7 @@ class GuardianChannel(Still):
         loop.add_reader(self._channel, self._guardian_ended, loop)
 
     def status(self) -> Facts:
-        return {"pids": {"guardian": self.guardian}}
+        return {"pids": {"guardian": self.pid}}
 
     def name_addresses(self, packed: Iterable[bytes]) -> None:
         """All that this agent may have from now on."""

@@ -32,7 +32,7 @@ FAILED = 1
 class Guardian:
     def __init__(self, child: int, channel: socket) -> None:
         self._child, self._channel = child, channel
-        self._estate = CleanupState()
+        self._cleanup = CleanupState()
         self._kernel = Kernel()
         self._has_acted = False
         self._pidfd = os.pidfd_open(child)
@@ -65,7 +65,7 @@ class Guardian:
                 return self._reap()
 
     def _pass_on(self, number: int) -> None:
-        if number == signal.SIGHUP and not self._estate.is_in_force:
+        if number == signal.SIGHUP and not self._cleanup.is_in_force:
             return  # it is starting, or ending: it would die of this, and reads the configuration anyway
         with contextlib.suppress(ProcessLookupError):  # it has just ended: that is noticed elsewhere
             signal.pidfd_send_signal(self._pidfd, number)
@@ -81,12 +81,12 @@ class Guardian:
                 return True
             if not message:
                 return True
-            self._estate.receive(message, _descriptors(rights))
+            self._cleanup.receive(message, _descriptors(rights))
 
     # ------------------------------------------------------------------ what the agent cannot do any more
 
     def _act(self) -> None:
-        if self._has_acted or not self._estate.is_in_force:
+        if self._has_acted or not self._cleanup.is_in_force:
             return
         self._has_acted = True
         began = time.monotonic()
@@ -94,22 +94,22 @@ class Guardian:
         if removed is None:
             return
         gone_ms = 1000 * (time.monotonic() - began)
-        sent, refusal = self._estate.speak()
+        sent, refusal = self._cleanup.speak()
         told_ms = 1000 * (time.monotonic() - began)
         for pause_s in REPEAT_S:
             time.sleep(pause_s)
-            self._estate.speak()
+            self._cleanup.speak()
         held = f"{removed} addresses were gone after {gone_ms:.1f} ms" if removed else "it held no address"
         said = f"the peers were told after {told_ms:.1f} ms" if sent else f"the peers could not be told: {refusal}"
         self._say(process.WARNING, f"the agent has died; {held}, {said}")
 
     def _remove(self, began: float) -> int | None:
         """How many addresses were removed. None: some could not be, and then nothing must be said to the peers."""
-        until = began + max(LEAST_S, self._estate.lease_s)
+        until = began + max(LEAST_S, self._cleanup.lease_s)
         said = ""
         while True:
             try:
-                return self._kernel.strike(self._estate.addresses)
+                return self._kernel.strike(self._cleanup.addresses)
             except Refused as refused:
                 if str(refused) != said:
                     said = str(refused)
@@ -140,7 +140,7 @@ class Guardian:
         return FAILED
 
     def _say(self, level: str, text: str) -> None:
-        process.say(level, text, node=self._estate.node, as_json=self._estate.as_json)
+        process.say(level, text, node=self._cleanup.node, as_json=self._cleanup.as_json)
 
 
 def _note_by_descriptor(_number: int, _frame: FrameType | None) -> None:

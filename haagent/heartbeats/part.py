@@ -45,7 +45,7 @@ class Heartbeats(Still):
         keys: tuple[bytes, ...],
         *,
         boot: int,
-        will: GuardianChannel,
+        guardian: GuardianChannel,
         post: Callable[[AnyEvent], None],
         view: Callable[[], View],
         refused: Callable[[], Mapping[str, int]],
@@ -53,10 +53,10 @@ class Heartbeats(Still):
     ) -> None:
         """`refused`: authentic ones that the core did not believe, by cause."""
         self.is_listening = False  # before the core is stepped nobody is heard
-        self._config, self._will = config, will
+        self._config, self._guardian = config, guardian
         self._post, self._view, self._refused, self._background = post, view, refused, background
         self._envelope = Envelope(config, keys, boot=boot)
-        self._will.seal_with(self._envelope.sealer(keys))
+        self._guardian.seal_with(self._envelope.sealer(keys))
         self._transport = Transport(
             config.heartbeat,
             me=config.nodes[config.me],
@@ -70,9 +70,9 @@ class Heartbeats(Still):
         self._background(self._mend())
 
     def say(self, beat: Heartbeat) -> None:
-        self._will.before(beat)
+        self._guardian.before(beat)
         self._transport.send(self._envelope.seal(beat))
-        self._will.after(beat)
+        self._guardian.after(beat)
 
     async def prepare(self, config: Config) -> Commit:
         keys = () if config.heartbeat.insecure else await asyncio.to_thread(load_keys, config.key_files)
@@ -80,7 +80,7 @@ class Heartbeats(Still):
         def apply() -> None:
             self._config = config
             self._envelope.rekey(config, keys)
-            self._will.seal_with(self._envelope.sealer(keys))
+            self._guardian.seal_with(self._envelope.sealer(keys))
             mine = config.nodes[config.me]
             self._report(self._transport.reconfigure(config.heartbeat, me=mine, peers=config.peers))
 
@@ -110,7 +110,7 @@ class Heartbeats(Still):
             self._report(self._transport.retry())
 
     def _report(self, changed: Sequence[LinkStatus]) -> None:
-        self._will.lend(self._transport.outlets())
+        self._guardian.lend(self._transport.outlets())
         for link in changed:
             text = f"heartbeats go over {link.name}" if link.is_up else f"no heartbeats over {link.name}: {link.why}"
             self._post(Noticed(Kind.LINK_UP if link.is_up else Kind.LINK_DOWN, "", text))

@@ -71,9 +71,9 @@ class Host:
         self.gateway: bool | None = None  # None: not watched
         self.watched: dict[str, Inquiry] = {}  # groups that neighbours are asked about
         self.arbiter: Arbiter | None = None
-        self.doom: PlannedKill | None = None
+        self.planned_kill: PlannedKill | None = None
         self.farewell: Farewell | None = None  # left by the last step, to be said when its group is dropped
-        self.testament: Heartbeat | None = None  # of which the guardian has the last words
+        self.final_release: Heartbeat | None = None  # of which the guardian has the last words
         self.released: dict[str, Ballot | None] = {}  # by them
 
     def local(self, t: float) -> float:
@@ -102,15 +102,15 @@ class Host:
             return None
         return left
 
-    def bequeath_claims(self, beat: Heartbeat) -> None:
+    def store_final_release_of_claims(self, beat: Heartbeat) -> None:
         """Before a heartbeat goes out that claims what the guardian could not release."""
         if not covers_claims(self.released, beat):
-            self._bequeath(beat)
+            self._store(beat)
 
-    def bequeath(self, beat: Heartbeat) -> None:
+    def store_final_release(self, beat: Heartbeat) -> None:
         """After it: what it says besides claims."""
-        if self.testament is None or releases(beat) != self.released:
-            self._bequeath(beat)
+        if self.final_release is None or releases(beat) != self.released:
+            self._store(beat)
 
-    def _bequeath(self, beat: Heartbeat) -> None:
-        self.testament, self.released = beat, releases(beat)
+    def _store(self, beat: Heartbeat) -> None:
+        self.final_release, self.released = beat, releases(beat)

@@ -124,11 +124,11 @@ class Shell(Network):
         waiting, host.inbox = host.inbox, []
         self.rng.shuffle(waiting)  # which of them the loop saw first is not ours to say
         for action in node.step(host.local(self.t), *waiting, *events):
-            if host.doom is not None:
-                if host.doom.after == 0:
-                    self.kill(host.name, words_s=host.doom.words_s)
+            if host.planned_kill is not None:
+                if host.planned_kill.after == 0:
+                    self.kill(host.name, words_s=host.planned_kill.words_s)
                     return
-                host.doom.after -= 1
+                host.planned_kill.after -= 1
             if host.name in self.traced:
                 self._trace(host, action)
             self._perform(host, action)
@@ -187,10 +187,10 @@ class Shell(Network):
                 self._log(host, f"answers: {text}" if status == 0 else f"refuses: {text}")
 
     def _say(self, host: Host, beat: Heartbeat) -> None:
-        host.bequeath_claims(beat)
+        host.store_final_release_of_claims(beat)
         self._broadcast(host, beat)
-        if host.doom is None or host.doom.after:  # else it dies before it can write the rest down
-            host.bequeath(beat)
+        if host.planned_kill is None or host.planned_kill.after:  # else it dies before it can write the rest down
+            host.store_final_release(beat)
 
     def _broadcast(self, host: Host, beat: Heartbeat) -> None:
         event = HeartbeatHeard(beat, "eth0")
@@ -298,7 +298,7 @@ class Shell(Network):
         self._log(host, "is KILLED")
         if host.is_paused:
             words_s = ()  # what froze the agent has frozen the guardian
-        words = last_words(host.testament) if host.testament is not None else None
+        words = last_words(host.final_release) if host.final_release is not None else None
         self._bury(host)
 
         def act() -> None:
@@ -310,7 +310,7 @@ class Shell(Network):
         self.at(self.t + self.rng.uniform(*self.drop_s), act)
 
     def _bury(self, host: Host) -> None:
-        host.node, host.is_paused, host.inbox, host.doom = None, False, [], None
+        host.node, host.is_paused, host.inbox, host.planned_kill = None, False, [], None
         host.watched.clear()
         host.arbiter = None
         for served in host.served.values():

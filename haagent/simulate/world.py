@@ -41,8 +41,8 @@ class World(Shell):
         host = self.hosts[name]
         if host.node is not None:
             return
-        host.is_paused, host.inbox, host.doom = False, [], None
-        host.testament, host.released = None, {}
+        host.is_paused, host.inbox, host.planned_kill = False, [], None
+        host.final_release, host.released = None, {}
         local = host.local(self.t)
         host.node = self.node_class(
             msgspec.structs.replace(self.settings, me=name),
@@ -96,11 +96,11 @@ class World(Shell):
         self._log(host, "is KILLED with its guardian")
         self._bury(host)
 
-    def doom(self, name: str, doom: PlannedKill) -> None:
+    def plan_kill(self, name: str, kill: PlannedKill) -> None:
         """Its agent will be killed in the middle of a step."""
         host = self.hosts[name]
-        if host.node is not None and host.doom is None:
-            host.doom = doom
+        if host.node is not None and host.planned_kill is None:
+            host.planned_kill = kill
 
     def pause(self, name: str) -> None:
         host = self.hosts[name]

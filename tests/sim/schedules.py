@@ -177,7 +177,7 @@ def _agent_dies(world: World, rng: random.Random) -> None:
     if rng.random() < 0.5:
         world.kill(name, words_s=words_s)
     else:
-        world.doom(name, PlannedKill(after=rng.randrange(6), words_s=words_s))
+        world.plan_kill(name, PlannedKill(after=rng.randrange(6), words_s=words_s))
     world.at(world.t + rng.choice((0.001, 0.01, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
 
 

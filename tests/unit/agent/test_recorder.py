@@ -32,15 +32,15 @@ class Stage:
     def __init__(self) -> None:
         world = recorded_world(1.0, nodes="AB")
         self.node = agent(world).node
-        self.chronicle = Recorder(self.node)
+        self.recorder = Recorder(self.node)
 
     def do(self, *actions: AnyAction, is_moved: bool = True) -> None:
         self.node.is_unmoved, self.node.heeded = not is_moved, [Woke()]
-        self.chronicle.add(1.0, actions)
+        self.recorder.add(1.0, actions)
 
     def steps(self) -> int:
         """Without writing what waits."""
-        return sum(segment.count for segment in self.chronicle._ring.segments)
+        return sum(segment.count for segment in self.recorder._ring.segments)
 
 
 def play(story: Callable[[Stage], Coroutine[Any, Any, None]]) -> None:
@@ -51,7 +51,7 @@ def test_a_step_without_news_is_written_down_at_once(said: Callable[[], list[str
     async def story(stage: Stage) -> None:
         stage.do(QUIET)
         stage.do(is_moved=False)
-        stage.chronicle.rest()
+        stage.recorder.rest()
         assert stage.steps() == 1
         assert not said()
 
@@ -63,9 +63,9 @@ def test_news_waits_and_keeps_its_time(said: Callable[[], list[str]], caplog: py
         before = time.time()
         stage.do(TAKE)
         after = time.time()
-        stage.chronicle.rest()
+        stage.recorder.rest()
         stage.do(QUIET)
-        stage.chronicle.rest()
+        stage.recorder.rest()
         assert stage.steps() == 0
         assert not said()
         await asyncio.sleep(2 * PAUSE_S)
@@ -80,8 +80,8 @@ def test_a_trace_that_is_asked_for_has_all_of_it(said: Callable[[], list[str]]) 
     async def story(stage: Stage) -> None:
         stage.do(TAKE)
         stage.do(Drop("web", Ballot(1, "A"), "why"))
-        stage.chronicle.rest()
-        entries = list(read(encode(stage.chronicle.trace())).entries())
+        stage.recorder.rest()
+        entries = list(read(encode(stage.recorder.trace())).entries())
         assert [entry.decisions[0] for entry in entries] == [TAKE, Drop("web", Ballot(1, "A"), "why")]
         assert len(said()) == 2
         await asyncio.sleep(2 * PAUSE_S)
@@ -92,12 +92,12 @@ def test_a_trace_that_is_asked_for_has_all_of_it(said: Callable[[], list[str]]) 
 
 def test_what_was_told_is_counted_by_kind() -> None:
     async def story(stage: Stage) -> None:
-        assert set(stage.chronicle.counters()) == {f"events_{kind}" for kind in Kind}
+        assert set(stage.recorder.counters()) == {f"events_{kind}" for kind in Kind}
         told = (("taken", "web"), ("lapsed", "web"), ("lapsed", "db"))
         taken, web, db = (Note(Record(1, 0.0, kind, group, "why")) for kind, group in told)
         stage.do(TAKE, taken, web)
         stage.do(db)
-        counted = {name: count for name, count in stage.chronicle.counters().items() if count}
+        counted = {name: count for name, count in stage.recorder.counters().items() if count}
         assert counted == {"events_taken": 1, "events_lapsed": 2}
 
     play(story)
@@ -108,7 +108,7 @@ def test_what_waits_is_bounded(said: Callable[[], list[str]]) -> None:
         stage.do(TAKE)
         for _ in range(MOST):
             stage.do(QUIET)
-            stage.chronicle.rest()
+            stage.recorder.rest()
         assert stage.steps() >= MOST
         assert said()
 

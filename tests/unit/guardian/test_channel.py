@@ -58,11 +58,11 @@ class TestMessages:
 
 
 class Left:
-    """What a guardian would know: the other end of the channel, read into an estate."""
+    """What a guardian would know: the other end of the channel, read into a cleanup."""
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
-        self.estate = CleanupState()
+        self.cleanup = CleanupState()
         self.kinds = ""
 
     def read(self) -> str:
@@ -74,144 +74,144 @@ class Left:
             except BlockingIOError:
                 return self.kinds
             self.kinds += message[:1].decode()
-            self.estate.receive(message, descriptors)
+            self.cleanup.receive(message, descriptors)
 
 
 @pytest.fixture
 def left() -> Iterator[tuple[GuardianChannel, Left]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    will = GuardianChannel(theirs)
-    will.seal_with(sealer())
+    guardian = GuardianChannel(theirs)
+    guardian.seal_with(sealer())
     with ours, theirs:
-        yield will, Left(ours)
+        yield guardian, Left(ours)
 
 
 def sealer() -> Sealer:
     return Sealer(keys=(KEY,), cluster="c", node="A", boot=7)
 
 
-def opened(estate: CleanupState) -> Heartbeat:
+def opened(cleanup: CleanupState) -> Heartbeat:
     opener = Opener(keys=(KEY,), cluster="c", node="B", nodes=frozenset("AB"), boot=8)
-    (found,) = filter(None, map(opener.open, estate.words))
+    (found,) = filter(None, map(opener.open, cleanup.words))
     return found
 
 
 class TestWill:
     def test_no_claim_goes_out_before_the_words_that_release_it(self, left: tuple[GuardianChannel, Left]) -> None:
-        will, there = left
+        guardian, there = left
         claim = Ballot(3, "A")
         said = beat(5, claim=claim, held_ms=1)
-        will.before(said)
+        guardian.before(said)
         assert there.read() == "W"
-        assert opened(there.estate) == last_words(said)
-        assert opened(there.estate).groups[0].released == claim
-        will.after(said)
+        assert opened(there.cleanup) == last_words(said)
+        assert opened(there.cleanup).groups[0].released == claim
+        guardian.after(said)
         assert there.read() == ""
 
     def test_a_want_is_covered_after_it_was_sent_and_its_claim_then_waits_for_nothing(
         self, left: tuple[GuardianChannel, Left]
     ) -> None:
-        will, there = left
-        will.after(beat(1))
+        guardian, there = left
+        guardian.after(beat(1))
         there.read()
         want = beat(2, want=Ballot(4, "A"))
-        will.before(want)
+        guardian.before(want)
         assert there.read() == ""
-        will.after(want)
+        guardian.after(want)
         assert there.read() == "W"
         for said in (beat(3, claim=Ballot(4, "A")), beat(4, claim=Ballot(4, "A"), held_ms=7, active=True)):
-            will.before(said)
-            will.after(said)
+            guardian.before(said)
+            guardian.after(said)
         assert there.read() == ""
-        assert opened(there.estate).groups[0].released == Ballot(4, "A")
+        assert opened(there.cleanup).groups[0].released == Ballot(4, "A")
 
     def test_what_is_released_stays_released_without_a_word(self, left: tuple[GuardianChannel, Left]) -> None:
-        will, there = left
-        will.before(beat(1, claim=Ballot(4, "A")))
+        guardian, there = left
+        guardian.before(beat(1, claim=Ballot(4, "A")))
         there.read()
-        will.after(beat(2, released=Ballot(4, "A")))
+        guardian.after(beat(2, released=Ballot(4, "A")))
         assert there.read() == ""
 
     def test_a_raised_ballot_is_a_claim_like_any_other(self, left: tuple[GuardianChannel, Left]) -> None:
-        will, there = left
-        will.before(beat(1, claim=Ballot(4, "A")))
-        will.before(beat(2, claim=Ballot(6, "A")))
+        guardian, there = left
+        guardian.before(beat(1, claim=Ballot(4, "A")))
+        guardian.before(beat(2, claim=Ballot(6, "A")))
         assert there.read() == "WW"
-        assert opened(there.estate).groups[0].released == Ballot(6, "A")
+        assert opened(there.cleanup).groups[0].released == Ballot(6, "A")
 
     def test_another_key_is_used_with_the_next_heartbeat(self, left: tuple[GuardianChannel, Left]) -> None:
-        will, there = left
-        will.after(beat(1, claim=Ballot(4, "A")))
+        guardian, there = left
+        guardian.after(beat(1, claim=Ballot(4, "A")))
         there.read()
-        will.seal_with(Sealer(keys=(b"j" * 32,), cluster="c", node="A", boot=7))
+        guardian.seal_with(Sealer(keys=(b"j" * 32,), cluster="c", node="A", boot=7))
         said = beat(2, claim=Ballot(4, "A"))
-        will.before(said)
+        guardian.before(said)
         assert there.read() == ""
-        will.after(said)
+        guardian.after(said)
         assert there.read() == "W"
 
     def test_a_guardian_that_does_not_read_gets_the_newest_when_it_does(
         self, left: tuple[GuardianChannel, Left]
     ) -> None:
-        will, there = left
+        guardian, there = left
         last = 20_000
         for seq in range(1, last):
-            will.before(beat(seq, claim=Ballot(seq, "A")))  # and never waits
+            guardian.before(beat(seq, claim=Ballot(seq, "A")))  # and never waits
         there.read()
-        will.after(beat(last, claim=Ballot(last - 1, "A")))
+        guardian.after(beat(last, claim=Ballot(last - 1, "A")))
         there.read()
-        assert opened(there.estate).groups[0].released == Ballot(last - 1, "A")
+        assert opened(there.cleanup).groups[0].released == Ballot(last - 1, "A")
 
     def test_addresses_links_and_lock(self, left: tuple[GuardianChannel, Left], tmp_path: Path) -> None:
-        will, there = left
-        will.name_addresses([NOWHERE, NOWHERE, bytes(16)])
+        guardian, there = left
+        guardian.name_addresses([NOWHERE, NOWHERE, bytes(16)])
         with udp() as ear, udp() as mouth:
-            will.lend([(mouth, (ear.getsockname(),))])
-            will.lend([(mouth, (ear.getsockname(),))])  # the same: not sent again
-            will.after(beat(1, claim=Ballot(1, "A")))
+            guardian.lend([(mouth, (ear.getsockname(),))])
+            guardian.lend([(mouth, (ear.getsockname(),))])  # the same: not sent again
+            guardian.after(beat(1, claim=Ballot(1, "A")))
             assert there.read() == "ALW"
             mouth.close()  # the guardian has its own
-            assert there.estate.speak() == (1, "")
-            assert ear.recv(2000) == there.estate.words[0]
-        assert there.estate.addresses == sorted([NOWHERE, bytes(16)])
-        assert not there.estate.is_in_force  # nobody has introduced itself
+            assert there.cleanup.speak() == (1, "")
+            assert ear.recv(2000) == there.cleanup.words[0]
+        assert there.cleanup.addresses == sorted([NOWHERE, bytes(16)])
+        assert not there.cleanup.is_in_force  # nobody has introduced itself
 
     def test_a_link_that_was_closed_before_it_could_be_lent_is_left_out(
         self, left: tuple[GuardianChannel, Left]
     ) -> None:
-        will, there = left
+        guardian, there = left
         with udp() as mouth:
             closed = udp()
             closed.close()
-            will.lend([(closed, ())])
+            guardian.lend([(closed, ())])
             assert there.read() == ""
-            will.lend([(mouth, ())])
+            guardian.lend([(mouth, ())])
             assert there.read() == "L"
 
     def test_without_a_guardian_nothing_is_done(self) -> None:
-        will = GuardianChannel()
-        will.name_addresses([NOWHERE])
-        will.before(beat(1, claim=Ballot(1, "A")))
-        will.after(beat(1, claim=Ballot(1, "A")))
-        will.void()
-        assert will.guardian is None
+        guardian = GuardianChannel()
+        guardian.name_addresses([NOWHERE])
+        guardian.before(beat(1, claim=Ballot(1, "A")))
+        guardian.after(beat(1, claim=Ballot(1, "A")))
+        guardian.void()
+        assert guardian.pid is None
 
     def test_it_notices_that_the_guardian_has_died(self) -> None:
         async def live() -> bool:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            will = GuardianChannel(theirs)
-            will.seal_with(sealer())
+            guardian = GuardianChannel(theirs)
+            guardian.seal_with(sealer())
             abandoned = asyncio.Event()
-            will.name_us(node="A", lease_s=0.35, abandoned=abandoned.set)
-            await will.open()
-            assert will.guardian == os.getppid()
+            guardian.name_us(node="A", lease_s=0.35, abandoned=abandoned.set)
+            await guardian.open()
+            assert guardian.pid == os.getppid()
             ours.close()
-            will.before(beat(1, claim=Ballot(1, "A")))  # nobody is there to take it: no error
+            guardian.before(beat(1, claim=Ballot(1, "A")))  # nobody is there to take it: no error
             async with asyncio.timeout(PATIENCE_S):
                 await abandoned.wait()
             theirs.close()
-            return will.guardian is None and will.is_abandoned
+            return guardian.pid is None and guardian.is_abandoned
 
         assert asyncio.run(live())
 

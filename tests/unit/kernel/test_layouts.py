@@ -170,7 +170,10 @@ from haagent.guardian.channel import GuardianChannel
 
 async def main(layouts):
     config = parse(sys.stdin.buffer.read(), "", node="A")
-    agent = daemon.Daemon(config, keys=(), run_dir="/none", state_dir="/none", will=GuardianChannel(), layouts=layouts)
+    guardian = GuardianChannel()
+    agent = daemon.Daemon(
+        config, keys=(), run_dir="/none", state_dir="/none", guardian=guardian, layouts=layouts
+    )
     for spec in config.groups.values():
         group = agent._agent._activation._builder.group(spec)
         await group.open()
