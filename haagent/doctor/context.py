@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import ip_interface
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from haagent.config import Config, GroupConfig, NodeConfig
+from haagent.control.client import NOT_RUNNING, Client, ControlError
+from haagent.doctor.listener import Hearing, listen
 from haagent.kernel.addresses import Kernel
-from haagent.kernel.facts import AddressError, Link, Seen
-
-if TYPE_CHECKING:
-    from haagent.doctor.listener import Hearing
+from haagent.kernel.facts import AddressError, IpInterface, Link, Seen
 
 NET_ADMIN, NET_RAW = 12, 13  # numbers of capabilities
 ANSWER_S = 0.5  # an agent that is alive answers in milliseconds, and the doctor has three seconds
@@ -89,15 +89,29 @@ class Subject:
         found = (kernel.links.get(name) for _, name in socket.if_nameindex())
         return tuple(link for link in found if link is not None), seen
 
-    def own_networks(self, interface: str) -> list[IPv4Interface | IPv6Interface]:
+    def own_networks(self, interface: str) -> list[IpInterface]:
         """The host's own addresses there, without floating ones."""
         link = self.links.get(interface)
         floating = {address.ip.packed for group in self.groups for address in group.addresses}
         return [
-            (IPv4Interface if len(seen.packed) == 4 else IPv6Interface)((seen.packed, seen.prefix))
+            ip_interface((seen.packed, seen.prefix))
             for seen in self.addresses
             if link is not None and seen.index == link.index and seen.packed not in floating and not seen.is_ours
         ]
+
+    def floating(self, version: int) -> dict[str, list[IpInterface]]:
+        """By interface, of all groups."""
+        found: dict[str, list[IpInterface]] = defaultdict(list)
+        for group in self.groups:
+            for address in group.addresses:
+                if address.version == version:
+                    found[group.interface].append(address)
+        return found
+
+    def served(self) -> list[Link]:
+        """The interfaces of the groups, as far as this host has them."""
+        names = dict.fromkeys(group.interface for group in self.groups)
+        return [self.links[name] for name in names if name in self.links]
 
     @property
     def groups(self) -> tuple[GroupConfig, ...]:
@@ -120,8 +134,6 @@ class Subject:
 
     async def hearing(self) -> Hearing:
         """What is heard of the peers while nobody else listens here. Several checks share it."""
-        from haagent.doctor.listener import listen
-
         assert self.config is not None
         if self._hearing is None:
             self._hearing = asyncio.get_running_loop().create_task(listen(self.config))
@@ -130,8 +142,6 @@ class Subject:
 
 def subject_of(config: Config | None, *, run_dir: str, state_dir: str) -> Subject:
     """This host."""
-    from haagent.control.client import NOT_RUNNING, Client, ControlError
-
     subject = Subject(config, run_dir=run_dir, state_dir=state_dir)
     subject.is_usual_place = os.path.realpath(run_dir) in ("/run/haagent", "/var/run/haagent")
     try:

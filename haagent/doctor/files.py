@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from haagent.config import KeyFileError, load_keys
 from haagent.config.secret import ACCOUNT, account
+from haagent.core.wire import key_id
+from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, info, ok, warning
-
-if TYPE_CHECKING:
-    from haagent.doctor.context import Subject
 
 ENOUGH_BYTES = 16 * 1024 * 1024  # what is kept is a few KiB; a disk with less than this is full
 
 
-async def configuration(subject: Subject) -> AsyncIterator[Finding]:
+def configuration(subject: Subject) -> Iterator[Finding]:
     config = subject.config
     if config is None:
         yield warning(
@@ -36,7 +34,7 @@ async def configuration(subject: Subject) -> AsyncIterator[Finding]:
     yield ok(f"this host is node {config.me} of cluster {config.cluster}; configuration {config.digest}")
 
 
-async def key(subject: Subject) -> AsyncIterator[Finding]:
+def key(subject: Subject) -> Iterator[Finding]:
     config = subject.config
     if config is None:
         return
@@ -48,38 +46,29 @@ async def key(subject: Subject) -> AsyncIterator[Finding]:
         )
         return
     for file in config.key_files:
-        for finding in _of_key_file(file):
-            yield finding
+        yield from _of_key_file(file)
 
 
-def _of_key_file(file: str) -> list[Finding]:
-    from haagent.core.wire import key_id
-
+def _of_key_file(file: str) -> Iterator[Finding]:
     try:
         keys = load_keys([file])
     except KeyFileError as refused:
         if os.geteuid() != 0 and _is_there(file):
-            return [info(f"{file} may not be read by this user, as it should be", mend="Run `haagent doctor` as root.")]
-        return [
-            error(
-                said,
-                why="The agent does not start without a key, and a key that others can read protects nothing.",
-                mend=said.rpartition("; ")[2],
-            )
-            for said in refused.faults
-        ]
+            yield info(f"{file} may not be read by this user, as it should be", mend="Run `haagent doctor` as root.")
+            return
+        why = "The agent does not start without a key, and a key that others can read protects nothing."
+        for said in refused.faults:
+            yield error(said, why=why, mend=said.rpartition("; ")[2])
+        return
     names = ", ".join(key_id(each).hex() for each in keys)
-    found = [ok(f"{file} has key {names}: compare it with the other nodes'")]
+    yield ok(f"{file} has key {names}: compare it with the other nodes'")
     agent = account()
     if agent is not None and os.stat(file).st_uid != agent[0]:
-        found.append(
-            info(
-                f"{file} does not belong to the user {ACCOUNT}",
-                why="The service has a copy of it from its start; after the file is exchanged a reload is refused.",
-                mend=f"chown {ACCOUNT} {file} && chmod 400 {file}",
-            )
+        yield info(
+            f"{file} does not belong to the user {ACCOUNT}",
+            why="The service has a copy of it from its start; after the file is exchanged a reload is refused.",
+            mend=f"chown {ACCOUNT} {file} && chmod 400 {file}",
         )
-    return found
 
 
 def _is_there(file: str) -> bool:
@@ -99,7 +88,7 @@ def _file_system(directory: str) -> tuple[str, os.statvfs_result]:
         return _file_system(os.path.dirname(directory) or ".")
 
 
-async def state_dir(subject: Subject) -> AsyncIterator[Finding]:
+def state_dir(subject: Subject) -> Iterator[Finding]:
     directory, found = _file_system(subject.state_dir)
     why = "Operators' orders (standby, maintenance) would not survive a restart."
     if found.f_flag & os.ST_RDONLY:

@@ -1,7 +1,8 @@
-"""What a check has found."""
+"""What a check has found, and a word with another program in order to find it."""
 
 from __future__ import annotations
 
+import asyncio
 import enum
 
 import msgspec
@@ -38,3 +39,16 @@ def info(what: str, *, why: str = "", mend: str = "") -> Finding:
 
 def ok(what: str) -> Finding:
     return Finding(Severity.OK, what)
+
+
+async def output_of(*words: str) -> bytes | None:
+    """What the program prints; None when it fails. It ends with the check that asks, whose time may be over."""
+    process = await asyncio.create_subprocess_exec(
+        *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    return None if process.returncode else output

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from haagent.doctor.finding import Finding, info, ok, warning
-
-if TYPE_CHECKING:
-    from haagent.doctor.context import Subject
+from haagent.doctor.context import Subject
+from haagent.doctor.finding import Finding, info, ok, output_of, warning
 
 MODULES = "modprobe -a nf_tables nft_fib_ipv4 nft_fib_ipv6"
 PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -21,14 +18,13 @@ NO_GATE = (
 )
 
 
-async def gate(subject: Subject) -> AsyncIterator[Finding]:
+def gate(subject: Subject) -> Iterator[Finding]:
     config = subject.config
     if config is not None and (config.gate == "off" or config.nodes[config.me].witness):
         yield ok("no gate is wanted here")
         return
     if subject.agent is not None:
-        for finding in _of_agent(subject.agent):
-            yield finding
+        yield from _of_agent(subject.agent)
         return
     if not subject.is_privileged or subject.agent_fault:
         return
@@ -90,18 +86,11 @@ async def _ruleset() -> list[dict[str, Any]] | None:
     program = shutil.which("nft", path=PATH)
     if program is None:
         return None
-    process = await asyncio.create_subprocess_exec(
-        program, "--json", "list", "ruleset", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        raise
-    if process.returncode:
+    output = await output_of(program, "--json", "list", "ruleset")
+    if output is None:
         return None
-    found = json.loads(output)["nftables"]
-    return found if isinstance(found, list) else None
+    found: list[dict[str, Any]] = json.loads(output)["nftables"]
+    return found
 
 
 def _suspects(rules: list[dict[str, Any]], number: int) -> Iterator[tuple[str, bool]]:

@@ -7,21 +7,19 @@ none runs, what can be heard from here is half of the truth, and it is said that
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from haagent import __version__
 from haagent.core.wire import Cause
+from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, info, ok, warning
+from haagent.doctor.listener import Hearing
 from haagent.heartbeats.part import DEAF_CAUSES
-
-if TYPE_CHECKING:
-    from haagent.doctor.context import Subject
-    from haagent.doctor.listener import Hearing
 
 Facts = dict[str, Any]
 # What a neighbour's datagram is dropped for without anything being wrong here.
 HARMLESS = {Cause.FOREIGN, Cause.OWN, Cause.STALE, Cause.MALFORMED}
-MEANINGS = {str(cause): cause.meaning for cause in Cause}
+ABOUT_KEYS = (Cause.UNKNOWN_KEY, Cause.AUTH, Cause.PLAINTEXT)
 SAME_KEY = "copy the key file of one node to all others (`haagent doctor` shows each node's key number)"
 
 
@@ -62,13 +60,10 @@ def _told_by_agent(subject: Subject, agent: Facts) -> Iterator[Finding]:
         else:
             yield ok(f"{member['name']} and this node hear each other over {', '.join(sorted(member['links']))}")
     counters = agent.get("counters", {})
-    for cause, text in DEAF_CAUSES.items():
-        if counters.get(f"dropped_{cause}") and cause in (Cause.UNKNOWN_KEY, Cause.AUTH, Cause.PLAINTEXT):
-            yield warning(
-                f"{counters[f'dropped_{cause}']} datagrams were not believed since the agent started",
-                why=text,
-                mend=SAME_KEY,
-            )
+    for cause in ABOUT_KEYS:
+        if count := counters.get(f"dropped_{cause}"):
+            text = f"{count} datagrams were not believed since the agent started"
+            yield warning(text, why=DEAF_CAUSES[cause], mend=SAME_KEY)
 
 
 def _heard(subject: Subject, hearing: Hearing) -> Iterator[Finding]:
@@ -76,7 +71,7 @@ def _heard(subject: Subject, hearing: Hearing) -> Iterator[Finding]:
         yield error(
             f"heartbeats cannot use {link}: {fault}", why="This node would be cut off.", mend="see `interfaces`"
         )
-    yield from _disbelieved(subject, hearing)
+    yield from _disbelieved(hearing)
     for link in sorted(hearing.deaf):
         if not hearing.links[link]:
             yield _deaf(subject, link)
@@ -97,13 +92,12 @@ def _heard(subject: Subject, hearing: Hearing) -> Iterator[Finding]:
                 )
 
 
-def _disbelieved(subject: Subject, hearing: Hearing) -> Iterator[Finding]:
+def _disbelieved(hearing: Hearing) -> Iterator[Finding]:
     for (cause, sender), count in sorted(hearing.dropped.items()):
         if cause in HARMLESS:
             continue
-        text = f"{count} datagrams from {sender} are not believed: {MEANINGS[cause]}"
-        is_key = cause in (Cause.UNKNOWN_KEY, Cause.AUTH, Cause.PLAINTEXT)
-        mend = SAME_KEY if is_key else "put the same configuration and release on every node"
+        text = f"{count} datagrams from {sender} are not believed: {cause.meaning}"
+        mend = SAME_KEY if cause in ABOUT_KEYS else "put the same configuration and release on every node"
         yield error(text, why=DEAF_CAUSES.get(cause, "That node would not be heard."), mend=mend)
 
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from haagent.doctor.context import NET_ADMIN, NET_RAW
+from haagent.doctor.context import NET_ADMIN, NET_RAW, Subject
 from haagent.doctor.finding import Finding, error, info, ok, warning
-
-if TYPE_CHECKING:
-    from haagent.doctor.context import Subject
 
 OLDEST = (5, 3)  # pidfd_open, with which the guardian waits
 # What a kernel lacks that is older than this: from the newest on.
@@ -27,7 +23,7 @@ NEWS = (
 TIME_ERROR = 5  # adjtimex(2)
 
 
-async def kernel(subject: Subject) -> AsyncIterator[Finding]:
+def kernel(subject: Subject) -> Iterator[Finding]:
     release = os.uname().release
     version = _version(release)
     if version < OLDEST:
@@ -47,7 +43,7 @@ def _version(release: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-async def privileges(subject: Subject) -> AsyncIterator[Finding]:
+def privileges(subject: Subject) -> Iterator[Finding]:
     pid = ((subject.agent or {}).get("pids") or {}).get("agent")
     if pid:
         names = {NET_ADMIN: "CAP_NET_ADMIN", NET_RAW: "CAP_NET_RAW"}
@@ -68,7 +64,7 @@ async def privileges(subject: Subject) -> AsyncIterator[Finding]:
         )
 
 
-async def time(subject: Subject) -> AsyncIterator[Finding]:
+def time(subject: Subject) -> Iterator[Finding]:
     # struct timex begins with `modes`, 0: only look. 208 bytes on 64-bit systems.
     status = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(256))
     if status == TIME_ERROR:
@@ -95,7 +91,7 @@ CLOUDS = (
 )
 
 
-async def cloud(subject: Subject) -> AsyncIterator[Finding]:
+def cloud(subject: Subject) -> Iterator[Finding]:
     name = _cloud(subject)
     if not name:
         yield ok("the firmware names no cloud")

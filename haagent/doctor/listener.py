@@ -12,13 +12,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
 from haagent.config import Config, KeyFileError, load_keys
 from haagent.core.messages import Heartbeat
-from haagent.core.wire import MAX_DATAGRAM, Opener, Rejected
+from haagent.core.wire import MAX_DATAGRAM, Cause, Opener, Rejected
 from haagent.heartbeats import sockets
 from haagent.heartbeats.plan import Binding, LinkPlan, plan
 
@@ -35,7 +34,7 @@ class Hearing:
     seconds: float = LISTEN_S
     beats: dict[str, Heartbeat] = field(default_factory=dict)  # the last of each node
     links: dict[str, set[str]] = field(default_factory=dict)  # per link, who was heard
-    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # cause, and the address it came from
+    dropped: Counter[tuple[Cause, str]] = field(default_factory=Counter)  # cause, and the address it came from
     faults: dict[str, str] = field(default_factory=dict)  # per link: why it could not be listened on
     deaf: set[str] = field(default_factory=set)  # links on which this host did not hear itself
     has_opener: bool = False
@@ -115,7 +114,7 @@ class _Listener:
             try:
                 beat = self._opener.open(datagram)
             except Rejected as rejected:
-                self._hearing.dropped[str(rejected.cause), sender] += 1
+                self._hearing.dropped[rejected.cause, sender] += 1
                 return
             if beat is not None:
                 self._hearing.beats[beat.node] = beat
@@ -123,15 +122,6 @@ class _Listener:
 
 
 def _send_to_itself(binding: Binding, data: bytes) -> None:
-    index = socket.if_nametoindex(binding.interface)
     with socket.socket(binding.family, socket.SOCK_DGRAM) as sender:
-        if binding.family == socket.AF_INET:
-            by_index = struct.pack("@4s4si", bytes(4), bytes(4), index)  # struct ip_mreqn
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, by_index)
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-        else:
-            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 0)
-            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+        sockets.multicast_over(sender, binding.interface, hops=0, comes_back=True)
         sender.sendto(data, sockets.address(binding, binding.host))

@@ -13,15 +13,14 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
+from haagent.config import GroupConfig
+from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, ok
-from haagent.guards.frames import MARK, NONCE
+from haagent.guards.frames import MARK, NONCE, Heard
+from haagent.guards.sniffer import Ear
 from haagent.kernel.facts import IpAddress
-
-if TYPE_CHECKING:
-    from haagent.config import GroupConfig
-    from haagent.doctor.context import Subject
+from haagent.kernel.rewriting import checksum
 
 ASK_S = (0.0, 0.2, 0.4)  # a question may be lost
 WAIT_S = 0.4
@@ -37,13 +36,13 @@ async def neighbours(subject: Subject) -> AsyncIterator[Finding]:
     answers = await asyncio.gather(*(_answers(subject, group) for group in groups))
     for group, heard in zip(groups, answers, strict=True):
         holder = await _holder(subject, group)
-        for address, mac in sorted(heard.items()):
-            if not holder:
-                yield _taken(group, address, mac)
         if not heard:
             yield ok(f"nobody answers for the addresses of {group.name}")
         elif holder:
             yield ok(f"the addresses of {group.name} are answered, and {holder} holds it")
+        else:
+            for address, mac in sorted(heard.items()):
+                yield _taken(group, address, mac)
 
 
 def _is_examined(subject: Subject, group: GroupConfig) -> bool:
@@ -55,9 +54,6 @@ def _is_examined(subject: Subject, group: GroupConfig) -> bool:
 
 async def _answers(subject: Subject, group: GroupConfig) -> dict[str, str]:
     """Address to the hardware address of who answers."""
-    from haagent.guards.frames import Heard
-    from haagent.guards.sniffer import Ear
-
     link = subject.links[group.interface]
     addresses = {address.ip.packed: address.ip for address in group.addresses}
     found: dict[str, str] = {}
@@ -105,14 +101,8 @@ def question(mac: bytes, address: IpAddress) -> bytes:
     ethernet = b"\x33\x33" + asked[-4:] + mac + struct.pack(">H", 0x86DD)
     said = struct.pack(">BBHI", 135, 0, 0, 0) + address.packed + bytes((14, 1)) + NONCE
     pseudo = bytes(16) + asked + struct.pack(">II", len(said), socket.IPPROTO_ICMPV6)
-    said = said[:2] + struct.pack(">H", _checksum(pseudo + said)) + said[4:]
+    said = said[:2] + checksum(pseudo + said) + said[4:]
     return ethernet + struct.pack(">IHBB", 6 << 28, len(said), socket.IPPROTO_ICMPV6, 255) + bytes(16) + asked + said
-
-
-def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return int(~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
 
 
 def _taken(group: GroupConfig, address: str, mac: str) -> Finding:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, info, ok, warning
-
-if TYPE_CHECKING:
-    from haagent.doctor.context import Subject
 
 KEEPS = {"yes", "true", "1", "on", "dhcp", "dynamic"}
 EXAMPLES = "/usr/share/doc/haagent/examples/network"
@@ -23,16 +20,10 @@ _SETTING = re.compile(r"^KeepConfiguration\s*=\s*(\S*)", re.MULTILINE)
 _SECTION = re.compile(r"^\[([^]]+)\]", re.MULTILINE)
 
 
-async def network_manager(subject: Subject) -> AsyncIterator[Finding]:
-    for name in dict.fromkeys(group.interface for group in subject.groups):
-        link = subject.links.get(name)
-        if link is None:
-            continue
-        found = [*_networkd(subject, name, link.index), *_network_manager(subject, name, link.index)]
-        for finding in found:
-            yield finding
-        if not found:
-            yield ok(f"no network manager is known to change {name}")
+def network_manager(subject: Subject) -> Iterator[Finding]:
+    for link in subject.served():
+        found = [*_networkd(subject, link.name, link.index), *_network_manager(subject, link.name, link.index)]
+        yield from found or [ok(f"no network manager is known to change {link.name}")]
 
 
 def _networkd(subject: Subject, name: str, index: int) -> Iterator[Finding]:
@@ -57,12 +48,11 @@ def _networkd(subject: Subject, name: str, index: int) -> Iterator[Finding]:
 
 def _keep_configuration(subject: Subject, file: str) -> str:
     """Drop-ins count by their names, whatever directory they are in, and come after the file itself."""
-    base = file.rpartition("/")[2]
     drop_ins: dict[str, str] = {}
     for place in ("/usr/lib", "/run", "/etc"):
-        directory = subject.root / place.lstrip("/") / "systemd" / "network" / f"{base}.d"
-        for found in sorted(directory.glob("*.conf")):
-            drop_ins[found.name] = f"{place}/systemd/network/{base}.d/{found.name}"
+        directory = f"{place}/systemd/network/{file.rpartition('/')[2]}.d"
+        for found in (subject.root / directory.lstrip("/")).glob("*.conf"):
+            drop_ins[found.name] = f"{directory}/{found.name}"
     said = ""
     for each in (file, *(path for _, path in sorted(drop_ins.items()))):
         for value in _SETTING.findall(subject.read(each) or ""):

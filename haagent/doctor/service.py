@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
 
 from haagent import __version__
-from haagent.doctor.finding import Finding, error, info, ok, warning
-
-if TYPE_CHECKING:
-    from haagent.doctor.context import Subject
+from haagent.doctor.context import Subject
+from haagent.doctor.finding import Finding, error, info, ok, output_of, warning
 
 UNIT = "haagent.service"
 PROPERTIES = "LoadState,ActiveState,SubState,Result,UnitFileState,NRestarts,NeedDaemonReload"
@@ -56,21 +52,12 @@ async def _properties() -> dict[str, str]:
     program = shutil.which("systemctl", path="/usr/bin:/bin")
     if program is None:
         return {}
-    process = await asyncio.create_subprocess_exec(
-        *(program, "show", UNIT, f"--property={PROPERTIES}"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        raise
-    lines = output.decode(errors="replace").splitlines()
+    output = await output_of(program, "show", UNIT, f"--property={PROPERTIES}")
+    lines = (output or b"").decode(errors="replace").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-async def agent(subject: Subject) -> AsyncIterator[Finding]:
+def agent(subject: Subject) -> Iterator[Finding]:
     if subject.agent_fault:
         yield error(
             f"an agent runs here and cannot be asked: {subject.agent_fault}",

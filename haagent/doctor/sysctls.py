@@ -6,27 +6,21 @@ in a VLAN's name cannot be misread; the commands that mend them use sysctl's sla
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
+from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, info, ok, warning
-from haagent.kernel.facts import AddressError
+from haagent.kernel.facts import AddressError, IpInterface
 from haagent.kernel.routes import Routes
-
-if TYPE_CHECKING:
-    from haagent.doctor.context import Subject
 
 STRICT, LOOSE = 1, 2
 
 
-async def rp_filter(subject: Subject) -> AsyncIterator[Finding]:
+def rp_filter(subject: Subject) -> Iterator[Finding]:
     strict = [name for name in subject.interfaces() if _effective(subject, name, "rp_filter") == STRICT]
-    found = list(_lost(subject, strict)) + list(_shared_subnet(subject, strict))
-    for finding in found:
-        yield finding
-    if not found:
-        yield ok("rp_filter drops nothing that comes from a peer")
+    found = [*_lost(subject, strict), *_shared_subnet(subject, strict)]
+    yield from found or [ok("rp_filter drops nothing that comes from a peer")]
 
 
 def _effective(subject: Subject, interface: str, name: str) -> int:
@@ -92,30 +86,15 @@ def _twin(subject: Subject, interface: str) -> str:
     return ""
 
 
-async def arp(subject: Subject) -> AsyncIterator[Finding]:
-    found = []
-    for interface in dict.fromkeys(group.interface for group in subject.groups):
-        if interface in subject.links and any(
-            address.version == 4
-            for group in subject.groups
-            if group.interface == interface
-            for address in group.addresses
-        ):
-            found += list(_of_arp(subject, interface))
-    for finding in found:
-        yield finding
-    if not found:
-        yield ok("ARP for floating addresses would be answered")
+def arp(subject: Subject) -> Iterator[Finding]:
+    announced = {name: addresses for name, addresses in subject.floating(4).items() if name in subject.links}
+    found = [finding for name, addresses in announced.items() for finding in _of_arp(subject, name, addresses)]
+    yield from found or [ok("ARP for floating addresses would be answered")]
 
 
-def _of_arp(subject: Subject, interface: str) -> Iterator[Finding]:
+def _of_arp(subject: Subject, interface: str, addresses: list[IpInterface]) -> Iterator[Finding]:
     ignore, twin = _effective(subject, interface, "arp_ignore"), _twin(subject, interface)
-    hosts_only = [
-        address
-        for group in subject.groups
-        for address in group.addresses
-        if group.interface == interface and address.version == 4 and address.network.prefixlen == 32
-    ]
+    hosts_only = any(address.network.prefixlen == 32 for address in addresses)
     if ignore >= 3 or (ignore == 2 and hosts_only):
         yield error(
             f"arp_ignore is {ignore} on {interface}: ARP for a floating address is not answered",
@@ -136,12 +115,8 @@ def _of_arp(subject: Subject, interface: str) -> Iterator[Finding]:
         )
 
 
-async def promote_secondaries(subject: Subject) -> AsyncIterator[Finding]:
-    off = [
-        name
-        for name in dict.fromkeys(group.interface for group in subject.groups)
-        if name in subject.links and not _effective(subject, name, "promote_secondaries")
-    ]
+def promote_secondaries(subject: Subject) -> Iterator[Finding]:
+    off = [link.name for link in subject.served() if not _effective(subject, link.name, "promote_secondaries")]
     for name in off:
         why = "Without it, removing a floating address removes the host's other addresses of its subnet too."
         if subject.agent:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
-from haagent.doctor.finding import Finding, error, ok, warning
+from haagent.doctor.context import Subject
+from haagent.doctor.finding import Finding, error, ok, output_of, warning
 from haagent.status.jitter import affordable_s, is_risky
-
-if TYPE_CHECKING:
-    from haagent.doctor.context import Subject
 
 MEASURE_S = 1.0
 STEP_S = 0.01
@@ -33,8 +30,7 @@ print(max(late))
 async def jitter(subject: Subject) -> AsyncIterator[Finding]:
     await asyncio.sleep(AFTER_S)
     worst_s = await _measure()
-    told_ms = (subject.agent or {}).get("jitter_ms")
-    worst_s = max(worst_s, (told_ms or 0.0) / 1000)
+    worst_s = max(worst_s, ((subject.agent or {}).get("jitter_ms") or 0.0) / 1000)
     if subject.config is None:
         yield ok(f"woken {1000 * worst_s:.1f} ms late at worst, in one second")
         return
@@ -43,24 +39,14 @@ async def jitter(subject: Subject) -> AsyncIterator[Finding]:
     spare_s = affordable_s(**terms)
     text = f"woken {1000 * worst_s:.1f} ms late at worst"
     longer = f"give this host more processor time, or write a longer lease (`lease: {10 * int(200 * worst_s + 1)}ms`)"
+    why = f"A holder that is late by {1000 * spare_s:.0f} ms loses its lease"
     if worst_s >= spare_s:
-        why = f"A holder that is late by {1000 * spare_s:.0f} ms loses its lease."
-        yield error(text, why=why, mend=longer)
+        yield error(text, why=f"{why}.", mend=longer)
     elif is_risky(worst_s, **terms):
-        why = (
-            f"A holder that is late by {1000 * spare_s:.0f} ms loses its lease; a busy hour is worse than this second."
-        )
-        yield warning(text, why=why, mend=longer)
+        yield warning(text, why=f"{why}; a busy hour is worse than this second.", mend=longer)
     else:
         yield ok(text)
 
 
 async def _measure() -> float:
-    words = (sys.executable, "-I", "-S", "-c", _PROGRAM)
-    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
-    try:
-        output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        raise
-    return float(output or 0.0)
+    return float(await output_of(sys.executable, "-I", "-S", "-c", _PROGRAM) or 0.0)

@@ -99,26 +99,34 @@ def _size_buffers(sock: socket.socket) -> None:
 
 
 def _join(sock: socket.socket, binding: Binding) -> None:
-    index = socket.if_nametoindex(binding.interface)
     is_bound = bind_to_interface(sock, binding.interface)
+    index = multicast_over(sock, binding.interface, hops=HOPS, comes_back=False)
     group = socket.inet_pton(binding.family, binding.host.partition("%")[0])
     if binding.family == AF_INET:
-        by_index = struct.pack("@4s4si", group, bytes(4), index)  # struct ip_mreqn
-        sock.setsockopt(IPPROTO_IP, socket.IP_MULTICAST_IF, by_index)
-        sock.setsockopt(IPPROTO_IP, socket.IP_MULTICAST_TTL, HOPS)
-        sock.setsockopt(IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
         sock.setsockopt(IPPROTO_IP, IP_MULTICAST_ALL, 0)
-        sock.setsockopt(IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, by_index)
+        sock.setsockopt(IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("@4s4si", group, bytes(4), index))
         if not is_bound:
             sock.setsockopt(IPPROTO_IP, IP_PKTINFO, 1)
         return
-    sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-    sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOPS)
-    sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
     sock.setsockopt(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
     sock.setsockopt(IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, struct.pack("@16si", group, index))
     if not is_bound:
         sock.setsockopt(IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+
+
+def multicast_over(sock: socket.socket, interface: str, *, hops: int, comes_back: bool) -> int:
+    """What is sent to a group leaves by this interface, of which the index is returned."""
+    index = socket.if_nametoindex(interface)
+    if sock.family == AF_INET:
+        by_index = struct.pack("@4s4si", bytes(4), bytes(4), index)  # struct ip_mreqn
+        sock.setsockopt(IPPROTO_IP, socket.IP_MULTICAST_IF, by_index)
+        sock.setsockopt(IPPROTO_IP, socket.IP_MULTICAST_TTL, hops)
+        sock.setsockopt(IPPROTO_IP, socket.IP_MULTICAST_LOOP, comes_back)
+    else:
+        sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+        sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, hops)
+        sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, comes_back)
+    return index
 
 
 def tells_arrival(sock: socket.socket) -> bool:

@@ -26,10 +26,19 @@ def rewritten(frame: bytes, changes: Mapping[int, bytes]) -> bytes:
             total += _sum(new) + (len(new) // 2) * _ONES - _sum(frame[at:end])  # ~x is 0xffff - x
         changed[at:end] = new
     if frame[TYPE_AT : TYPE_AT + 2] == _IPV6:
-        while total > _ONES:
-            total = (total & _ONES) + (total >> 16)
-        changed[CHECKSUM_AT : CHECKSUM_AT + 2] = (~total & _ONES).to_bytes(2, "big")
+        changed[CHECKSUM_AT : CHECKSUM_AT + 2] = _folded(total)
     return bytes(changed)
+
+
+def checksum(data: bytes) -> bytes:
+    """Of the Internet protocols (RFC 1071)."""
+    return _folded(_sum(data))
+
+
+def _folded(total: int) -> bytes:
+    while total > _ONES:
+        total = (total & _ONES) + (total >> 16)
+    return (~total & _ONES).to_bytes(2, "big")
 
 
 def _sum(data: bytes) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from haagent import __version__
 from haagent.cli import main
 from haagent.config import parse, write_key
 from haagent.core.messages import Heartbeat
+from haagent.core.wire import Cause
 from haagent.doctor import (
     examination,
     files,
@@ -51,7 +52,7 @@ groups:
   web: {{addresses: [10.20.1.100/24, "fd00:20::100/64"], interface: eth0}}
 """
 MAC = bytes.fromhex("020000000001")
-Look = Callable[[Subject], AsyncIterator[Finding]]
+Look = Callable[[Subject], Iterator[Finding] | AsyncIterator[Finding]]
 
 
 def link(name: str, index: int, *, is_up: bool = True, has_carrier: bool = True, is_ethernet: bool = True) -> Link:
@@ -88,7 +89,8 @@ def sysctl(subject: Subject, name: str, value: int, *, interface: str = "eth0", 
 
 def looked(check: Look, subject: Subject) -> list[Finding]:
     async def look() -> list[Finding]:
-        return [finding async for finding in check(subject)]
+        found = check(subject)
+        return list(found) if isinstance(found, Iterator) else [finding async for finding in found]
 
     return asyncio.run(look())
 
@@ -406,7 +408,7 @@ class TestHeartbeats:
         assert (finding.severity, "firewall" in finding.what) == (Severity.ERROR, True)
 
     def test_another_key(self, subject: Subject) -> None:
-        found = self.heard(subject, dropped={("unknown_key", "10.20.1.11"): 15, ("foreign", "10.20.1.77"): 9})
+        found = self.heard(subject, dropped={(Cause.UNKNOWN_KEY, "10.20.1.11"): 15, (Cause.FOREIGN, "10.20.1.77"): 9})
         assert ["10.20.1.11" in one.what for one in found] == [True, False]
         assert found[0].severity is Severity.ERROR
 
