@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
@@ -23,15 +22,8 @@ from haagent.config import plugins as config_plugins
 from haagent.kernel.links import Links
 from tests.support.backend_contract import BackendContract, context
 from tests.support.fakes import link, run_virtual
+from tests.support.guide import block
 from tests.unit.config.test_config import SMALL
-
-GUIDE = Path(__file__).parents[3] / "docs" / "guide"
-
-
-def block(page: str, name: str) -> str:
-    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", (GUIDE / page).read_text(), re.DOTALL)
-    assert found is not None, name
-    return found[1]
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from ipaddress import ip_interface
 from pathlib import Path
@@ -17,21 +16,16 @@ from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.kernel.facts import Vip
 from tests.support.fakes import FakeHost, run_virtual
+from tests.support.guide import block
 
-GUIDE = (Path(__file__).parents[3] / "docs" / "guide" / "add-a-step.md").read_text()
 ONE = Ballot(1, "A")
-
-
-def block(name: str) -> str:
-    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", GUIDE, re.DOTALL)
-    assert found is not None, name
-    return found[1]
 
 
 def of_the_guide(directory: Path) -> Step:
     names: dict[str, Any] = {"spec": SimpleNamespace(name="web")}
-    exec(block("step"), names)
-    (step,) = eval(f"({block('line').replace('/run/haagent/active', str(directory))})", names)
+    exec(block("add-a-step.md", "step"), names)
+    line = block("add-a-step.md", "line").replace("/run/haagent/active", str(directory))
+    (step,) = eval(f"({line})", names)
     return step  # type: ignore[no-any-return]
 
 

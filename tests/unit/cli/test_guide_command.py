@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,21 +11,14 @@ import pytest
 
 from haagent.cli import main
 from haagent.cli.commands import COMMANDS
+from tests.support.guide import block
 from tests.support.small_agent import SmallAgent, running
-
-GUIDE = (Path(__file__).parents[3] / "docs" / "guide" / "add-a-command.md").read_text()
-
-
-def block(name: str) -> str:
-    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", GUIDE, re.DOTALL)
-    assert found is not None, name
-    return found[1]
 
 
 @pytest.fixture
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallAgent]:
-    (tmp_path / "holder_of_the_guide.py").write_text(block("command"))
-    line = eval("{" + block("line").replace("haagent.cli.holder", "holder_of_the_guide") + "}")
+    (tmp_path / "holder_of_the_guide.py").write_text(block("add-a-command.md", "command"))
+    line = eval("{" + block("add-a-command.md", "line").replace("haagent.cli.holder", "holder_of_the_guide") + "}")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(COMMANDS, "Look", COMMANDS["Look"] | line)
     monkeypatch.setenv("HAAGENT_RUN_DIR", str(tmp_path))

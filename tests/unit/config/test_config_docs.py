@@ -19,6 +19,7 @@ from haagent.config.document import Mapping
 from haagent.config.place import Place
 from haagent.config.schema import Key
 from haagent.config.table import every_option, option_table, plug_in_tables, plug_ins, rows
+from tests.support.guide import block
 from tests.unit.config.test_config import SMALL
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -72,8 +73,6 @@ def test_every_default_is_accepted_by_its_own_kind(path: str, key: Key) -> None:
 class TestTheGuideToNewOptions:
     """Its examples are run as they are printed."""
 
-    GUIDE = (DOCS / "guide" / "add-an-option.md").read_text()
-
     @pytest.fixture
     def known(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         text = "\n".join(
@@ -82,10 +81,10 @@ class TestTheGuideToNewOptions:
                 "from haagent.checks import Context",
                 "from haagent.config import Config, Option, Section",
                 "from haagent.config.kinds import HOST_AND_PORT, PATH, duration, whole",
-                self.block("section"),
+                block("add-an-option.md", "section"),
                 "class Extended(Config, frozen=True, kw_only=True):",
-                self.block("line"),
-                self.block("plug-in"),
+                block("add-an-option.md", "line"),
+                block("add-an-option.md", "plug-in"),
             ]
         )
         module = ModuleType("guide")
@@ -97,18 +96,13 @@ class TestTheGuideToNewOptions:
         yield module.__dict__
         config_plugins._find.cache_clear()
 
-    def block(self, name: str) -> str:
-        found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", self.GUIDE, re.DOTALL)
-        assert found is not None, name
-        return found[1]
-
     def test_a_section(self, known: dict[str, Any]) -> None:
         assert parse(SMALL.encode(), "").pages is None  # type: ignore[attr-defined]
-        pages = parse((SMALL + self.block("file")).encode(), "").pages  # type: ignore[attr-defined]
+        pages = parse((SMALL + block("add-an-option.md", "file")).encode(), "").pages  # type: ignore[attr-defined]
         assert pages == known["PagesConfig"](listen="10.20.1.10:80", keep_s=10.0)
         with pytest.raises(ConfigError) as caught:
             parse(("pages: {lisen: x, keep: 10}" + SMALL).encode(), "haagent.yaml")
-        assert f"{caught.value}\n" == self.block("faults")
+        assert f"{caught.value}\n" == block("add-an-option.md", "faults")
 
     def test_options_of_a_plug_in(self, known: dict[str, Any]) -> None:
         file = SMALL + "    checks: {heat: {kind: link, sensor: /sys/heat, %s}}\n"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,9 +13,9 @@ import pytest
 from haagent.config import parse, read
 from haagent.parts import CannotReload, Parts
 from haagent.status.report import Cluster
+from tests.support.guide import block
 from tests.support.small_agent import FILE, SmallAgent
 
-GUIDE = (Path(__file__).parents[3] / "docs" / "guide" / "add-a-part.md").read_text()
 IMPORTS = """
 import asyncio, os
 from collections.abc import Callable, Coroutine, Mapping
@@ -28,18 +26,12 @@ from haagent.parts import Commit, Facts, Still
 """
 
 
-def block(name: str) -> str:
-    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", GUIDE, re.DOTALL)
-    assert found is not None, name
-    return found[1]
-
-
 @pytest.fixture
 def guide(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType("guide_of_parts")
     monkeypatch.setitem(sys.modules, "guide_of_parts", module)
-    extended = "class Extended(Config, frozen=True, kw_only=True):\n" + block("line of the section")
-    for text in (IMPORTS, block("section"), extended, block("part")):
+    extended = "class Extended(Config, frozen=True, kw_only=True):\n" + block("add-a-part.md", "line of the section")
+    for text in (IMPORTS, block("add-a-part.md", "section"), extended, block("add-a-part.md", "part")):
         exec(text, module.__dict__)
     monkeypatch.setattr(read, "Config", module.Extended)
     return module
@@ -57,7 +49,7 @@ def play(guide: ModuleType, story: Callable[[Parts], Coroutine[Any, Any, None]])
             started.append(asyncio.get_running_loop().create_task(work))
 
         first = config("load: {most: 1, interval: 10ms}\n")
-        (part,) = eval(block("line"), guide.__dict__ | {"config": first, "aside": aside})
+        (part,) = eval(block("add-a-part.md", "line"), guide.__dict__ | {"config": first, "aside": aside})
         parts = Parts(Cluster(first, SmallAgent().view), part)
         await parts.open()
         try:
