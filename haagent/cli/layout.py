@@ -100,6 +100,8 @@ def _why(group: Facts, width: int) -> str:
     if group["failures"]:
         counts = ", ".join(f"{node} {count}" for node, count in group["failures"].items())
         said.append(f"failures: {counts} (`haagent clear {group['name']}` forgets them)")
+    if group["penalties"]:
+        said.append("failing checks weigh: " + ", ".join(f"{node} {sum_}" for node, sum_ in group["penalties"].items()))
     if not group["eligible"] and group["why_not"]:
         said.append(f"this node is not fit: {group['why_not']}")
     text = f"{group['name']}: {'; '.join(said)}."

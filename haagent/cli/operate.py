@@ -52,7 +52,7 @@ def wait_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None
 @click.argument("group", default="", shell_complete=groups)
 @click.option("--to", required=True, metavar="NODE", shell_complete=nodes, help="The node to move it to.")
 @wait_option("it is there")
-@click.option("--force", is_flag=True, help="Also when a check says that the node is not fit.")
+@click.option("--force", is_flag=True, help="Also to a node whose checks fail.")
 @click.pass_obj
 def failover(invocation: Invocation, group: str, *, to: str, wait_s: float, force: bool) -> None:
     """Move GROUP (needed when there are several) to a node; tell how long clients were without it.

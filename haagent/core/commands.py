@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from haagent.core import placement
 from haagent.core.election import Election
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Answer, Asked
+from haagent.core.group import choice
 from haagent.core.limits import MAX_WAIT_MS
 from haagent.core.messages import Ballot, Order
 from haagent.core.node_state import NodeState
@@ -61,6 +63,8 @@ def _move(state: NodeState, election: Election, now: float, asked: Asked) -> tup
     why_not = _why_ineligible(state, election, now, target)
     if why_not and not asked.force:
         return REFUSED, f"{target} is not fit to hold {group}: {why_not}; `--force` moves it all the same"
+    if not asked.force and (better := _better_than(state, election, now, target)):
+        return REFUSED, f"{better}; `--force` moves it all the same"
     state.orders.give(
         now,
         f"move/{group}",
@@ -87,6 +91,17 @@ def _why_ineligible(state: NodeState, election: Election, now: float, target: st
         if peer.name == target:
             return "" if beat.eligible else beat.why_not or "a check fails"
     return f"{target} does not know the group; is its configuration the same?"
+
+
+def _better_than(state: NodeState, election: Election, now: float, target: str) -> str:
+    """Whom the target would hand it on to at once."""
+    group = election.group
+    found = choice.candidates(group, state, now)
+    better = placement.lighter(group.settings, target, found)
+    if better is None:
+        return ""
+    theirs = next(one.penalty for one in found if one.name == target)
+    return f"the failing checks of {target} weigh {theirs}, and those of {better.name} {better.penalty}"
 
 
 def _standby(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:

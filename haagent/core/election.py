@@ -38,7 +38,7 @@ from haagent.core.events import (
 )
 from haagent.core.group import arbitration, candidacy, caution, conflict, counting, handover, voting, word
 from haagent.core.group.lease import Lease
-from haagent.core.group.state import Group
+from haagent.core.group.state import Group, Handover
 from haagent.core.group.transitions import HOLDING, TRYING, GroupState, become
 from haagent.core.group.wants import HandOver, LetGo, RaiseBallot, Stay, StepBack, Want
 from haagent.core.limits import MAX_TEXT
@@ -300,7 +300,7 @@ class Election:
             become(group, GroupState.TAKING)
             group.held_since, group.service.gap_s = now, None
             group.held_seq = state.next_seq
-            group.handover.to, group.drop_began = "", NEVER
+            group.handover, group.drop_began = Handover(), NEVER
             vanished = caution.vanished(group, state, now)
             state.do(Take(group.name, group.lease.tenure, group.lease.ends_at, vanished))
             state.urge()

@@ -31,11 +31,12 @@ class HeartbeatHeard(Event, frozen=True, tag=True):
 
 
 class HealthChanged(Event, frozen=True, tag=True):
-    """Whether this node is fit to hold `group`. A group starts fit."""
+    """Whether this node is fit to hold `group`, and what its failing checks weigh. A group starts fit, with nothing."""
 
     group: str
     ok: bool
     why: str = ""
+    penalty: int = 0
 
 
 class GatewayChanged(Event, frozen=True, tag=True):

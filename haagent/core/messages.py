@@ -74,6 +74,7 @@ class GroupBeat(msgspec.Struct, frozen=True, array_like=True):
     down_ms: float = -1.0  # with `released`: time since the sender stopped serving; -1: not known
     cause: str = ""  # while holding: why this tenure began, for people
     leaving: bool = False  # the claim only keeps the voters bound until the sender has let go
+    penalty: int = 0  # the sum of the weights of the sender's failing checks
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
@@ -155,6 +156,7 @@ def _is_sound_group(group: GroupBeat) -> bool:
         _are_names(group.name, group.yield_to)
         and len(group.why_not) <= MAX_TEXT
         and len(group.cause) <= MAX_TEXT
+        and group.penalty >= 0
         and all(_is_sound_ballot(ballot) for ballot in ballots)
     )
 

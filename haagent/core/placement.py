@@ -23,6 +23,7 @@ class Candidate(msgspec.Struct, frozen=True):
     name: str
     is_fit: bool  # online, not in standby, not stopping, not a witness, not in `never`, checks pass
     failures: int  # recent failed activations of this group
+    penalty: int = 0  # what its failing checks with a weight weigh
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -57,11 +58,11 @@ def _least_choice(place: Place) -> tuple[bool, int, str]:
 
 
 def order(group: GroupSettings, candidates: Iterable[Candidate], load: Mapping[str, int]) -> list[str]:
-    """Who tries first. Recently failed nodes last, then `prefer`, then who holds least, then name."""
+    """Who tries first. Recently failed nodes last, then the penalty, `prefer`, who holds least, and the name."""
 
-    def key(candidate: Candidate) -> tuple[int, int, int, str]:
+    def key(candidate: Candidate) -> tuple[int, int, int, int, str]:
         name = candidate.name
-        return (candidate.failures, preference(group, name), load.get(name, 0), name)
+        return (candidate.failures, candidate.penalty, preference(group, name), load.get(name, 0), name)
 
     return [candidate.name for candidate in sorted(candidates, key=key) if candidate.is_fit]
 
@@ -72,13 +73,27 @@ def preference(group: GroupSettings, name: str) -> int:
 
 
 def should_yield(group: GroupSettings, holder: str, candidates: Iterable[Candidate]) -> str:
-    """For automatic failback: a fit node without failures that `prefer` names before the holder, or nobody."""
-    better = [
-        candidate
-        for candidate in candidates
-        if candidate.is_fit and not candidate.failures and preference(group, candidate.name) < preference(group, holder)
-    ]
-    return order(group, better, {})[0] if better else ""
+    """For automatic failback: whom `prefer` names before the holder, if its failing checks weigh no more; or nobody."""
+    candidates, wish = tuple(candidates), preference(group, holder)
+    most = _penalty(holder, candidates)
+    return _best(group, [one for one in candidates if one.penalty <= most and preference(group, one.name) < wish])
+
+
+def lighter(group: GroupSettings, holder: str, candidates: Iterable[Candidate]) -> Candidate | None:
+    """Whose failing checks weigh less than the holder's. Neither this nor failback undoes what the other has done."""
+    candidates = tuple(candidates)
+    most = _penalty(holder, candidates)
+    best = _best(group, [one for one in candidates if one.penalty < most])
+    return next((one for one in candidates if one.name == best), None)
+
+
+def _penalty(name: str, candidates: Iterable[Candidate]) -> int:
+    return next((one.penalty for one in candidates if one.name == name), 0)
+
+
+def _best(group: GroupSettings, candidates: Iterable[Candidate]) -> str:
+    """None that failed lately: it would only fail again."""
+    return next(iter(order(group, [one for one in candidates if not one.failures], {})), "")
 
 
 class Contender(msgspec.Struct, frozen=True):

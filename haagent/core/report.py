@@ -75,6 +75,8 @@ def _group(state: NodeState, election: Election, now: float) -> GroupView:
     is_mine = holder == state.settings.me
     failures = {state.settings.me: len(group.failures)}
     failures |= {other.name: beat.failures for other, beat in state.beats(now, name)}
+    penalties = {state.settings.me: group.penalty}
+    penalties |= {other.name: beat.penalty for other, beat in state.beats(now, name)}
     if is_mine:
         held_s = now - group.held_since
         gap_s = group.service.gap_s
@@ -102,6 +104,7 @@ def _group(state: NodeState, election: Election, now: float) -> GroupView:
         moving_to=moving_to,
         eligible=not group.why_not(state.settings.me),
         why_not=group.why_not(state.settings.me),
+        penalties={node: penalty for node, penalty in sorted(penalties.items()) if penalty},
     )
 
 

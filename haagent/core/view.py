@@ -43,6 +43,7 @@ class GroupView(msgspec.Struct, frozen=True):
     moving_to: str
     eligible: bool
     why_not: str
+    penalties: dict[str, int] = {}  # what each node's failing checks weigh
 
 
 class View(msgspec.Struct, frozen=True):

@@ -169,6 +169,11 @@ def _set_health(world: World, deed: Deed, _: Mark) -> None:
         world.set_health(name, deed.group, ok=deed.verb == "fit")
 
 
+def _set_penalty(world: World, deed: Deed, _: Mark) -> None:
+    for name in deed.nodes:
+        world.set_penalty(name, deed.group, deed.penalty)
+
+
 def _gateway(world: World, deed: Deed, _: Mark) -> None:
     for name in deed.nodes:
         world.set_gateway(name, reachable="back" in deed.said)
@@ -221,6 +226,7 @@ VERBS: dict[str, Callable[[World, Deed, Mark], None]] = {
     "mend": _set_failing,
     "unfit": _set_health,
     "fit": _set_health,
+    "penalty": _set_penalty,
     "gateway": _gateway,
     "etcd": _etcd,
     **dict.fromkeys(("failover", "standby", "unstandby", "maintenance", "confirm-down", "clear"), _ask),

@@ -68,6 +68,7 @@ class Host:
         self.served: dict[str, Served] = {}
         self.wake_at = 0.0
         self.unfit: set[str] = set()
+        self.penalties: dict[str, int] = {}
         self.gateway: bool | None = None  # None: not watched
         self.watched: dict[str, Inquiry] = {}  # groups that neighbours are asked about
         self.arbiter: Arbiter | None = None

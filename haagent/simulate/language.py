@@ -41,6 +41,7 @@ FORMS: dict[str, tuple[str, str]] = {
     "mend": ("mend [GROUP] on NODES", "it works again"),
     "unfit": ("unfit [GROUP] on NODES", "a check fails"),
     "fit": ("fit [GROUP] on NODES", "it passes again"),
+    "penalty": ("penalty NUMBER [GROUP] on NODES", "what the checks with a weight weigh that fail from now on"),
     "gateway": ("gateway of NODES lost|back", "whether they reach their gateway"),
     "etcd": ("etcd lost|back", "whether it answers, where it gives the leases"),
     "failover": ("failover [GROUP] to NODE [force] [via NODE]", "the operator's command; `via`: typed on that node"),

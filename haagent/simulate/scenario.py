@@ -17,7 +17,7 @@ from haagent.simulate.language import FORMS, Statement, parse
 MAX_S = 3600.0  # more would take minutes and show nothing new
 AFTER_S = 10.0  # without `until`: so long after the last statement, or a few leases
 LIVES = ("start", "stop", "kill", "crash", "freeze", "thaw")
-NEEDS_GROUP = ("fail", "mend", "unfit", "fit", "failover")
+NEEDS_GROUP = ("fail", "mend", "unfit", "fit", "penalty", "failover")
 
 
 class Deed(msgspec.Struct, frozen=True):
@@ -31,6 +31,7 @@ class Deed(msgspec.Struct, frozen=True):
     group: str = ""
     time_s: float | None = None
     share: float = 0.0
+    penalty: int = 0
     said: frozenset[str] = frozenset()  # the words in small letters, such as `force`
 
 
@@ -162,6 +163,7 @@ class _Reader:
             group=self._group(statement),
             time_s=self._duration(statement, words["time"]) if "time" in words else None,
             share=self._share(statement),
+            penalty=self._penalty(statement),
             said=statement.said,
         )
 
@@ -194,6 +196,13 @@ class _Reader:
         if not text.endswith("%") or not 0 <= share <= 1:
             self._refuse(statement, f"{quoted(text)} is not a share", "write a number from `0%` to `100%`")
         return share
+
+    def _penalty(self, statement: Statement) -> int:
+        text = statement.words.get("number", "0")
+        if not text.isdecimal():
+            self._refuse(statement, f"{quoted(text)} is not a penalty", "write a whole number, `0` for none")
+            return 0
+        return int(text)
 
     def _check(self, statement: Statement, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)

@@ -54,8 +54,8 @@ class World(Shell):
         )
         if self.etcd is not None:
             host.arbiter = self._clerk(self.etcd, host, host.node)
-        for group in sorted(host.unfit):  # a set's own order differs from run to run
-            self._step(host, HealthChanged(group, ok=False, why="its check fails"))
+        for group in sorted({*host.unfit, *host.penalties}):  # a set's own order differs from run to run
+            self._step(host, self._health(host, group))
         if host.gateway is not None:
             self._step(host, GatewayChanged(host.gateway))
         self._find_leftovers(host)
@@ -130,7 +130,17 @@ class World(Shell):
     def set_health(self, name: str, group: str, *, ok: bool) -> None:
         host = self.hosts[name]
         (host.unfit.discard if ok else host.unfit.add)(group)
-        self._feed(host, HealthChanged(group, ok=ok, why="" if ok else "its check fails"))
+        self._feed(host, self._health(host, group))
+
+    def set_penalty(self, name: str, group: str, penalty: int) -> None:
+        """The weights of its checks that fail from now on."""
+        host = self.hosts[name]
+        host.penalties[group] = penalty
+        self._feed(host, self._health(host, group))
+
+    def _health(self, host: Host, group: str) -> HealthChanged:
+        ok = group not in host.unfit
+        return HealthChanged(group, ok, "" if ok else "its check fails", host.penalties.get(group, 0))
 
     def set_gateway(self, name: str, *, reachable: bool | None) -> None:
         self.hosts[name].gateway = reachable

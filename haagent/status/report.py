@@ -99,6 +99,7 @@ def _group(group: GroupView, view: View, config: Config) -> Facts:
         "outage_ms": None if group.gap_s is None else round(group.gap_s * 1000, 3),
         "eligible": group.eligible,
         "why_not": group.why_not,
+        "penalties": group.penalties,
         "gate": {"state": "", "why": ""},
         "activation": {},
     }

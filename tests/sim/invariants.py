@@ -103,3 +103,17 @@ def check_settled(world: World) -> None:
         for group in (LEADER,):
             if host.node is None and host.answers(group, world.t):
                 raise Violation(f"at {world.t:.6f} {name} answers for {group} without an agent")
+
+
+def check_lightest(world: World) -> None:
+    """Each group is with a node whose failing checks weigh least, unless an operator has insisted on another one."""
+    for group in expected_to_be_served(world):
+        (holder,) = (world.hosts[name] for name in world.serving(group))
+        assert holder.node is not None
+        able = [host for name, host in world.hosts.items() if name not in world.settings.witnesses]
+        least = min(host.penalties.get(group, 0) for host in able)
+        mine = holder.penalties.get(group, 0)
+        if mine > least and not holder.node.elections[group].group.is_forced:
+            raise Violation(
+                f"at {world.t:.6f} {holder.name} has {group}: failing checks weigh {mine}, {least} elsewhere"
+            )

@@ -3,7 +3,8 @@
 Every seed belongs to one family by its remainder, so that a run of consecutive seeds covers them all. With guardians
 the same seed has the same schedule, and on top of it agents that die and whose guardians speak for them, drawn from a
 generator of their own. With etcd the leases come from there, nodes are cut from it, and it is lost and comes back. With
-turns the agents are busy now and then, so that several events wait and are one step.
+turns the agents are busy now and then, so that several events wait and are one step. With weights, checks fail that
+have one, and go on failing: in the end each group is where they weigh least, and stays there.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from collections.abc import Callable
 
 import msgspec
 
+from haagent.core.group.handover import LIGHTER_S
 from haagent.core.node import Node
 from haagent.simulate.shell import LAST_WORDS_S
-from tests.sim.invariants import Violation, Watch, check_settled
+from tests.sim.invariants import Violation, Watch, check_lightest, check_settled
 from tests.sim.world import PlannedKill, World, make_settings
 
 FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
 ALONE_AFTER_S = 0.6
 TURN_S = (0.0, 0.004)
+RELIEF_S = LIGHTER_S + 3.0  # until each group is where failing checks weigh least: that may take two tries
 SETTLE_S = ALONE_AFTER_S + 6 * 0.35  # the bound after the last fault: who starts alone waits, then a few leases
 
 Fault = Callable[[World, random.Random], None]
@@ -32,6 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
     has_guardians: bool
     has_etcd: bool
     has_turns: bool
+    has_weights: bool
 
 
 def run_seed(
@@ -40,11 +44,12 @@ def run_seed(
     has_guardians: bool = False,
     has_etcd: bool = False,
     has_turns: bool = False,
+    has_weights: bool = False,
     node_class: type[Node] = Node,
 ) -> World:
     """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
     families = (_consistent, _available_no_cut) if has_etcd else FAMILIES
-    return families[seed % len(families)](Plan(seed, node_class, has_guardians, has_etcd, has_turns))
+    return families[seed % len(families)](Plan(seed, node_class, has_guardians, has_etcd, has_turns, has_weights))
 
 
 def _names(world: World) -> list[str]:
@@ -191,6 +196,13 @@ def _etcd(world: World, rng: random.Random) -> None:
     world.cuts = world.cuts - ways if what == "back" else world.cuts | ways
 
 
+def _weigh(world: World, rng: random.Random) -> None:
+    name, group = rng.choice(_names(world)), rng.choice([group.name for group in world.settings.groups[1:]])
+    penalty = rng.choice((0, 0, 10, 20, 30))
+    world.say(f"failing checks for {group} weigh {penalty} on {name}")
+    world.set_penalty(name, group, penalty)
+
+
 ANYTHING: tuple[Fault, ...] = (
     *(_cut_one_way, _split, _split, _heal, _heal, _heal, _pause, _pause, _crash, _crash),
     *(_crash_twice, _amnesia, _stop, _lose, _delay, _health, _fail, _operate, _operate),
@@ -240,6 +252,8 @@ def _disturb_more(world: World, plan: Plan) -> None:
         _disturb(world, random.Random(f"etcd {plan.seed}"), (_etcd,), every_s=0.4)
     if plan.has_guardians:
         _disturb(world, random.Random(f"guardians {plan.seed}"), (_agent_dies,), every_s=0.5)
+    if plan.has_weights:
+        _disturb(world, random.Random(f"weights {plan.seed}"), (_weigh,), every_s=0.3)
 
 
 def _calm(world: World) -> None:
@@ -264,27 +278,34 @@ def _operator_mends(world: World) -> None:
     world.ask(first, "clear")
 
 
-def _settle(world: World) -> None:
+def _settle(world: World, plan: Plan) -> None:
     world.at(FAULTS_S, lambda: _calm(world))
     # A stop under way may end only now; the operator speaks when all are back and can hear.
     world.at(FAULTS_S + 1.1, lambda: [world.start(name) for name in world.hosts])
     world.at(FAULTS_S + 1.4, lambda: _operator_mends(world))
     world.run(FAULTS_S + 1.4 + SETTLE_S)
     check_settled(world)
+    if plan.has_weights:
+        world.run(world.t + RELIEF_S)
+        check_lightest(world)
+        watch = Watch(world, never_two=True, ordered=False)
+        world.run(world.t + 2 * LIGHTER_S)
+        if watch.drops:
+            raise Violation(f"what is where it should be moves: {watch.drops}")
 
 
 def _consistent(plan: Plan) -> World:
     """Anything may happen; two never hold."""
     world, rng = _build(plan, consistent=True)
     Watch(world, never_two=True, ordered=True)
-    return _run(world, lambda: (_disturb(world, rng, ANYTHING), _disturb_more(world, plan), _settle(world)))
+    return _run(world, lambda: (_disturb(world, rng, ANYTHING), _disturb_more(world, plan), _settle(world, plan)))
 
 
 def _available_no_cut(plan: Plan) -> World:
     """No link is cut and nothing is lost: two never hold in `available` either."""
     world, rng = _build(plan, consistent=False)
     Watch(world, never_two=True, ordered=False)
-    return _run(world, lambda: (_disturb(world, rng, NO_CUT), _disturb_more(world, plan), _settle(world)))
+    return _run(world, lambda: (_disturb(world, rng, NO_CUT), _disturb_more(world, plan), _settle(world, plan)))
 
 
 def _available(plan: Plan) -> World:
@@ -296,7 +317,7 @@ def _available(plan: Plan) -> World:
         if rng.random() < 0.5:
             _disturb(world, rng, ANYTHING)
             _disturb_more(world, plan)
-            _settle(world)
+            _settle(world, plan)
             return
         _heal_in_one_heartbeat(world, rng)
 

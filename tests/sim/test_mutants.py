@@ -6,10 +6,12 @@ them pass would be worth nothing, so this is the test of the test.
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from haagent.core import placement
 from haagent.core.events import AnyAction, Farewell
-from haagent.core.group import counting
+from haagent.core.group import counting, word
 from haagent.core.group.lease import Lease
 from haagent.core.group.voter import Voter
 from haagent.core.messages import Ballot, GroupBeat
@@ -19,15 +21,15 @@ from tests.sim.schedules import run_seed
 from tests.sim.world import Host, World
 
 
-def _caught(first: int = 0, *, has_guardians: bool = False) -> int | None:
-    """The first seed from `first` on that shows two hosts answering at once."""
+def _caught(first: int = 0, *, what: str = "both answer", **options: bool) -> int | None:
+    """The first seed from `first` on that shows it: two hosts answering at once."""
     for seed in range(first, first + 1_000):
         if seed % 5 not in (0, 2):  # the families in which `consistent` promises that two never hold
             continue
         try:
-            run_seed(seed, has_guardians=has_guardians)
+            run_seed(seed, **options)
         except Violation as violation:
-            if "both answer" in str(violation):
+            if what in str(violation):
                 return seed
     return None
 
@@ -86,3 +88,21 @@ def test_last_words_before_the_address_is_gone_are_caught(monkeypatch: pytest.Mo
     """The guardian speaks although the kernel still has what it speaks of."""
     monkeypatch.setattr(World, "_remove_all", lambda self, host: None)
     assert _caught(has_guardians=True) is not None
+
+
+def test_a_failback_that_knows_nothing_of_weights_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It undoes what they have done, and they what it has done, without end."""
+    genuine = placement.should_yield
+
+    def blind(group, holder, candidates):  # type: ignore[no-untyped-def]
+        return genuine(group, holder, [msgspec.structs.replace(one, penalty=0) for one in candidates])
+
+    monkeypatch.setattr(placement, "should_yield", blind)
+    # It takes automatic failback, and penalties that matter to it: one schedule in fifty. Begin near one that has it.
+    assert _caught(first=150, what="what is where it should be moves", has_weights=True) is not None
+
+
+def test_a_penalty_that_is_not_told_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = word.beat
+    monkeypatch.setattr(word, "beat", lambda group, now: msgspec.structs.replace(genuine(group, now), penalty=0))
+    assert _caught(what="elsewhere", has_weights=True) is not None

@@ -18,6 +18,7 @@ SEEDS = range(1_000)
 SEEDS_WITH_GUARDIANS = range(400)
 SEEDS_WITH_ETCD = range(100)
 SEEDS_WITH_TURNS = range(200)
+SEEDS_WITH_WEIGHTS = range(200)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -51,6 +52,10 @@ def test_leases_from_an_etcd_that_comes_and_goes_break_no_promise() -> None:
 
 def test_events_that_are_taken_in_together_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_TURNS, "--guardians", "--turns")
+
+
+def test_checks_with_a_weight_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_WEIGHTS, "--guardians", "--weights")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

@@ -45,12 +45,12 @@ def candidates(group: Group, state: NodeState, now: float, among: Among = Among.
     """Every node that counts, as far as it may hold this group."""
     me = state.settings.me
     is_fit = not (state.unfitness(me, now) or group.why_not(me) or state.isolation(now))
-    found = [Candidate(me, is_fit, len(group.failures))]
+    found = [Candidate(me, is_fit, len(group.failures), group.penalty)]
     for peer, beat in state.beats(now, group.name):
         has_vote = among is not Among.NOW or (peer.beat is not None and peer.beat.silent_ms < 1000 * state.slot_s)
         is_barred = state.unfitness(peer.name, now) or peer.name in group.settings.never
         is_fit = has_vote and beat.eligible and not is_barred and not state.isolation(now, peer.name)
-        found.append(Candidate(peer.name, is_fit, beat.failures))
+        found.append(Candidate(peer.name, is_fit, beat.failures, beat.penalty))
     if among is Among.EXPECTED:
         found += (Candidate(peer.name, True, 0) for peer in _expected(group, state))
     return tuple(found)

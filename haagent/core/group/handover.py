@@ -19,9 +19,13 @@ from haagent.core.group import choice, word
 from haagent.core.group.choice import Among
 from haagent.core.group.state import Group, Pledge
 from haagent.core.group.wants import HandOver, LetGo, Stay
-from haagent.core.membership import Peer
+from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat
 from haagent.core.node_state import NodeState
+
+# So long a node must have had failing checks that weigh more than another's before it hands over. The same fault often
+# shows on all nodes, but their checks are not asked at the same moment: two rounds of them, at the default interval.
+LIGHTER_S = 2.0
 
 
 def best_other(group: Group, state: NodeState, now: float, *, may_wait: bool = False) -> str:
@@ -44,6 +48,8 @@ def consider(group: Group, state: NodeState, now: float) -> HandOver | LetGo | N
     if successor := _ordered_successor(group, state, now):
         order = state.orders.move(now, group.name)
         return HandOver(successor, order.ttl_ms / 1000 if order else 0.0)
+    if relief := _relief(group, state, now):
+        return relief
     if successor := _failback(group, state, now):
         return HandOver(successor, _patience_s(state))
     return None
@@ -81,6 +87,22 @@ def _ordered_successor(group: Group, state: NodeState, now: float) -> str:
     return order.target if is_ours and order.target != state.settings.me else ""
 
 
+def _relief(group: Group, state: NodeState, now: float) -> HandOver | None:
+    """To a node whose failing checks weigh less, unless an operator has insisted on this one."""
+    mine = group.handover
+    found = placement.lighter(group.settings, state.settings.me, choice.candidates(group, state, now))
+    if found is None or group.is_forced:
+        mine.lighter_since = NEVER
+        return None
+    if mine.lighter_since == NEVER:
+        mine.lighter_since = now
+    if now < mine.lighter_since + LIGHTER_S:
+        return None
+    mine.lighter_since = now  # if it does not take now, ask again after the same time
+    why = f"failing checks weigh {group.penalty} here and {found.penalty} there"
+    return HandOver(found.name, _patience_s(state), why)
+
+
 def _failback(group: Group, state: NodeState, now: float) -> str:
     after_s, since = group.settings.failback_after_s, group.handover.better_since
     if after_s is None:
@@ -97,7 +119,8 @@ def _failback(group: Group, state: NodeState, now: float) -> str:
 
 def begin(group: Group, state: NodeState, now: float, want: HandOver) -> None:
     group.handover.to, group.handover.deadline = want.to, now + want.patience_s
-    state.note(Kind.YIELDING, group.name, f"handing over to {want.to}", now=now)
+    why = f": {want.why}" if want.why else ""
+    state.note(Kind.YIELDING, group.name, f"handing over to {want.to}{why}", now=now)
     state.do(Prepare(group.name))
     state.urge()
 

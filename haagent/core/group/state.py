@@ -66,6 +66,7 @@ class Handover:
     to: str = ""  # stays named after the release, so that the others let it go first
     deadline: float = NEVER
     better_since: dict[str, float] = field(default_factory=dict)  # failback: since when each that is better is fit
+    lighter_since: float = NEVER  # since when there is a node with a lower penalty
     pledge: Pledge | None = None
 
 
@@ -88,6 +89,7 @@ class Group:
     lease: Lease | None = None
     released: Ballot | None = None
     why_unfit: str = ""  # the checks' word on this node
+    penalty: int = 0  # what those that fail and have a weight weigh together
     failures: list[float] = field(default_factory=list)
     cleared: int = 0
     is_forced: bool = False  # this tenure was ordered although the checks say that we are not fit

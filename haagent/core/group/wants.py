@@ -15,6 +15,7 @@ class HandOver(msgspec.Struct, frozen=True):
 
     to: str
     patience_s: float
+    why: str = ""  # where neither an order nor `prefer` says it
 
 
 class Stay(msgspec.Struct, frozen=True):

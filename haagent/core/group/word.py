@@ -29,4 +29,5 @@ def beat(group: Group, now: float) -> GroupBeat:
         down_ms=1000 * (now - group.drop_began) if group.drop_began > NEVER else -1.0,
         cause=group.cause if holds else "",
         leaving=state is GroupState.DROPPING,
+        penalty=group.penalty,
     )

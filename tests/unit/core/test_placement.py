@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haagent.core.placement import Candidate, Contender, Place, order, plan, preference, should_yield, winner
+from haagent.core.placement import Candidate, Contender, Place, lighter, order, plan, preference, should_yield, winner
 from haagent.core.settings import LEADER, GroupSettings
 
 WEB = GroupSettings("web", prefer=("B", "A"))
 ANY = GroupSettings("any")
 
 
-def node(name: str, *, failures: int = 0) -> Candidate:
-    return Candidate(name, True, failures)
+def node(name: str, *, failures: int = 0, penalty: int = 0) -> Candidate:
+    return Candidate(name, True, failures, penalty)
 
 
-def unfit(name: str) -> Candidate:
-    return Candidate(name, False, 0)
+def unfit(name: str, *, penalty: int = 0) -> Candidate:
+    return Candidate(name, False, 0, penalty)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,9 @@ def unfit(name: str) -> Candidate:
         (WEB, [unfit("A"), unfit("B")], {}, ""),
         (WEB, [node("A"), node("B", failures=1)], {}, "AB"),  # failed lately: last, preferred or not
         (WEB, [node("B", failures=2), node("A", failures=1)], {}, "AB"),
+        (WEB, [node("A"), node("B", penalty=1)], {}, "AB"),  # a failing check is stronger than a preference
+        (WEB, [node("A", failures=1), node("B", penalty=99)], {}, "BA"),  # and a failed take stronger than both
+        (WEB, [node("A", penalty=30), node("B", penalty=20), node("C", penalty=10)], {}, "CBA"),
         (WEB, [node("A"), node("B")], {"B": 3}, "BA"),  # a preference is stronger than the load
         (ANY, [node("A"), node("B"), node("C")], {"A": 2, "C": 1}, "BCA"),
         (ANY, [node("C"), node("B"), node("A")], {}, "ABC"),
@@ -59,10 +62,51 @@ def test_nodes_that_prefer_does_not_name_are_equal_and_last() -> None:
         ("A", [node("A"), node("B", failures=1)], ""),  # it would only fail again
         ("C", [node("A"), node("B"), node("C")], "B"),
         ("C", [node("C"), node("D")], ""),  # neither is named
+        ("A", [node("A"), node("B", penalty=1)], ""),  # it would come back for that
+        ("A", [node("A", penalty=9), node("B", penalty=9)], "B"),
+        ("C", [node("A"), node("B", penalty=1), node("C")], "A"),
     ],
 )
 def test_failback_goes_to_a_better_node_only(holder: str, candidates: list[Candidate], expected: str) -> None:
     assert should_yield(WEB, holder, candidates) == expected
+
+
+@pytest.mark.parametrize(
+    ("holder", "candidates", "expected"),
+    [
+        ("B", [node("A"), node("B", penalty=1)], "A"),
+        ("B", [node("A", penalty=1), node("B", penalty=2)], "A"),
+        ("A", [node("A", penalty=1), node("B", penalty=1)], ""),  # equal ones move nothing, whatever `prefer` says
+        ("A", [node("A"), node("B", penalty=1)], ""),
+        ("B", [unfit("A"), node("B", penalty=1)], ""),
+        ("B", [node("A", failures=1), node("B", penalty=1)], ""),  # it would only fail again
+        ("B", [node("A", penalty=5), node("B", penalty=9), node("C")], "C"),
+        ("C", [node("A"), node("B"), node("C", penalty=1)], "B"),
+    ],
+)
+def test_failing_checks_move_a_group_to_where_they_weigh_less(
+    holder: str, candidates: list[Candidate], expected: str
+) -> None:
+    found = lighter(WEB, holder, candidates)
+    assert (found.name if found else "") == expected
+
+
+@given(
+    penalties=st.tuples(*[st.integers(0, 3)] * 3),
+    failures=st.tuples(*[st.integers(0, 1)] * 3),
+    holder=st.sampled_from("ABC"),
+)
+def test_a_group_comes_to_rest_whatever_the_checks_say(
+    penalties: tuple[int, ...], failures: tuple[int, ...], holder: str
+) -> None:
+    candidates = [
+        node(name, penalty=penalty, failures=failed)
+        for name, penalty, failed in zip("ABC", penalties, failures, strict=True)
+    ]
+    been = [holder]
+    while (found := lighter(WEB, been[-1], candidates)) or should_yield(WEB, been[-1], candidates):
+        been.append(found.name if found else should_yield(WEB, been[-1], candidates))
+        assert len(been) == len(set(been)), "it comes back to where it was"
 
 
 @pytest.mark.parametrize(
@@ -89,14 +133,14 @@ def test_without_a_preference_the_name_decides() -> None:
 # ---------------------------------------------------------------------- all groups at once
 
 NODES = "ABCDE"
+few = st.sampled_from((0, 0, 0, 1))
 
 
 @st.composite
 def _place(draw: st.DrawFn, number: int) -> Place:
     prefer = tuple(draw(st.permutations(NODES))[: draw(st.integers(0, 2))])
     candidates = tuple(
-        Candidate(name, draw(st.booleans()) or draw(st.booleans()), draw(st.sampled_from((0, 0, 0, 1))))
-        for name in NODES
+        Candidate(name, draw(st.booleans()) or draw(st.booleans()), *draw(st.tuples(few, few))) for name in NODES
     )
     return Place(GroupSettings(f"g{number}", prefer), draw(st.sampled_from(("", "", *NODES))), candidates)
 
@@ -140,13 +184,17 @@ def test_whoever_has_the_same_picture_has_the_same_plan(picture: tuple[Place, ..
 
 
 @given(picture=pictures)
-def test_only_who_is_fit_is_chosen_and_failures_and_preferences_come_before_the_load(
+def test_only_who_is_fit_is_chosen_and_failures_penalties_and_preferences_come_before_the_load(
     picture: tuple[Place, ...],
 ) -> None:
     planned = plan(picture)
     for place in picture:
         names = planned[place.group.name]
-        fit = {one.name: (one.failures, preference(place.group, one.name)) for one in place.candidates if one.is_fit}
+        fit = {
+            one.name: (one.failures, one.penalty, preference(place.group, one.name))
+            for one in place.candidates
+            if one.is_fit
+        }
         assert sorted(names) == sorted(fit)
         assert [fit[name] for name in names] == sorted(fit.values())
 

@@ -31,6 +31,7 @@ EXAMPLES = {
     "mend": ["mend on A", "mend web on A"],
     "unfit": ["unfit on A", "unfit web on A"],
     "fit": ["fit on A", "fit web on A"],
+    "penalty": ["penalty 20 on A", "penalty 0 web on A, B"],
     "gateway": ["gateway of A lost", "gateway of A and B back"],
     "etcd": ["etcd lost", "etcd back"],
     "failover": ["failover to B", "failover web to B force", "failover web to B force via W"],
@@ -123,7 +124,7 @@ def test_without_an_end_there_is_time_to_see_what_follows() -> None:
 def test_all_faults_are_reported_at_once_with_what_to_write() -> None:
     text = """at 5s cut A frm B
 at 3s heal; kil A
-lose 120%; lose 5
+lose 120%; lose 5; penalty -5 on A
 at 9 start A
 failover wbe to b; standby Q
 cut A from A and B
@@ -136,6 +137,7 @@ until 8s; at 4s until 5s
         "story.txt:2: `heal`: 3s is before the statement above, at 5s; write the statements in the order of time",
         "story.txt:3: `lose 120%`: `120%` is not a share; write a number from `0%` to `100%`",
         "story.txt:3: `lose 5`: `5` is not a share; write a number from `0%` to `100%`",
+        "story.txt:3: `penalty -5 on A`: `-5` is not a penalty; write a whole number, `0` for none",
         "story.txt:4: `9` is not a time; it needs a unit: write `9ms` or `9s`",
         "story.txt:5: there is no node `b`; did you mean `B`?",
         "story.txt:5: there is no group `wbe`; did you mean `web`?",

@@ -42,6 +42,7 @@ def test_keys_of_the_contract() -> None:
     keys = "name holder state since addresses backend ballot lease_ms why failures"
     assert [each["name"] for each in facts["groups"]] == ["web"]
     assert facts["groups"][0].keys() >= set(keys.split())
+    assert facts["groups"][0]["penalties"] == {}
     assert facts["pids"] == {"guardian": None, "agent": 4711, "store": None}
     assert facts["counters"] == {"dropped_malformed": 3}
     assert msgspec.json.decode(msgspec.json.encode(facts)) == facts
@@ -79,7 +80,8 @@ web    unheld  nobody  -    -      10.20.1.100/24
                                    fd00:20::100/64
 
 web: nobody holds it: only A of A, B, W is heard; failures: A 2 (`haagent clear
-  web` forgets them); this node is not fit: eth0 has no carrier.
+  web` forgets them); failing checks weigh: A 30, B 5; this node is not fit:
+  eth0 has no carrier.
 
 ! Maintenance is on: nothing moves, and no node acts on failures. End it with
   `haagent maintenance off`.
@@ -101,6 +103,7 @@ def test_text_when_much_is_wrong() -> None:
         lease_s=None,
         why="nobody holds it: only A of A, B, W is heard",
         failures={"A": 2},
+        penalties={"A": 30, "B": 5},
         eligible=False,
         why_not="eth0 has no carrier",
     )
