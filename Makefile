@@ -138,7 +138,7 @@ golden: setup  ## write the simulator's golden transcripts anew; commit only wha
 
 docs: setup  ## write what docs/ says of options and commands anew, from what the code declares
 	@GOLDEN=rewrite $(BIN)/python -m pytest -q tests/unit/config/test_config_docs.py
-	@$(BIN)/python -m haagent.cli.manual > .make/commands.md && mv .make/commands.md docs/reference/commands.md
+	@$(BIN)/python -m manual.reference > .make/commands.md && mv .make/commands.md docs/reference/commands.md
 
 chaos: setup  ## random faults on real agents, and nobody may ever serve twice: make chaos MINUTES=30 SEED=7
 	@$(BIN)/python -m trials.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --markdown docs/reports/chaos.md

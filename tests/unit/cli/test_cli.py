@@ -19,13 +19,10 @@ import pytest
 import haagent.cli.program
 from haagent.cli import main
 from haagent.cli.commands import COMMANDS
-from haagent.cli.manual import manual
 from haagent.cli.program import cli
 from haagent.config import ConfigError, Fault
 from haagent.control.place import run_lock
 from tests.support.small_agent import FILE, PLANNED_MOVE, SmallAgent, group, running
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -88,10 +85,6 @@ class TestHelp:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stderr.splitlines()[-1] == "[]"
-
-    def test_the_manual_is_up_to_date(self) -> None:
-        made = "`make docs` brings it up to date"
-        assert (REPOSITORY / "docs/reference/commands.md").read_text() == manual(), made
 
 
 class TestExitStatus:

@@ -1,7 +1,7 @@
-"""The manual pages, made from the program and its documents: `python -m haagent.cli.manpages DIRECTORY`.
+"""The manual pages, made from the program and its documents: `python -m manual.pages DIRECTORY`.
 
 Run from the project's directory when a package is built. haagent(8) and a page for each command come from the
-commands themselves (`manual`), haagent.yaml(5) from docs/reference/configuration.md, haagent.service(8) from
+commands themselves (`reference`), haagent.yaml(5) from docs/reference/configuration.md, haagent.service(8) from
 systemd/README.md.
 """
 
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from haagent import __version__
-from haagent.cli import manual, roff
 from haagent.cli.commands import COMMANDS
+from manual import reference, roff
 
 OVERVIEW = """## Synopsis
 **haagent** COMMAND [OPTION...] [ARGUMENT...]
@@ -54,7 +54,7 @@ def pages(project: Path) -> Iterator[tuple[str, str]]:
     """File name and content of each."""
     yield _page("haagent", 8, "a floating address that at most one host has at a time", _overview())
     for name in (name for family in COMMANDS.values() for name in family):
-        what = manual.command(name).get_short_help_str(100).rstrip(".")
+        what = reference.command(name).get_short_help_str(100).rstrip(".")
         yield _page(f"haagent-{name}", 8, what, _of_command(name))
     for (name, section), (file, what) in DOCUMENTS.items():
         yield _page(name, section, what, f"## Description\n{(project / file).read_text()}")
@@ -75,17 +75,17 @@ def _overview() -> str:
     for family, commands in COMMANDS.items():
         rows = [f"| `haagent-{name}`(8) | {what} |" for name, (_, what) in commands.items()]
         families.append("\n".join([f"## {family}", "| | |", "|---|---|", *rows]))
-    common = f"{manual.COMMON}\n{manual.common_options()}"
-    return OVERVIEW.format(commands="\n\n".join(families) + "\n", common=common, statuses=manual.STATUSES)
+    common = f"{reference.COMMON}\n{reference.common_options()}"
+    return OVERVIEW.format(commands="\n\n".join(families) + "\n", common=common, statuses=reference.STATUSES)
 
 
 def _of_command(name: str) -> str:
     parts = {
-        "Synopsis": f"`{manual.synopsis(name)}` [OPTION...]\n",
-        "Description": manual.prose(name),
-        "Options": manual.own_options(name),
-        "Commands": manual.below(name),
-        "Common options": manual.common_options(),
+        "Synopsis": f"`{reference.synopsis(name)}` [OPTION...]\n",
+        "Description": reference.prose(name),
+        "Options": reference.own_options(name),
+        "Commands": reference.below(name),
+        "Common options": reference.common_options(),
     }
     return "\n".join(f"## {title}\n{text}" for title, text in parts.items() if text)
 

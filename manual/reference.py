@@ -1,4 +1,4 @@
-"""docs/reference/commands.md, made from the commands themselves by `make docs`; the manual pages (`manpages`) are, too.
+"""docs/reference/commands.md, made from the commands themselves by `make docs`; the manual pages (`pages`) are, too.
 
 The options that every command takes are told once. A test compares the file with what this makes.
 """

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from haagent import __version__
-from haagent.cli import main, manpages, roff, version
 from haagent.cli.commands import COMMANDS
+from manual import pages as manual_pages
+from manual import reference, roff
 
 PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    return dict(manpages.pages(PROJECT))
+    return dict(manual_pages.pages(PROJECT))
 
 
 def test_every_command_has_a_page(pages: dict[str, str]) -> None:
@@ -94,15 +93,6 @@ code -x
     )
 
 
-class TestVersion:
-    def test_it_tells_what_a_bug_report_needs(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["--version"]) == 0
-        told = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
-        assert told["haagent"] == __version__
-        assert {"Python", "click", "msgspec", "pyroute2"} <= set(told)
-        assert "missing" not in told.values()
-
-    @pytest.mark.parametrize("words", [["--json", "--version"], ["--version", "--json"]])
-    def test_to_programs(self, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(words) == 0
-        assert json.loads(capsys.readouterr().out) == version.versions()
+def test_the_reference_is_up_to_date() -> None:
+    made = "`make docs` brings it up to date"
+    assert (PROJECT / "docs/reference/commands.md").read_text() == reference.manual(), made
