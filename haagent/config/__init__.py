@@ -16,7 +16,7 @@ from haagent.config.model import (
     HooksConfig,
     HttpConfig,
     NodeConfig,
-    WitnessConfig,
+    ProbeConfig,
 )
 from haagent.config.plugins import CheckConfig, PluginConfig
 from haagent.config.read import check, load, parse
@@ -39,8 +39,8 @@ __all__ = [
     "NotADuration",
     "Option",
     "PluginConfig",
+    "ProbeConfig",
     "Section",
-    "WitnessConfig",
     "check",
     "format_duration",
     "generate_key_text",

@@ -19,7 +19,7 @@ from haagent.core.settings import LEADER
 LEAST_LEASE = 2.5  # intervals. The detector waits 0.86 leases: below this one lost heartbeat would be a death
 USUAL_LEASE = 3.5  # one lost heartbeat is harmless with room for delay
 LEAST_ALONE_S = 5.0
-WITNESS_KINDS = ("tcp", "http", "icmp")  # of `guards.witness`
+PROBE_KINDS = ("tcp", "http", "icmp")
 SAID_BY_US = ("action", "option", "nodename")  # to a fence agent
 FEW = 3  # voters: below this a majority is everybody, and any loss would stop `consistent`
 
@@ -43,9 +43,9 @@ def fill_in(top: Draft) -> None:
         if etcd is not None:
             etcd.fill("timeout", lease / PATIENCE)
         guards = top.section("guards")
-        witness = guards.section("witness") if guards else None
-        if witness is not None:
-            witness.fill("timeout", lease / 2)
+        probe = guards.section("probe") if guards else None
+        if probe is not None:
+            probe.fill("timeout", lease / 2)
     top.fill("on_partition", "consistent" if len(nodes) >= FEW or etcd is not None else "available")
     for node in nodes.values():
         place = node.place.below("address")
@@ -201,14 +201,14 @@ def _outside(guards: Draft | None, groups: dict[str, Draft]) -> None:
     for name, group in groups.items():
         if gateway and gateway in {str(found.value.ip) for found in group.get("addresses") or ()}:
             guards.refuse("gateway", f"{gateway} is an address of group {name}", "write the address of a router")
-    witness = guards.section("witness")
-    if witness is None:
+    probe = guards.section("probe")
+    if probe is None:
         return
-    kinds = [kind for kind in WITNESS_KINDS if witness.written(kind)]
+    kinds = [kind for kind in PROBE_KINDS if probe.written(kind)]
     if len(kinds) > 1:
-        witness.refuse(kinds[1], f"there is `{kinds[0]}` too", "remove one of them: one witness is asked")
+        probe.refuse(kinds[1], f"there is `{kinds[0]}` too", "remove one of them: one third party is asked")
     elif not kinds:
-        guards.refuse("witness", "it does not say what to ask", 'write `{tcp: "10.0.0.1:443"}`')
+        probe.place.refuse("it does not say what to ask", 'write `{tcp: "10.0.0.1:443"}`')
 
 
 def _fencing(node: Draft) -> None:

@@ -114,7 +114,7 @@ class HooksConfig(Section, frozen=True):
     timeout_s: Annotated[float, duration("100ms", "1h"), Option("a hook that runs longer is killed")] = 10.0
 
 
-class WitnessConfig(Section, frozen=True, kw_only=True):
+class ProbeConfig(Section, frozen=True, kw_only=True):
     """A third party that a node which is not cut off can reach. One of the three is there."""
 
     tcp: Annotated[str, HOST_AND_PORT, Option("whether a connection is accepted there", example='"10.0.0.1:443"')] = ""
@@ -145,13 +145,14 @@ class GuardsConfig(Section, frozen=True):
             "`auto`: that of each group's interface"
         ),
     ] = "auto"
-    witness: Annotated[
-        WitnessConfig | None, Option("a third party: reaching it counts as much as reaching the gateway")
+    probe: Annotated[
+        ProbeConfig | None,
+        Option("a third party: reaching it counts as much as reaching the gateway", formerly="witness"),
     ] = None
 
     @property
     def looks_outside(self) -> bool:
-        return self.gateway != "off" or self.witness is not None
+        return self.gateway != "off" or self.probe is not None
 
 
 class ProcessConfig(Section, frozen=True):

@@ -45,6 +45,7 @@ class Option(msgspec.Struct, frozen=True):
     otherwise: str = ""  # what holds when the key is absent and the field has no default, or has one that says little
     example: str = ""
     written: str = ""  # the default as it would be written, where only reading it makes a value
+    formerly: str = ""  # the key's name in older releases, which goes on being read
 
 
 class Given:
@@ -144,11 +145,15 @@ def read_section(
         place.refuse(f"{place.shape()}, but it is a mapping", "write one of: " + ", ".join(keys))
         return Draft(place, struct, dict.fromkeys(keys))
     known = [*keys, *beside]
+    former = {key.option.formerly: name for name, key in keys.items() if key.option.formerly}
     meant = set()  # by a key that is unknown: not missing as well, one mistake is one fault
     for key in place.node.entries if isinstance(place.node, Mapping) else ():
         if key in keys or key in beside:
             continue
-        if key in getattr(struct, "LATER", ()):
+        if key in former:
+            if place.below(former[key]) is not None:
+                place.refuse_key(key, f"it is the former name of `{former[key]}`, which is there too", "remove it")
+        elif key in getattr(struct, "LATER", ()):
             place.refuse_key(key, f"`{key}` is not in this release ({RELEASE})", "remove it")
         elif key == "<<":
             place.refuse_key(key, "merging mappings is not supported", "write the keys out")
@@ -159,7 +164,8 @@ def read_section(
 
 
 def read_key(place: Place, key: Key, *, is_missed: bool = True) -> Any:
-    below = place.below(key.key)
+    former = key.option.formerly
+    below = place.below(key.key) or (place.below(former) if former else None)
     if below is not None:
         if below.is_empty and not key.kind.reads_nothing:
             below.refuse("has no value", f"it is {key.kind.words}")

@@ -29,7 +29,7 @@ class PlugIn(msgspec.Struct, frozen=True):
 
 
 def rows(struct: type[msgspec.Struct] = Config) -> list[Row]:
-    return [Row(path, _value(key), _default(key), key.option.meaning) for path, key in every_option(struct)]
+    return [Row(path, _value(key), _default(key), _meaning(key)) for path, key in every_option(struct)]
 
 
 def every_option(struct: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, Key]]:
@@ -62,6 +62,11 @@ def option_table(told: Iterable[Row]) -> str:
 def plug_in_tables(told: Iterable[PlugIn]) -> str:
     parts = ([f"### {each.door} `{each.kind}`\n", f"{each.meaning}\n", option_table(each.options)] for each in told)
     return "\n".join(line for part in parts for line in part)
+
+
+def _meaning(key: Key) -> str:
+    former = key.option.formerly
+    return f"{key.option.meaning}; `{former}`, its former name, works as well" if former else key.option.meaning
 
 
 def _value(key: Key) -> str:

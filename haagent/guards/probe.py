@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from haagent.config import WitnessConfig
+from haagent.config import ProbeConfig
 
 ICMP_FILTER = 1  # of a raw ICMP socket, level SOL_RAW: a set bit keeps that type away
 ICMP6_FILTER = 1  # of a raw ICMPv6 socket, level IPPROTO_ICMPV6
@@ -29,7 +29,7 @@ MAX_LINE = 1024
 Question = Callable[[], Awaitable[bool]]
 
 
-def question(wanted: WitnessConfig) -> Question:
+def question(wanted: ProbeConfig) -> Question:
     """One asking; True: it has answered. Whoever calls limits the time."""
     kinds: dict[str, Callable[[str], Awaitable[bool]]] = {"tcp": _tcp, "http": _http, "icmp": _icmp}
     ask = kinds[wanted.kind]

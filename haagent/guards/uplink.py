@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from haagent.config import GuardsConfig, WitnessConfig
+from haagent.config import GuardsConfig, ProbeConfig
 from haagent.core.event_kinds import Kind, Remark
 from haagent.guards import probe
 from haagent.guards.frames import Heard, greeting
@@ -71,7 +71,7 @@ class Gateway:
 class ThirdParty:
     """Asked by attempts that run beside one another: a slow one must not keep the next from being made."""
 
-    def __init__(self, wanted: WitnessConfig, reach: Reach, answered: Callable[[], None]) -> None:
+    def __init__(self, wanted: ProbeConfig, reach: Reach, answered: Callable[[], None]) -> None:
         self.wanted, self.reach = wanted, reach
         self._question, self._answered = probe.question(wanted), answered
         self._attempts: set[asyncio.Task[None]] = set()
@@ -123,10 +123,10 @@ class Outside:
         self._looked: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
-        if self._wanted.witness is not None:
+        if self._wanted.probe is not None:
             # Three attempts, begun a third of the time-out apart, are over with the time-out of the first.
-            reach = Reach(now=_now(), hurried_s=self._wanted.witness.timeout_s / 3)
-            self._third_party = ThirdParty(self._wanted.witness, reach, self._third_party_answered)
+            reach = Reach(now=_now(), hurried_s=self._wanted.probe.timeout_s / 3)
+            self._third_party = ThirdParty(self._wanted.probe, reach, self._third_party_answered)
         self._look()
 
     def close(self) -> Ending | None:
@@ -164,7 +164,8 @@ class Outside:
         }
         if self._third_party is not None:
             asked = self._third_party.wanted
-            facts["witness"] = {asked.kind: asked.target, "reachable": self._third_party.reach.reachable}
+            facts["probe"] = {asked.kind: asked.target, "reachable": self._third_party.reach.reachable}
+            facts["witness"] = facts["probe"]  # its former name
         return facts
 
     # asking
@@ -210,7 +211,7 @@ class Outside:
     def _sentence(self, *, reachable: bool) -> str:
         names = [f"gateway {place.address} on {place.interface}" for place in self.gateways]
         if self._third_party is not None:
-            names.append(f"witness {self._third_party.wanted.target}")
+            names.append(f"probe {self._third_party.wanted.target}")
         return f"{' and '.join(names)} {'answers again' if reachable else 'cannot be reached'}"
 
     # where the gateways are

@@ -150,18 +150,18 @@ def test_the_gateway_is_followed_and_its_absence_is_said(
     make_lab: MakeLab, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     extra = tmp_path_factory.mktemp("lab") / "extra.yaml"
-    extra.write_text('guards: {witness: {icmp: "10.20.1.1"}}\n')
+    extra.write_text('guards: {probe: {icmp: "10.20.1.1"}}\n')
     lab = make_lab(nodes=2, wishes=Wishes(extra=str(extra)))
     wait_whole(lab)
     lab.run("A", ["ip", "route", "del", "default"])
     lab.wait_for(lambda: _gateways(lab, "A") == [], what="it is not watched any more")
     assert any("no default route on eth0" in text for text in lab.agents.status("A")["warnings"])
-    assert _reaches(lab, "A") is True, "the witness is"
+    assert _reaches(lab, "A") is True, "the third party is"
     lab.run("A", ["ip", "-6", "route", "add", "default", "via", "fd00:20::1", "dev", "eth0"])
     lab.wait_for(lambda: _gateways(lab, "A") == [("fd00:20::1", True)], what="the new one is asked")
     lab.run("A", ["ip", "route", "add", "default", "via", "10.20.1.99", "dev", "eth0"])
     lab.wait_for(lambda: _gateways(lab, "A") == [("10.20.1.99", False)], what="nobody is there")
-    assert _reaches(lab, "A") is True, "the witness is"
+    assert _reaches(lab, "A") is True, "the third party is"
     assert holder(lab)
 
 
@@ -252,10 +252,10 @@ def test_a_reload_changes_what_is_asked(make_lab: MakeLab) -> None:
     lab.wait_for(lambda: _gateways(lab, theirs) == [("10.20.1.1", True)], what="the written one is asked")
     stop_heartbeats(lab, mine, theirs)
     lab.wait_for(lambda: "is still answered" in why(lab, theirs), what="the neighbours were asked")
-    path.write_text(before + "guards: {gateway: 10.20.1.1, witness: {icmp: 10.20.1.1}}\n")
+    path.write_text(before + "guards: {gateway: 10.20.1.1, probe: {icmp: 10.20.1.1}}\n")
     for name in "AB":
         lab.run(name, ["haagent", "reload"])
-    lab.wait_for(lambda: "witness" in lab.agents.status(theirs)["guards"]["outside"], what="the third party too")
+    lab.wait_for(lambda: "probe" in lab.agents.status(theirs)["guards"]["outside"], what="the third party too")
     lab.wait_for(lambda: "is still answered" in why(lab, theirs), what="the question goes on")
     assert {VIP4, VIP6} <= addresses(lab, mine)
     assert serves_nothing(lab, theirs)

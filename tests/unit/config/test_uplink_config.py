@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haagent.config import Config, ConfigError, Fault, FencingConfig, GuardsConfig, WitnessConfig, parse
+from haagent.config import Config, ConfigError, Fault, FencingConfig, GuardsConfig, ProbeConfig, parse
 
 SMALL = """
 cluster: shop
@@ -34,7 +34,7 @@ def with_fencing(written: str) -> str:
 
 class TestGuards:
     def test_both_are_on_where_they_matter(self) -> None:
-        assert read().guards == GuardsConfig(arp=True, gateway="auto", witness=None)
+        assert read().guards == GuardsConfig(arp=True, gateway="auto", probe=None)
         settings = read().settings()
         assert (settings.arp_guard, settings.gateway_guard, settings.fenced) == (True, True, ())
 
@@ -49,22 +49,26 @@ class TestGuards:
         assert config.guards == GuardsConfig(arp=False, gateway="off")
         assert (config.settings().arp_guard, config.settings().gateway_guard) == (False, False)
 
-    def test_a_witness_alone_is_a_look_outside(self) -> None:
-        config = read('guards: {gateway: off, witness: {tcp: "[fd00::1]:443"}}')
-        assert config.guards.witness == WitnessConfig(tcp="[fd00::1]:443", timeout_s=0.175)
+    def test_a_probe_alone_is_a_look_outside(self) -> None:
+        config = read('guards: {gateway: off, probe: {tcp: "[fd00::1]:443"}}')
+        assert config.guards.probe == ProbeConfig(tcp="[fd00::1]:443", timeout_s=0.175)
         assert config.settings().gateway_guard
 
     @pytest.mark.parametrize(
         ("written", "expected"),
         [
-            ('{tcp: "10.0.0.1:443", timeout: 50ms}', WitnessConfig(tcp="10.0.0.1:443", timeout_s=0.05)),
-            ("{http: http://10.0.0.1/health}", WitnessConfig(http="http://10.0.0.1/health", timeout_s=0.175)),
-            ('{http: "https://[fd00::1]:8443/"}', WitnessConfig(http="https://[fd00::1]:8443/", timeout_s=0.175)),
-            ("{icmp: 10.0.0.1}", WitnessConfig(icmp="10.0.0.1", timeout_s=0.175)),
+            ('{tcp: "10.0.0.1:443", timeout: 50ms}', ProbeConfig(tcp="10.0.0.1:443", timeout_s=0.05)),
+            ("{http: http://10.0.0.1/health}", ProbeConfig(http="http://10.0.0.1/health", timeout_s=0.175)),
+            ('{http: "https://[fd00::1]:8443/"}', ProbeConfig(http="https://[fd00::1]:8443/", timeout_s=0.175)),
+            ("{icmp: 10.0.0.1}", ProbeConfig(icmp="10.0.0.1", timeout_s=0.175)),
         ],
     )
-    def test_witnesses(self, written: str, expected: WitnessConfig) -> None:
-        assert read(f"guards: {{witness: {written}}}").guards.witness == expected
+    def test_third_parties(self, written: str, expected: ProbeConfig) -> None:
+        assert read(f"guards: {{probe: {written}}}").guards.probe == expected
+
+    def test_the_former_name_of_the_probe_is_still_read(self) -> None:
+        former, present = (read(f"guards: {{{name}: {{icmp: 10.0.0.1}}}}").guards for name in ("witness", "probe"))
+        assert former == present == GuardsConfig(probe=ProbeConfig(icmp="10.0.0.1", timeout_s=0.175))
 
     @pytest.mark.parametrize(
         ("written", "path", "says"),
@@ -75,16 +79,19 @@ class TestGuards:
             ("{gateway: fe80::1}", "guards.gateway", "does not say on which link"),
             ("{arp: maybe}", "guards.arp", "neither true nor false"),
             ("{arpp: true}", "guards.arpp", "did you mean `arp`?"),
-            ("{witness: {}}", "guards.witness", "it does not say what to ask"),
-            ("{witness: {timeout: 1s}}", "guards.witness", "it does not say what to ask"),
-            ('{witness: {tcp: "10.0.0.1:1", icmp: 10.0.0.1}}', "guards.witness.icmp", "there is `tcp` too"),
-            ("{witness: {tcp: 10.0.0.1}}", "guards.witness.tcp", "is not an address with a port"),
-            ('{witness: {tcp: "10.0.0.1:99999"}}', "guards.witness.tcp", "is not a port"),
-            ('{witness: {tcp: "shop.example:443"}}', "guards.witness.tcp", "takes the name service along"),
-            ("{witness: {http: ftp://10.0.0.1/}}", "guards.witness.http", "is not the URL of a host"),
-            ("{witness: {http: http://shop.example/}}", "guards.witness.http", "takes the name service along"),
-            ('{witness: {http: "http://10.0.0.1:x/"}}', "guards.witness.http", "is not a URL"),
+            ("{probe: {}}", "guards.probe", "it does not say what to ask"),
+            ("{probe: {timeout: 1s}}", "guards.probe", "it does not say what to ask"),
+            ('{probe: {tcp: "10.0.0.1:1", icmp: 10.0.0.1}}', "guards.probe.icmp", "there is `tcp` too"),
+            ("{probe: {tcp: 10.0.0.1}}", "guards.probe.tcp", "is not an address with a port"),
+            ('{probe: {tcp: "10.0.0.1:99999"}}', "guards.probe.tcp", "is not a port"),
+            ('{probe: {tcp: "shop.example:443"}}', "guards.probe.tcp", "takes the name service along"),
+            ("{probe: {http: ftp://10.0.0.1/}}", "guards.probe.http", "is not the URL of a host"),
+            ("{probe: {http: http://shop.example/}}", "guards.probe.http", "takes the name service along"),
+            ('{probe: {http: "http://10.0.0.1:x/"}}', "guards.probe.http", "is not a URL"),
+            ("{probe: {icmp: localhost}}", "guards.probe.icmp", "is not an IP address"),
             ("{witness: {icmp: localhost}}", "guards.witness.icmp", "is not an IP address"),
+            ("{witness: {}}", "guards.witness", "it does not say what to ask"),
+            ("{probe: {icmp: 10.0.0.1}, witness: {icmp: 10.0.0.1}}", "guards.witness", "former name of `probe`"),
         ],
     )
     def test_faults(self, written: str, path: str, says: str) -> None:

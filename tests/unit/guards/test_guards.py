@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from haagent.config import GuardsConfig, WitnessConfig
+from haagent.config import GuardsConfig, ProbeConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards import guards as room
 from haagent.guards.frames import Heard, read_arp
@@ -277,7 +277,7 @@ def test_an_address_of_a_group_is_nobodys_gateway_and_no_source() -> None:
     play(story)
 
 
-def test_the_witness_counts_as_much_as_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_counts_as_much_as_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(stage: Stage) -> None:
         reached = {"it": True}
 
@@ -286,19 +286,20 @@ def test_the_witness_counts_as_much_as_the_gateway(monkeypatch: pytest.MonkeyPat
             return reached["it"]
 
         monkeypatch.setattr("haagent.guards.probe.question", lambda wanted: ask)
-        await stage.begin(GuardsConfig(witness=WitnessConfig(tcp="10.0.0.1:443", timeout_s=0.175)))
+        await stage.begin(GuardsConfig(probe=ProbeConfig(tcp="10.0.0.1:443", timeout_s=0.175)))
         await asyncio.sleep(2.5)
         del stage.answering[GATEWAY.packed]
         await asyncio.sleep(5.0)
         assert stage.words(GatewayChanged) == [GatewayChanged(True)]
-        assert stage.guards.status()["guards"]["outside"]["witness"] == {"tcp": "10.0.0.1:443", "reachable": True}
+        outside = stage.guards.status()["guards"]["outside"]
+        assert outside["probe"] == outside["witness"] == {"tcp": "10.0.0.1:443", "reachable": True}
         reached["it"] = False
         began = stage.now()
         stage.guards.hurry()
         await asyncio.sleep(0.3)
         assert stage.words(GatewayChanged)[-1] == GatewayChanged(False)
         assert stage.posted[-1][0] - began == pytest.approx(0.175, abs=0.01)
-        assert stage.notes[-1][2] == "gateway 10.20.1.1 on eth0 and witness 10.0.0.1:443 cannot be reached"
+        assert stage.notes[-1][2] == "gateway 10.20.1.1 on eth0 and probe 10.0.0.1:443 cannot be reached"
 
     play(story)
 
