@@ -36,7 +36,7 @@ def generate_key() -> bytes:
 
 def generate_key_text() -> str:
     key = base64.b64encode(generate_key()).decode("ascii")
-    return f"# haagent cluster key. Secret: the same on every node, readable by its owner alone.\n{key}\n"
+    return f"# A haagent cluster key. Keep it secret. Every node has the same; only its owner may read it.\n{key}\n"
 
 
 def write_key(path: str, *, replace: bool = False) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from haagent.config.contradictions import USUAL_LEASE
+from haagent.config.contradictions import FEW, USUAL_LEASE
 from haagent.config.durations import format_duration, parse_duration
 from haagent.config.faults import ConfigError, quoted
 from haagent.config.files import write_whole
@@ -24,6 +24,46 @@ from haagent.config.schema import keys_of
 CONFIG_MODE = 0o644
 USUAL_INTERFACE = "eth0"
 DEFAULT_KEY_FILE = keys_of(Config)["key_file"].shown
+WITNESS = keys_of(NodeConfig)["witness"].option.meaning
+FOUND = "  # this host's address is on it; the other nodes must have the same name"
+GUESSED = "  # a guess: this host has none of the addresses above; see `ip link`"
+BY_MAJORITY = "on_partition: consistent  # only a majority may hold, so two nodes never hold at once"
+BY_TWO = """\
+# With `available`, both nodes may hold when the network between them fails. To rule that out, add a third
+# node (one with `witness: true` is enough) and write `consistent`.
+on_partition: available"""
+TEXT = """\
+# The configuration of a haagent cluster, the same on every node. `haagent check-config --options` lists all options.
+# After a change, run `haagent check-config`, copy this file to every node, and run `haagent reload` on each.
+
+cluster: {cluster}
+key_file: {key_file}  # keep it secret; every node has the same key
+
+nodes:  # a host finds itself here by its name or address, or by `haagent run --node NAME`
+{nodes}
+
+heartbeat:
+  transport: {transport}  # multicast or unicast; clouds carry no multicast{multicast}
+  port: {port}  # UDP; firewalls between the nodes must let it pass
+  interfaces: [{interface}]{how}
+  interval: {interval}
+  lease: {lease}  # when a host is lost, another takes over after this time; at least 2.5 x interval
+
+{on_partition}
+
+groups:
+  {group}:
+    addresses: [{vips}]  # they move together
+    interface: {interface}
+    backend: arp
+    prefer: [{holders}]  # the first that can takes them
+    failback: manual  # or {{after: 30s}}: they move back to the first of `prefer` by themselves
+    checks:
+      link: {{kind: link, interface: {interface}}}  # a node whose link is down lets go
+    # hooks:  # programs to run after a move
+    #   taken: /etc/haagent/hooks/taken
+    #   released: /etc/haagent/hooks/released
+"""
 
 
 class StarterError(Exception):
@@ -65,8 +105,7 @@ def starter_text(wanted: Starter) -> str:
         raise StarterError(f"witness {unknown[0]} is not among the nodes; add {unknown[0]}=ADDRESS to --nodes")
     if not wanted.vips:
         raise StarterError("no address to fail over is named; write --vip 10.20.1.100/24")
-    found = wanted.interface or interface_of(wanted.nodes.values())
-    text = "\n".join(_lines(wanted, interface=found or USUAL_INTERFACE, how=_how(wanted, found))) + "\n"
+    text = _filled_in(wanted)
     try:
         parse(text.encode(), "")
     except ConfigError as error:
@@ -122,81 +161,33 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _how(wanted: Starter, found: str) -> str:
-    if wanted.interface:
-        return ""
-    if found:
-        return "the one that has this host's address; the other nodes need the same name"
-    return "a guess: no address above is on the host where this was written. `ip link` shows the names"
-
-
-def _lines(wanted: Starter, *, interface: str, how: str) -> list[str]:
-    voters = len(wanted.nodes)
-    holders = [name for name in wanted.nodes if name not in wanted.witnesses]
-    return [
-        "# haagent: one file, the same on every node. All options: docs/reference/configuration.md",
-        "# After a change: `haagent check-config`, copy it to all nodes, `systemctl reload haagent`.",
-        "",
-        f"cluster: {_yaml(wanted.cluster)}",
-        f"key_file: {_yaml(wanted.key_file)}  # secret, the same on every node",
-        "",
-        "nodes:  # a node finds itself by its host name, its address, or `haagent run --node NAME`",
-        *_node_lines(wanted),
-        "",
-        "heartbeat:",
-        *_heartbeat_lines(wanted, interface=interface, how=how),
-        "",
-        *_partition_lines(voters),
-        "",
-        "groups:",
-        f"  {_yaml(wanted.group)}:",
-        "    addresses: [" + ", ".join(_yaml(vip) for vip in wanted.vips) + "]  # these fail over, as one",
-        f"    interface: {_yaml(interface)}",
-        "    backend: arp",
-        "    prefer: [" + ", ".join(map(_yaml, holders)) + "]  # who tries first",
-        "    failback: manual  # or {after: 30s}: the first of `prefer` gets it back by itself",
-        "    checks:",
-        f"      link: {{kind: link, interface: {_yaml(interface)}}}  # a node without carrier does not hold it",
-        "    # hooks:  # programs to run, with absolute paths",
-        "    #   taken: /etc/haagent/hooks/taken",
-        "    #   released: /etc/haagent/hooks/released",
-    ]
-
-
-def _node_lines(wanted: Starter) -> list[str]:
-    lines = []
-    for name, address in wanted.nodes.items():
-        witness = ", witness: true" if name in wanted.witnesses else ""
-        remark = f"  # {keys_of(NodeConfig)['witness'].option.meaning}" if witness else ""
-        lines.append(f"  {_yaml(name)}: {{address: {_yaml(address)}{witness}}}{remark}")
-    return lines
-
-
-def _heartbeat_lines(wanted: Starter, *, interface: str, how: str) -> list[str]:
+def _filled_in(wanted: Starter) -> str:
+    found = wanted.interface or interface_of(wanted.nodes.values())
     usual = {name: key.shown for name, key in keys_of(HeartbeatConfig).items()}
-    lines = [f"  transport: {_yaml(wanted.transport)}  # multicast | unicast (clouds have no multicast)"]
-    if wanted.transport == "multicast":
-        is_v6 = all(":" in address for address in wanted.nodes.values())
-        lines.append(f"  group: {_yaml('ff15::7265' if is_v6 else usual['group'])}")
-    remark = f"  # {how}" if how else ""
-    lease = format_duration(USUAL_LEASE * parse_duration(usual["interval"]))
-    return [
-        *lines,
-        f"  port: {usual['port']}  # UDP; open it between the nodes",
-        f"  interfaces: [{_yaml(interface)}]{remark}",
-        f"  interval: {usual['interval']}",
-        f"  lease: {lease}  # another node takes so long after a host's loss; at least 2.5 x interval",
+    nodes = [
+        f"  {_yaml(name)}: {{address: {_yaml(address)}, witness: true}}  # {WITNESS}"
+        if name in wanted.witnesses
+        else f"  {_yaml(name)}: {{address: {_yaml(address)}}}"
+        for name, address in wanted.nodes.items()
     ]
-
-
-def _partition_lines(voters: int) -> list[str]:
-    if voters >= 3:
-        return ["on_partition: consistent  # only a majority may hold: at most one holder, whatever is cut"]
-    return [
-        "# Two nodes that are cut from each other may both hold with `available`. Add a third node, or one with",
-        "# `witness: true`, and write `consistent`: then at most one holds, whatever is cut.",
-        "on_partition: available",
-    ]
+    is_v6 = all(":" in address for address in wanted.nodes.values())
+    group = f"\n  group: {_yaml('ff15::7265' if is_v6 else usual['group'])}"
+    return TEXT.format(
+        cluster=_yaml(wanted.cluster),
+        key_file=_yaml(wanted.key_file),
+        nodes="\n".join(nodes),
+        transport=_yaml(wanted.transport),
+        multicast=group if wanted.transport == "multicast" else "",
+        port=usual["port"],
+        interface=_yaml(found or USUAL_INTERFACE),
+        how="" if wanted.interface else FOUND if found else GUESSED,
+        interval=usual["interval"],
+        lease=format_duration(USUAL_LEASE * parse_duration(usual["interval"])),
+        on_partition=BY_MAJORITY if len(wanted.nodes) >= FEW else BY_TWO,
+        group=_yaml(wanted.group),
+        vips=", ".join(map(_yaml, wanted.vips)),
+        holders=", ".join(_yaml(name) for name in wanted.nodes if name not in wanted.witnesses),
+    )
 
 
 def _yaml(text: str) -> str:

@@ -92,8 +92,8 @@ class Kind(StrEnum):
     # what the nodes stand on
     LINK_UP = "link_up", Severity.INFO, "heartbeats go over an interface"
     LINK_DOWN = "link_down", Severity.WARNING, "no heartbeats go over an interface"
-    REACHED = "reached", Severity.INFO, "the gateway or the witness outside answers again"
-    UNREACHED = "unreached", Severity.WARNING, "neither the gateway nor the witness outside answers"
+    REACHED = "reached", Severity.INFO, "the gateway or the host of `guards.probe` answers again"
+    UNREACHED = "unreached", Severity.WARNING, "neither the gateway nor the host of `guards.probe` answers"
     UNWATCHED = "unwatched", Severity.WARNING, "a guard cannot listen or probe, so it notices nothing"
     LEASES = "leases", Severity.INFO, "the arbiter (etcd) answers and gives the leases"
     NO_LEASES = "no_leases", Severity.ERROR, "the arbiter (etcd) gives no leases"

@@ -259,7 +259,7 @@ def warnings(facts: Facts) -> Iterator[str]:
         yield f"The gateway is not watched: {outside['why_not_watched']}."
     if outside.get("reachable") is False:
         asked = [f"gateway {each['address']}" for each in outside["gateways"]] + (
-            ["the probe"] if "probe" in outside else []
+            ["the host of `guards.probe`"] if "probe" in outside else []
         )
         yield (
             f"This node cannot reach {' or '.join(asked)}: if it is the only one, it releases its groups and takes "

@@ -157,7 +157,7 @@ def test_check_config_warns_of_an_agent_that_is_not_on_this_host(tmp_path: Path,
 def test_status_tells_what_the_guards_and_the_fences_see(agent: SmallAgent, capsys: Printed) -> None:
     gateways = [{"address": "10.20.1.1", "interface": "eth0", "reachable": False}]
     agent.guarded |= {
-        "outside": {"reachable": False, "gateways": gateways, "why_not_watched": "", "witness": {}},
+        "outside": {"reachable": False, "gateways": gateways, "why_not_watched": "", "probe": {}},
         "faults": ["cannot listen on eth0: Operation not permitted"],
     }
     agent.fenced["faults"] = ["B cannot be fenced from here: fence_ipmilan is not on this host"]
@@ -166,8 +166,8 @@ def test_status_tells_what_the_guards_and_the_fences_see(agent: SmallAgent, caps
     assert facts["guards"]["outside"]["gateways"] == gateways
     assert facts["fencing"]["nodes"]["B"]["agent"] == "fence_ipmilan"
     assert facts["warnings"][-3:] == [
-        "This node cannot reach gateway 10.20.1.1 or the witness: if it is the only one, it releases its groups and "
-        "takes none.",
+        "This node cannot reach gateway 10.20.1.1 or the host of `guards.probe`: if it is the only one, it "
+        "releases its groups and takes none.",
         "cannot listen on eth0: Operation not permitted.",
         "B cannot be fenced from here: fence_ipmilan is not on this host.",
     ]

@@ -165,7 +165,7 @@ class TestStarter:
         assert interface_of(["192.0.2.1", "nonsense"]) == ""
         assert "a guess" in starter_text(Starter(NODES, ("10.20.1.100/24",)))
         local = starter_text(Starter({"A": "127.0.0.1", "B": "127.0.0.2"}, ("10.20.1.100/24",)))
-        assert "interfaces: [lo]  # the one that has this host's address" in local
+        assert "interfaces: [lo]  # this host's address is on it" in local
 
     @pytest.mark.parametrize(
         ("wanted", "said"),
