@@ -39,7 +39,6 @@ def init(
     """
     import msgspec
 
-    from haagent.config import KeyFileError
     from haagent.config.starter import Starter, StarterError, parse_nodes, write_starter
 
     key_file = os.path.abspath(key_file or os.path.join(os.path.dirname(file), "cluster.key"))
@@ -47,7 +46,7 @@ def init(
         wanted = msgspec.convert({**said, "nodes": parse_nodes(nodes), "key_file": key_file}, Starter)
         _make_directories(file, key_file)
         written = write_starter(wanted, file, replace=force)
-    except (StarterError, KeyFileError) as error:
+    except StarterError as error:
         raise Failure(str(error), status=USAGE) from error
     text = "\n".join(f"wrote {name}" for name in written)
     both = " and ".join(dict.fromkeys((file, key_file)))
@@ -108,7 +107,7 @@ def check_config(invocation: Invocation, file: str, *, node: str | None, options
         config = check(file) if node is None else load(file, node=node)
     except ConfigError as error:
         if not invocation.json:
-            raise Failure(str(error), status=USAGE) from error
+            raise
         faults = [
             {name: getattr(fault, name) for name in ("line", "path", "message", "hint")} for fault in error.faults
         ]

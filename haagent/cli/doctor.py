@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from haagent.cli.invocation import CONFIG, Invocation
-from haagent.cli.outcome import FAILED, USAGE, Failure
+from haagent.cli.outcome import FAILED
 from haagent.cli.style import BOLD, GREEN, RED, YELLOW, Style
 
 if TYPE_CHECKING:
@@ -58,14 +58,11 @@ def _load(file: str, node: str | None) -> Config | None:
     """None: there is no configuration yet, in the usual place."""
     import os
 
-    from haagent.config import ConfigError, load
+    from haagent.config import load
 
     if file == CONFIG and node is None and not os.path.lexists(file):
         return None
-    try:
-        return load(file, node=node)
-    except ConfigError as error:
-        raise Failure(str(error), status=USAGE) from error
+    return load(file, node=node)
 
 
 def _text(findings: Iterable[Finding], counts: dict[str, int], style: Style) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from haagent.cli.invocation import Invocation, failure
+from haagent.cli.invocation import Invocation
 from haagent.cli.style import Style
 from haagent.core.event_kinds import Severity
 
@@ -30,8 +30,6 @@ def events(invocation: Invocation, last: int, group: str, severity: str, *, foll
 
     With --json: {"events": [...]}; with --follow one event a line. docs/reference/events.md lists the kinds.
     """
-    from haagent.control.client import ControlError
-
     invocation.ends_by_interrupt = follow
     arguments: dict[str, Any] = {"group": group, "last": 0 if everything else last}
     if severity != Severity.INFO:  # an agent of an older release, that waits for its restart, does not know the word
@@ -43,12 +41,9 @@ def events(invocation: Invocation, last: int, group: str, severity: str, *, foll
         if lines or invocation.json:
             invocation.tell(result, "\n".join(lines))
         return
-    try:
-        with invocation.agent() as agent:
-            for event in agent.follow("events", follow=True, **arguments):
-                click.echo(json.dumps(event, ensure_ascii=False) if invocation.json else line(event, style))
-    except ControlError as error:
-        raise failure(error) from error
+    with invocation.agent() as agent:
+        for event in agent.follow("events", follow=True, **arguments):
+            click.echo(json.dumps(event, ensure_ascii=False) if invocation.json else line(event, style))
 
 
 def line(event: dict[str, Any], style: Style) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from haagent.cli.outcome import INTERRUPTED, Failure
+from haagent.cli.outcome import INTERRUPTED
 
 if TYPE_CHECKING:
     from socket import socket
@@ -54,13 +54,8 @@ class Invocation:
         return Client(self.run_dir)
 
     def ask(self, command: str, *, wait_s: float | None = None, **arguments: object) -> dict[str, Any]:
-        from haagent.control.client import ControlError
-
-        try:
-            with self.agent() as agent:
-                return agent.ask(command, wait_s=wait_s, progress=self.progress, **arguments)
-        except ControlError as error:
-            raise failure(error) from error
+        with self.agent() as agent:
+            return agent.ask(command, wait_s=wait_s, progress=self.progress, **arguments)
 
     def interrupted(self) -> int:
         if self.ends_by_interrupt:
@@ -68,11 +63,6 @@ class Invocation:
         if self.when_interrupted:
             click.echo(f"\nhaagent: {self.when_interrupted}", err=True)
         return INTERRUPTED
-
-
-def failure(error: Exception) -> Failure:
-    """Of a ControlError."""
-    return Failure(str(error), status=getattr(error, "status", 1), details=getattr(error, "details", None))
 
 
 def options() -> list[click.Parameter]:

@@ -10,7 +10,7 @@ import click
 
 from haagent.cli.commands import COMMANDS
 from haagent.cli.invocation import Invocation, options, with_options
-from haagent.cli.outcome import FAILED, NOTHING_MORE, USAGE, Failure, report, status_of
+from haagent.cli.outcome import NOTHING_MORE, USAGE, Failure, report, status_of
 
 
 class Table(click.Group):
@@ -91,12 +91,24 @@ def perform(arguments: list[str] | None, *, guardian: socket | None = None) -> i
         return 0
     except (KeyboardInterrupt, click.Abort):
         return invocation.interrupted()
-    except (Failure, click.ClickException) as error:
-        report(error, as_json=invocation.json)
-        return status_of(error)
     except Exception as error:
-        if os.environ.get("HAAGENT_DEBUG"):
+        told = _as_failure(error)
+        if told is None and os.environ.get("HAAGENT_DEBUG"):
             raise
-        report(Failure(f"{type(error).__name__}: {error}. {NOTHING_MORE}"), as_json=invocation.json)
-        return FAILED
+        told = told or Failure(f"{type(error).__name__}: {error}. {NOTHING_MORE}")
+        report(told, as_json=invocation.json)
+        return status_of(told)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _as_failure(error: Exception) -> Failure | click.ClickException | None:
+    """What any command may meet, as the end of that command; None: a fault of ours."""
+    if isinstance(error, Failure | click.ClickException):
+        return error
+    from haagent.control.client import ControlError
+
+    if isinstance(error, ControlError):
+        return Failure(error.message, status=error.status, details=error.details)
+    from haagent.config import ConfigError, KeyFileError  # slow to import: after what needs no configuration
+
+    return Failure(str(error), status=USAGE) if isinstance(error, ConfigError | KeyFileError) else None

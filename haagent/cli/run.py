@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from haagent.cli.invocation import CONFIG, Invocation
-from haagent.cli.outcome import USAGE, Failure
+from haagent.cli.outcome import Failure
 
 if TYPE_CHECKING:
     from haagent.kernel.layouts import Layouts
-
-LEVELS = ("error", "warning", "info", "debug")
 
 
 @click.command()
@@ -41,7 +39,7 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
 
 
 def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, node: str | None, log_level: str) -> int:
-    from haagent.config import ConfigError, KeyFileError, load, load_keys
+    from haagent.config import load, load_keys
     from haagent.control.place import AlreadyRunning, run_lock
     from haagent.status import log
 
@@ -73,8 +71,6 @@ def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, n
             except CannotOpen as error:
                 hint = ". Run the agent as root" if isinstance(error.__cause__, PermissionError) else ""
                 raise Failure(f"{error}{hint}.") from error
-    except (ConfigError, KeyFileError) as error:
-        raise Failure(str(error), status=USAGE) from error
     except AlreadyRunning as error:
         raise Failure(f"{error}. Stop that one, or give this one its own --run-dir and --state-dir.") from error
     except PermissionError as error:

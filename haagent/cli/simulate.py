@@ -45,16 +45,14 @@ def simulate(
     Prints what the nodes decide and why, and for how long nobody, or more than one, answered for a group. What decides
     is the code that runs in production; a datagram takes 1 ms, to serve an address 1 ms, to stop serving it 0.5 ms.
     """
-    from haagent.config import ConfigError, check
+    from haagent.config import check
     from haagent.simulate import ScenarioError, read
     from haagent.simulate import simulate as run
 
     name, text = _scenario(file, inline)
+    config = check(config_file)
     try:
-        config = check(config_file)
         scenario = read(text, config.settings(), name=name)
-    except ConfigError as error:
-        raise Failure(str(error), status=USAGE) from error
     except ScenarioError as error:
         faults = [{"line": fault.line, "message": fault.message, "hint": fault.hint} for fault in error.faults]
         raise Failure(str(error), status=USAGE, details={"faults": faults}) from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from haagent.cli.invocation import Invocation, failure
+from haagent.cli.invocation import Invocation
 from haagent.cli.layout import WIDTH, clock, status_text
 from haagent.cli.style import Style
 
@@ -57,7 +57,7 @@ def _looks(invocation: Invocation) -> Iterator[dict[str, Any] | str]:
                     time.sleep(REDRAW_S)
         except ControlError as error:
             if error.status not in (1, 3):
-                raise failure(error) from error
+                raise
             yield error.message
         time.sleep(REDRAW_S)
 

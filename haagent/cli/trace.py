@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from haagent.cli.invocation import Invocation, failure
+from haagent.cli.invocation import Invocation
 from haagent.cli.outcome import DONE, FAILED, USAGE, Failure
 from haagent.cli.style import RED, Style
 
@@ -50,18 +50,12 @@ def save(invocation: Invocation, file: str | None, *, force: bool) -> None:
 def _fetch(invocation: Invocation) -> tuple[bytes, str]:
     import base64
 
-    from haagent.control.client import ControlError
     from haagent.trace import TraceError, read
 
-    pieces: list[bytes] = []
+    with invocation.agent() as agent:
+        data = b"".join(base64.b64decode(event["data"]) for event in agent.follow("trace", answer_s=ANSWER_S))
     try:
-        with invocation.agent() as agent:
-            for event in agent.follow("trace", answer_s=ANSWER_S):
-                pieces.append(base64.b64decode(event["data"]))
-        data = b"".join(pieces)
         return data, read(data).header.node
-    except ControlError as error:
-        raise failure(error) from error
     except TraceError as error:
         raise Failure(f"What the agent gave is of no use: {error}.") from error
 

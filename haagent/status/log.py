@@ -24,22 +24,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from haagent.core import events
 from haagent.core.event_kinds import severity_of
-from haagent.core.events import (
-    Announce,
-    Answer,
-    AnyAction,
-    Drop,
-    Farewell,
-    Note,
-    Prepare,
-    Remember,
-    Renew,
-    Send,
-    Stopped,
-    Take,
-    Watch,
-)
 
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 MAX_WAITING = 10_000  # lines; a few MiB at most
@@ -59,38 +45,38 @@ def say(event: str, text: str, *, group: str = "", level: int = logging.INFO, at
     logger.handle(record)
 
 
-def is_news(done: AnyAction) -> bool:
+def is_news(done: events.AnyAction) -> bool:
     """What happens with every heartbeat is for debugging only."""
-    return not isinstance(done, Send | Renew | Remember) or logger.isEnabledFor(logging.DEBUG)
+    return not isinstance(done, events.Send | events.Renew | events.Remember) or logger.isEnabledFor(logging.DEBUG)
 
 
-def action(done: AnyAction, *, at: float | None = None) -> None:
+def action(done: events.AnyAction, *, at: float | None = None) -> None:
     """A line for what the core told the shell to do."""
     tell = functools.partial(say, at=at)
     match done:
-        case Note(record=record):
+        case events.Note(record=record):
             tell(record.kind, record.text, group=record.group, level=LEVELS[severity_of(record.kind)])
-        case Take(group=group, ballot=ballot):
+        case events.Take(group=group, ballot=ballot):
             tell("take", f"take {group}, ballot {ballot}", group=group)
-        case Drop(group=group, ballot=ballot, why=why):
+        case events.Drop(group=group, ballot=ballot, why=why):
             tell("drop", f"drop {group}, ballot {ballot}: {why}", group=group)
-        case Farewell(group=group):
+        case events.Farewell(group=group):
             tell("farewell", f"words that hand {group} over are ready", group=group, level=logging.DEBUG)
-        case Prepare(group=group):
+        case events.Prepare(group=group):
             tell("prepare", f"prepare to move {group}", group=group, level=logging.DEBUG)
-        case Watch(group=group, on=on):
+        case events.Watch(group=group, on=on):
             tell("watch", f"{'ask' if on else 'stop asking'} who answers for {group}", group=group, level=logging.DEBUG)
-        case Announce(group=group, why=why):
+        case events.Announce(group=group, why=why):
             tell("announce", f"announce {group} again: {why}", group=group)
-        case Answer(status=status, text=text):
+        case events.Answer(status=status, text=text):
             tell("answer", text, level=logging.WARNING if status else logging.INFO)
-        case Stopped():
+        case events.Stopped():
             tell("stopped", "nothing is held any more")
-        case Send(beat=beat):
+        case events.Send(beat=beat):
             tell("send", f"heartbeat {beat.seq}", level=logging.DEBUG)
-        case Renew(group=group, until=until):
+        case events.Renew(group=group, until=until):
             tell("renew", f"renew {group} until {until:.3f}", group=group, level=logging.DEBUG)
-        case Remember(memory):
+        case events.Remember(memory):
             tell("remember", f"highest ballot round {memory.round}", level=logging.DEBUG)
 
 
