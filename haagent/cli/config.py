@@ -97,6 +97,7 @@ def check_config(invocation: Invocation, file: str, *, node: str | None, options
 
     With --json the verdict is the result, on stdout, also when there are faults.
     """
+    import msgspec
 
     from haagent.config import ConfigError, check, load
 
@@ -108,10 +109,7 @@ def check_config(invocation: Invocation, file: str, *, node: str | None, options
     except ConfigError as error:
         if not invocation.json:
             raise
-        faults = [
-            {name: getattr(fault, name) for name in ("line", "path", "message", "hint")} for fault in error.faults
-        ]
-        invocation.tell({"file": file, "ok": False, "faults": faults})
+        invocation.tell({"file": file, "ok": False, "faults": [msgspec.structs.asdict(one) for one in error.faults]})
         sys.stdout.flush()
         raise click.exceptions.Exit(USAGE) from error
     kinds = f"{_count(len(config.nodes), 'node')}, {_count(len(config.groups), 'group')}"

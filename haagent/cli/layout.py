@@ -121,16 +121,11 @@ def _warning(text: str, style: Style, width: int) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [style.paint(_row(head, widths), DIM)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (head, *rows)]
+    for cells in padded[1:]:
         cells[STATE_COLUMN] = style.state(cells[STATE_COLUMN])
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    first, *others = ("  ".join(cells).rstrip() for cells in padded)
+    return "\n".join([style.paint(first, DIM), *others])
 
 
 def duration(seconds: float) -> str:

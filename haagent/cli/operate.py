@@ -6,7 +6,7 @@ Any node will do: an order reaches all of them with the heartbeats.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,36 +16,25 @@ from haagent.cli.invocation import Invocation
 MAX_WAIT_S = 3600.0
 
 
-if TYPE_CHECKING:
-    Type = click.ParamType[float]
-else:
-    Type = click.ParamType  # not generic before click 8.2, and Debian 12 and 13 have 8.1
+def _seconds(ctx: click.Context, param: click.Parameter, value: Any) -> float:
+    """Written with a unit, as in the configuration. The default is a number already."""
+    if isinstance(value, float) or value == "0":
+        return float(value)
+    from haagent.config import NotADuration, parse_duration
 
-
-class Duration(Type):
-    """Seconds, written with a unit as in the configuration."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        if value == "0":
-            return 0.0
-        from haagent.config import NotADuration, parse_duration
-
-        try:
-            seconds = parse_duration(value)
-        except NotADuration as error:
-            self.fail(f"{value}: {error}.", param, ctx)
-        if seconds > MAX_WAIT_S:
-            self.fail(f"{value}: wait for `1h` at most.", param, ctx)
-        return float(seconds)
+    try:
+        seconds = parse_duration(value)
+    except NotADuration as error:
+        raise click.BadParameter(f"{value}: {error}.", ctx, param) from error
+    if seconds > MAX_WAIT_S:
+        raise click.BadParameter(f"{value}: wait for `1h` at most.", ctx, param)
+    return float(seconds)
 
 
 def wait_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     text = f"How long to wait until {what}; 0: give the order only. [10s]"
-    return click.option("--wait", "wait_s", type=Duration(), metavar="TIME", default=10.0, help=text)
+    kind = click.UNPROCESSED
+    return click.option("--wait", "wait_s", type=kind, callback=_seconds, metavar="TIME", default=10.0, help=text)
 
 
 @click.command()

@@ -166,22 +166,15 @@ def _span(seconds: float) -> str:
 
 
 def _facts(simulation: Simulation, config: Config, scenario: Scenario, seed: int | None) -> dict[str, Any]:
+    import msgspec
+
     return {
         "cluster": config.cluster,
         "digest": config.digest,
         "on_partition": config.on_partition,
         "seed": seed,
         "until_s": round(scenario.until_s, 6),
-        "timeline": [
-            {
-                "time_s": round(line.time_s, 6),
-                "node": line.node,
-                "group": line.group,
-                "kind": line.kind,
-                "text": line.text,
-            }
-            for line in simulation.lines
-        ],
+        "timeline": [msgspec.structs.asdict(line) | {"time_s": round(line.time_s, 6)} for line in simulation.lines],
         "groups": [_group(account) for account in simulation.accounts],
     }
 

@@ -30,12 +30,8 @@ class KeyFileError(Exception):
         super().__init__("\n".join(self.faults))
 
 
-def generate_key() -> bytes:
-    return os.urandom(KEY_BYTES)
-
-
 def generate_key_text() -> str:
-    key = base64.b64encode(generate_key()).decode("ascii")
+    key = base64.b64encode(os.urandom(KEY_BYTES)).decode("ascii")
     return f"# A haagent cluster key. Keep it secret. Every node has the same; only its owner may read it.\n{key}\n"
 
 

@@ -25,7 +25,6 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 NAME_FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 NAME_HINT = f"use letters, digits, `.`, `_` and `-`, at most {MAX_NAME}, and begin with a letter or a digit"
-SHIFTS = {"Gi": 30, "Mi": 20, "Ki": 10, "": 0}  # of sizes in bytes
 NETWORK_INTERFACE = re.compile(r"[^\s/:%]{1,15}")  # the kernel's rule: dev_valid_name()
 
 
@@ -118,32 +117,6 @@ def whole(least: int, most: int) -> Kind:
     return of_text(f"a number, {least} to {most}", convert)
 
 
-def size(least: str, most: str) -> Kind:
-    """Bytes, written `64MiB`."""
-    least_bytes, most_bytes = _bytes(least), _bytes(most)
-
-    def convert(text: str) -> int:
-        found = _bytes(text)
-        if least_bytes <= found <= most_bytes:
-            return found
-        raise Wrong(f"{text} is too {'small' if found < least_bytes else 'large'}", f"write {least} to {most}")
-
-    return of_text(f"a size, {least} to {most}", convert, _size)
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"([0-9]{1,9})([KMG]i)?B", text)
-    if found is None:
-        raise Wrong(f"{quoted(text)} is not a size", "write a number and a unit, such as `512KiB`, `64MiB` or `2GiB`")
-    return int(found[1]) << SHIFTS[found[2] or ""]
-
-
-def _size(count: int) -> str:
-    """In the largest unit that keeps it a whole number."""
-    unit = next(unit for unit, shift in SHIFTS.items() if not unit or (count and count % (1 << shift) == 0))
-    return f"{count >> SHIFTS[unit]}{unit}B"
-
-
 def choice(*words: str) -> Kind:
     def convert(text: str) -> str:
         if text in words:
@@ -157,10 +130,10 @@ def choice(*words: str) -> Kind:
 
 def list_of(kind: Kind, words: str) -> Kind:
     """At least one, and none twice."""
-    lab_errors = several(kind)
+    any_number = several(kind)
 
     def read(place: Place) -> tuple[Found, ...]:
-        found: tuple[Found, ...] = lab_errors.read(place)
+        found: tuple[Found, ...] = any_number.read(place)
         if isinstance(place.node, Sequence) and not place.node.values:
             place.refuse("the list is empty", "write at least one")
         known: set[Any] = set()
@@ -170,7 +143,7 @@ def list_of(kind: Kind, words: str) -> Kind:
             known.add(each.value)
         return found
 
-    return Kind(words, read, lab_errors.show)
+    return Kind(words, read, any_number.show)
 
 
 def several(kind: Kind) -> Kind:
@@ -286,24 +259,24 @@ def _gateway(text: str) -> str:
     return text if text == "auto" else _node_address(text)
 
 
-def _host_and_port(text: str) -> str:
-    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:]+)):([0-9]+)", text)
-    if found is None:
-        raise Wrong(f"{quoted(text)} is not an address with a port", "write `10.0.0.1:443` or `[fd00::1]:443`")
-    address, port = _third_party(found[1] or found[2]), _port(found[3])
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _own_address_and_port(text: str) -> str:
+def _with_port(text: str, read: Callable[[str], Address], hint: str) -> str:
     found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:]+)):([0-9]+)", text)
     try:
-        address = ipaddress.ip_address(found[1] or found[2]) if found is not None else None
+        address = read(found[1] or found[2]) if found is not None else None
     except ValueError:
         address = None
     if found is None or address is None:
-        hint = "write `127.0.0.1:7266`, `[::1]:7266`, or `0.0.0.0:7266` for all addresses of this host"
         raise Wrong(f"{quoted(text)} is not an address with a port", hint)
     return f"[{address}]:{_port(found[3])}" if address.version == 6 else f"{address}:{_port(found[3])}"
+
+
+def _host_and_port(text: str) -> str:
+    return _with_port(text, _third_party, "write `10.0.0.1:443` or `[fd00::1]:443`")
+
+
+def _own_address_and_port(text: str) -> str:
+    hint = "write `127.0.0.1:7266`, `[::1]:7266`, or `0.0.0.0:7266` for all addresses of this host"
+    return _with_port(text, ipaddress.ip_address, hint)
 
 
 def _host_url(text: str) -> str:
@@ -319,13 +292,13 @@ def _host_url(text: str) -> str:
     return text
 
 
-def _third_party(host: str) -> str:
+def _third_party(host: str) -> Address:
     try:
         address = ipaddress.ip_address(host)
     except ValueError as error:
         hint = "write its address: a lost network takes the name service along"
         raise Wrong(f"{quoted(host)} is a name", hint) from error
-    return str(_usable(address))
+    return _usable(address)
 
 
 def _program(text: str) -> str:

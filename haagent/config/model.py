@@ -300,12 +300,6 @@ class Config(Section, frozen=True, kw_only=True):
     def peers(self) -> tuple[NodeConfig, ...]:
         return tuple(node for node in self.nodes.values() if node.name != self.me)
 
-    def seen_by(self, node: str) -> Config:
-        """The same cluster from another node, for simulations."""
-        if node not in self.nodes:
-            raise ValueError(f"{node} is not a node of {self.cluster}")
-        return msgspec.structs.replace(self, me=node)
-
     @property
     def guards_count(self) -> bool:
         """In `consistent` the votes decide, and what the guards see is told to people only."""

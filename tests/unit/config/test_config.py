@@ -152,9 +152,6 @@ def test_load_and_check_read_files(tmp_path: Path) -> None:
     assert load(str(file), node="B").me == "B"
     assert load(str(file), node="B").path == str(file)
     assert [peer.name for peer in load(str(file), node="B").peers] == ["A"]
-    assert check(str(file)).seen_by("A").me == "A"
-    with pytest.raises(ValueError, match="not a node"):
-        check(str(file)).seen_by("Z")
 
 
 class TestWhoAmI:

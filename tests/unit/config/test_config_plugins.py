@@ -13,7 +13,7 @@ import haagent.plugins.finding
 from haagent.config import CheckConfig, ConfigError, Duration, Fault, GroupConfig, Option, Section, parse
 from haagent.config import plugins as config_plugins
 from haagent.config.document import read_document
-from haagent.config.kinds import NODE_ADDRESS, duration, list_of, of_text, size, whole
+from haagent.config.kinds import NODE_ADDRESS, duration, list_of, of_text, whole
 from haagent.config.place import Place
 from haagent.config.plugins import plug_in
 from haagent.config.schema import Draft
@@ -187,7 +187,6 @@ class Everything(Section, frozen=True):
     at_most: Annotated[int, msgspec.Meta(le=5)] = 5
     wait_s: Annotated[float, duration("1s", "1m"), Option("how long")] = 2.0
     targets: Annotated[tuple[str, ...], list_of(NODE_ADDRESS, "a list of addresses"), Option("whom to ask")] = ()
-    cache_size: Annotated[int, size("1KiB", "2GiB"), Option("how much is kept")] = 64 << 20
     pauses: dict[str, Duration] = msgspec.field(default_factory=dict)
     keys: tuple[int, ...] = ()
     tls: Retry | None = None
@@ -206,18 +205,15 @@ class TestEveryWayToDeclareAnOption:
 
     def test_what_is_written_arrives(self) -> None:
         written = "kind: other\ncolour: RED\nmode: fast\nretries: 0\nat_most: 4\nwait: 3s\ntargets: 10.0.0.1\n"
-        written += "cache_size: 512MiB\npauses: {a: 5s}\nkeys: [1, 1]\ntls: {delay: 5s}\nis_loud: yes"
+        written += "pauses: {a: 5s}\nkeys: [1, 1]\ntls: {delay: 5s}\nis_loud: yes"
         found = options_of(written)
         assert (found.colour, found.mode, found.retries, found.at_most, found.wait_s) == ("red", "fast", 0, 4, 3.0)
-        assert (found.targets, found.cache_size, found.pauses) == (("10.0.0.1",), 512 << 20, {"a": 5.0})
+        assert (found.targets, found.pauses) == (("10.0.0.1",), {"a": 5.0})
         assert (found.keys, found.tls, found.is_loud) == ((1, 1), Retry(Duration(5)), True)
 
     def test_defaults_are_shown_as_they_would_be_written(self) -> None:
         shown = {row.key: row.default for row in rows(Everything)}
-        assert (shown["wait"], shown["cache_size"], shown["is_loud"], shown["keys"]) == (
-            *("`2s`", "`64MiB`", "`false`"),
-            "none",
-        )
+        assert (shown["wait"], shown["is_loud"], shown["keys"]) == ("`2s`", "`false`", "none")
 
     @pytest.mark.parametrize(
         ("written", "path", "said"),
@@ -229,8 +225,6 @@ class TestEveryWayToDeclareAnOption:
             ("wait: 1ms", "wait", "write 1s to 1m"),
             ("wait_s: 1s", "wait_s", "did you mean `wait`?"),
             ("targets: [10.0.0.1, 10.0.0.1]", "targets[1]", "twice"),
-            ("cache_size: 64M", "cache_size", "such as `512KiB`"),
-            ("cache_size: 1000B", "cache_size", "1000B is too small; write 1KiB to 2GiB"),
             ("pauses: {a: 5}", "pauses", "it needs a unit: write `5ms` or `5s`"),
             ("targets: []", "targets", "the list is empty"),
             ("keys: [1, x]", "keys[1]", "expected `int`, got `str`"),
