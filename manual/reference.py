@@ -1,18 +1,23 @@
-"""docs/reference/commands.md, made from the commands themselves by `make docs`; the manual pages (`pages`) are, too.
+"""What docs/reference says of commands and options, made from what declares them: `python -m manual.reference`.
 
-The options that every command takes are told once. A test compares the file with what this makes.
+`make docs` runs it from the project's directory. The options that every command takes are told once. The manual pages
+(`pages`) have the same text, and a test compares the documents with what this makes.
 """
 
 from __future__ import annotations
 
-import sys
+import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import click
 
 from haagent.cli.commands import COMMANDS
 from haagent.cli.invocation import options
 from haagent.cli.program import cli
+from haagent.config.table import PlugIn, Row, plug_ins, rows
+
+COMMANDS_FILE, OPTIONS_FILE = Path("docs/reference/commands.md"), Path("docs/reference/configuration.md")
 
 STATUSES = """| exit status | means |
 |---|---|
@@ -101,5 +106,27 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
+def with_options(document: str) -> str:
+    """The document with what stands between its marks written anew."""
+    ours = (each for each in plug_ins() if each.module.startswith("haagent."))
+    for mark, table in (("options", option_table(rows())), ("plug-ins", plug_in_tables(ours))):
+        found = re.search(rf"<!-- {mark}: .*? -->\n(.*?)<!-- end of {mark} -->", document, re.DOTALL)
+        assert found is not None, mark
+        document = document[: found.start(1)] + table + document[found.end(1) :]
+    return document
+
+
+def option_table(told: Iterable[Row]) -> str:
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{row.key}` | {row.value} | {row.default} | {row.meaning} |" for row in told]
+    return "\n".join(lines) + "\n"
+
+
+def plug_in_tables(told: Iterable[PlugIn]) -> str:
+    parts = ([f"### {each.door} `{each.kind}`\n", f"{each.meaning}\n", option_table(each.options)] for each in told)
+    return "\n".join(line for part in parts for line in part)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(manual())
+    COMMANDS_FILE.write_text(manual())
+    OPTIONS_FILE.write_text(with_options(OPTIONS_FILE.read_text()))

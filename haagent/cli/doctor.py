@@ -66,8 +66,7 @@ def _load(file: str, node: str | None) -> Config | None:
 
 
 def _text(findings: Iterable[Finding], counts: dict[str, int], style: Style) -> str:
-    parts = [_paragraph(one, style) for one in findings if one.severity != "ok"]
-    parts += [_paragraph(one, style) for one in findings if one.severity == "ok"]
+    parts = [_paragraph(one, style) for one in sorted(findings, key=lambda one: one.severity == "ok")]
     words = [f"{count} {name}{'s' if count != 1 and name != 'ok' else ''}" for name, count in counts.items()]
     return "\n".join([*parts, ", ".join(words)])
 

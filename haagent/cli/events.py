@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import click
 
 from haagent.cli.invocation import Invocation
-from haagent.cli.style import Style
+from haagent.cli.style import Style, moment
 from haagent.core.event_kinds import Severity
 
 
@@ -48,6 +47,5 @@ def events(invocation: Invocation, last: int, group: str, severity: str, *, foll
 
 def line(event: dict[str, Any], style: Style) -> str:
     """`2026-03-01 12:03:07.123  A  web  taken  active here: ...`, in local time."""
-    seconds = float(event["time"])
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}"
+    at = moment(float(event["time"]))
     return f"{at}  {event['node']:<4} {event['group'] or '-':<8} {style.kind(event['kind'])} {event['text']}"

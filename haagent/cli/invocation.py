@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,14 +70,14 @@ def options() -> list[click.Parameter]:
             ["--run-dir"],
             metavar="DIR",
             expose_value=False,
-            callback=_store("run_dir"),
+            callback=_store,
             help=f"Where the agent's socket is. [HAAGENT_RUN_DIR; {RUN_DIR}]",
         ),
         click.Option(
             ["--state-dir"],
             metavar="DIR",
             expose_value=False,
-            callback=_store("state_dir"),
+            callback=_store,
             help=f"What it keeps over a restart. [HAAGENT_STATE_DIR; {STATE_DIR}]",
         ),
         click.Option(
@@ -86,7 +85,7 @@ def options() -> list[click.Parameter]:
             is_flag=True,
             expose_value=False,
             is_eager=True,  # before the others, so that their errors are JSON as well
-            callback=_store("json"),
+            callback=_store,
             help="For programs: the result and errors as JSON.",
         ),
     ]
@@ -103,10 +102,7 @@ def with_options(command: click.Command) -> click.Command:
     return command
 
 
-def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-        invocation = ctx.ensure_object(Invocation)
-        if value:
-            setattr(invocation, name, value)
-
-    return store
+def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    invocation = ctx.ensure_object(Invocation)
+    if value:
+        setattr(invocation, str(param.name), value)

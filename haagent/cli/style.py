@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 
 from haagent.core.event_kinds import Kind, Severity, severity_of
@@ -26,6 +27,11 @@ STATES = {
 SEVERITIES = {Severity.INFO: "", Severity.WARNING: YELLOW, Severity.ERROR: RED}
 KINDS: dict[str, str] = {Kind.TAKEN: GREEN, Kind.ONLINE: GREEN, Kind.FIT: GREEN, Kind.ASKED: BOLD}  # good news, and why
 KIND_WIDTH = max(len(kind) for kind in Kind)
+
+
+def moment(wall: float) -> str:
+    """Seconds of the epoch as local time, to the millisecond."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)) + f".{int(wall * 1000) % 1000:03d}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import click
 
 from haagent.cli.invocation import Invocation
 from haagent.cli.outcome import DONE, FAILED, USAGE, Failure
-from haagent.cli.style import RED, Style
+from haagent.cli.style import RED, Style, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,7 @@ def _text(recorded: Trace, again: Replay, style: Style) -> str:
     if not recorded.is_of_this_core:
         lines.append(style.paint(_other_core(recorded), RED))
     for told in again.timeline:
-        lines.append(f"{_clock(told.wall)}  {told.group or '-':<8} {style.kind(told.kind)} {told.text}")
+        lines.append(f"{moment(told.wall)}  {told.group or '-':<8} {style.kind(told.kind)} {told.text}")
     if again.view is not None:
         lines += ["", *_known(again.view)]
     lines += ["", *_verdict(again, style)]
@@ -158,7 +158,7 @@ def _text(recorded: Trace, again: Replay, style: Style) -> str:
 def _extent(again: Replay) -> str:
     if again.first is None or again.last is None:
         return "nothing is in it"
-    return f"{again.last - again.first:.1f} s from {_clock(again.first)}"
+    return f"{again.last - again.first:.1f} s from {moment(again.first)}"
 
 
 def _other_core(recorded: Trace) -> str:
@@ -178,7 +178,7 @@ def _verdict(again: Replay, style: Style) -> list[str]:
     if difference is None:
         return [f"Same decisions: {steps} gave the same {again.decisions:,} actions again."]
     return [
-        style.paint(f"Other decisions, first at {_clock(difference.wall)}, input {again.steps:,}:", RED),
+        style.paint(f"Other decisions, first at {moment(difference.wall)}, input {again.steps:,}:", RED),
         f"  told      {difference.event}",
         *(f"  recorded  {text}" for text in difference.recorded or ("nothing",)),
         *(f"  replayed  {text}" for text in difference.replayed or ("nothing",)),
@@ -195,19 +195,14 @@ def _known(view: View) -> list[str]:
     ]
 
 
-def _clock(wall: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)) + f".{int(wall * 1000) % 1000:03d}"
-
-
 def _facts(recorded: Trace, again: Replay) -> dict[str, Any]:
     import msgspec
 
     facts: dict[str, Any] = msgspec.to_builtins(again, str_keys=True)
     if again.view is not None:
         facts["view"].pop("history")
-    header = msgspec.to_builtins(recorded.header)
     return {
-        **header,
+        **msgspec.to_builtins(recorded.header),
         "core_matches": recorded.is_of_this_core,
         "same": again.difference is None,
         **facts,

@@ -13,8 +13,7 @@ import os
 from collections.abc import Iterable
 
 from haagent.config.files import write_whole
-from haagent.config.secret import SecretRefused as _Refused
-from haagent.config.secret import account, read_secret
+from haagent.config.secret import SecretRefused, account, read_secret
 
 KEY_BYTES = 32
 MAX_KEYS = 8  # the current one, the next one, and slack; each unknown datagram is tried with all
@@ -59,7 +58,7 @@ def load_keys(files: Iterable[str]) -> tuple[bytes, ...]:
     for file in files:
         try:
             keys += _decode(read_secret(file, origin=_origin(file)), file)
-        except _Refused as refused:
+        except SecretRefused as refused:
             faults.append(f"{file}: {refused}")
     if faults:
         raise KeyFileError(faults)
@@ -78,8 +77,8 @@ def load_password(file: str) -> str:
         data = read_secret(file, origin="write the password into it, mode 0600")
         text = data.split(b"\n")[0].decode("utf-8", "replace").strip()
         if not text:
-            raise _Refused("has no password in its first line; write it there")
-    except _Refused as refused:
+            raise SecretRefused("has no password in its first line; write it there")
+    except SecretRefused as refused:
         raise KeyFileError([f"{file}: {refused}"]) from None
     return text
 
@@ -100,12 +99,12 @@ def _decode(data: bytes, file: str) -> list[bytes]:
             key = b""
         if len(key) != KEY_BYTES:
             # Without `from`: the cause's arguments may hold the text of the key.
-            raise _Refused(
+            raise SecretRefused(
                 f"line {number} is not {KEY_BYTES} bytes of base64; make one with `haagent keygen`"
             ) from None
         if key == bytes(KEY_BYTES):
-            raise _Refused(f"line {number} is a key of zeros; make one with `haagent keygen`")
+            raise SecretRefused(f"line {number} is a key of zeros; make one with `haagent keygen`")
         keys.append(key)
     if not keys:
-        raise _Refused("has no key in it; make one with `haagent keygen`")
+        raise SecretRefused("has no key in it; make one with `haagent keygen`")
     return keys

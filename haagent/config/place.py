@@ -23,9 +23,7 @@ class Place:
 
     def refuse_key(self, key: str, message: str, hint: str = "") -> None:
         """A fault of a key below this place, whether it is written there or missing."""
-        below = self.below(key)
-        line = below.line if below else self.line
-        self.faults.append(Fault(line, f"{self.path}.{key}" if self.path else key, message, hint))
+        (self.below(key) or self.imagined(key, None)).refuse(message, hint)
 
     def below(self, key: str) -> Self | None:
         entry = self.node.entries.get(key) if isinstance(self.node, Mapping) else None

@@ -45,7 +45,7 @@ def read_secret(file: str, *, origin: str) -> bytes:
     except FileNotFoundError as error:
         raise SecretRefused(f"does not exist; {origin}") from error
     except PermissionError as error:
-        descriptor = _open_copy(file)
+        descriptor, is_copy = _open_copy(file), True
         if descriptor < 0:
             advice = f"do `chown {ACCOUNT} {file}`, or run this as root"
             raise SecretRefused(f"cannot be read: {error.strerror}; {advice}") from error
@@ -53,8 +53,10 @@ def read_secret(file: str, *, origin: str) -> bytes:
         cause = getattr(error, "strerror", None) or str(error)
         raise SecretRefused(f"cannot be read: {cause}; name a readable file") from error
     else:
-        _check_opened(descriptor, file)
+        is_copy = False
     try:
+        if not is_copy:
+            _check_owner(os.fstat(descriptor), file)  # of what was opened: the name may mean another file by now
         data = os.read(descriptor, MAX_BYTES + 1)
     finally:
         os.close(descriptor)
@@ -87,15 +89,6 @@ def _state(file: str) -> tuple[int, int] | None:
     except OSError:
         return None  # its directory is closed as well: nothing can be said
     return found.st_ino, found.st_ctime_ns
-
-
-def _check_opened(descriptor: int, file: str) -> None:
-    """Asked of what was opened, not of the name: it cannot be exchanged in between."""
-    try:
-        _check_owner(os.fstat(descriptor), file)
-    except SecretRefused:
-        os.close(descriptor)
-        raise
 
 
 def _check_owner(found: os.stat_result, file: str) -> None:

@@ -1,9 +1,9 @@
-"""What there is to configure, told to people: by the documentation's tables and by `haagent check-config --options`."""
+"""What there is to configure, as `haagent check-config --options` and the documents tell it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -50,18 +50,6 @@ def plug_ins() -> Iterator[PlugIn]:
                 yield PlugIn(word, kind, "", str(error), [])
             else:
                 yield PlugIn(word, kind, found.__module__, inspect.cleandoc(found.__doc__ or ""), rows(found.Options))
-
-
-def option_table(told: Iterable[Row]) -> str:
-    """In Markdown."""
-    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{row.key}` | {row.value} | {row.default} | {row.meaning} |" for row in told]
-    return "\n".join(lines) + "\n"
-
-
-def plug_in_tables(told: Iterable[PlugIn]) -> str:
-    parts = ([f"### {each.door} `{each.kind}`\n", f"{each.meaning}\n", option_table(each.options)] for each in told)
-    return "\n".join(line for part in parts for line in part)
 
 
 def _meaning(key: Key) -> str:

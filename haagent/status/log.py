@@ -117,15 +117,14 @@ class _Waiting(logging.handlers.QueueHandler):
         try:
             if self._lost:
                 lost = f"{self._lost} lines of the log were lost: it could not be written fast enough"
-                self.queue.put_nowait(logging.makeLogRecord(_bare(lost)))
+                extra = {"EVENT": "lost"}
+                self.queue.put_nowait(
+                    logger.makeRecord(logger.name, logging.WARNING, "", 0, lost, (), None, extra=extra)
+                )
                 self._lost = 0
             self.queue.put_nowait(record)
         except queue.Full:
             self._lost += 1
-
-
-def _bare(text: str) -> dict[str, object]:
-    return {"name": logger.name, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text, "EVENT": "lost"}
 
 
 def _writer(node: str, *, as_json: bool) -> logging.Handler:

@@ -10,7 +10,7 @@ import pytest
 
 from haagent.cli.commands import COMMANDS
 from manual import pages as manual_pages
-from manual import reference, roff
+from manual import roff
 
 PROJECT = Path(__file__).parents[3]
 
@@ -91,8 +91,3 @@ code -x
         ".PP\n.RS 4\n.nf\ncode \\-x\n.fi\n.RE\n"
         ".TP\n\\fBa\\fR\n1; either | or\n"
     )
-
-
-def test_the_reference_is_up_to_date() -> None:
-    made = "`make docs` brings it up to date"
-    assert (PROJECT / "docs/reference/commands.md").read_text() == reference.manual(), made
