@@ -1,4 +1,4 @@
-"""Making a group active on this node, and making it stop: the ordered pipeline of one group, and its keeper.
+"""Making a group active on this node, and making it stop: its ordered pipeline, and the reconciler of its addresses.
 
 `Activation` is the door. It takes the core's words (take, renew, drop, announce) as *levels*: what should be. The
 pipeline makes it so, the comparison with the kernel (every two seconds, and on each message of the monitor) keeps
@@ -6,5 +6,6 @@ it so.
 """
 
 from haagent.activation.activation import Activation
+from haagent.activation.surroundings import Surroundings
 
-__all__ = ["Activation"]
+__all__ = ["Activation", "Surroundings"]

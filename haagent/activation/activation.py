@@ -10,19 +10,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from haagent.activation.building import Builder
 from haagent.activation.group import Group
-from haagent.activation.ports import Clock, FencePort, GatePort, HostPort, Post
+from haagent.activation.step import NO_BALLOT
 from haagent.activation.steps import Leftover
+from haagent.activation.surroundings import Surroundings
+from haagent.activation.timer import Timer
 from haagent.config import Config, GroupConfig
-from haagent.core.event_kinds import Kind, Note
+from haagent.core.event_kinds import Kind
 from haagent.core.events import AddressFound, Dropped, TakeFailed
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
-from haagent.gate import GateError, NoGate, gate_warnings
+from haagent.gate import GateError, gate_warnings
 from haagent.kernel.facts import AddressError, Vip
-from haagent.kernel.host import Host
-from haagent.kernel.layouts import Layouts
 from haagent.kernel.links import Links
 from haagent.parts import Commit, Ending, Facts, Still
 from haagent.plugins.contained import Broke
@@ -35,54 +34,30 @@ class Activation(Still):
 
     def __init__(
         self,
+        groups: Iterable[GroupConfig],
+        around: Surroundings,
         *,
-        groups: Sequence[GroupConfig],
-        post: Post,
-        note: Note,
-        now: Clock,
-        node: str,
-        layouts: Layouts,
-        cluster: str = "",
         adopt: bool = False,
-        host: HostPort | None = None,
-        fences: FencePort | None = None,
-        gate: GatePort | None = None,
         may_have: Callable[[Iterable[bytes]], None] = lambda _: None,
     ) -> None:
         """`adopt`: an earlier life's addresses are reported by `AddressFound` and left for the core to decide on.
 
         `may_have` is told all addresses that may be here from now on: who cleans up after us must know them before.
         """
-        self._may_have = may_have
-        self._post, self._note, self._node = post, note, node
-        self._adopt = adopt
-        self._host: HostPort = host if host is not None else Host(layouts)
-        self._gate: GatePort = gate if gate is not None else NoGate()
-        self._builder = Builder(
-            post=post,
-            note=note,
-            now=now,
-            node=node,
-            cluster=cluster,
-            layouts=layouts,
-            host=self._host,
-            gate=self._gate,
-            fences=fences,
-            has_lease=self._has_lease,
-            touched=self.compare,
-        )
-        self._groups: dict[str, Group] = {}
+        self._around, self._host, self._gate = around, around.host, around.gate
+        self._post, self._note = around.post, around.note
+        self._adopt, self._may_have = adopt, may_have
+        self._groups = {spec.name: self._made(spec) for spec in groups}
+        self._groups.setdefault(LEADER, self._made(None))
         self._ending: dict[str, Group] = {}  # not configured any more, until nothing of them is left
         self._prepared: dict[str, Group] = {}  # for a reload
-        self._specs = tuple(groups)
-        self._timer: asyncio.TimerHandle | None = None
-        self._soon: asyncio.TimerHandle | None = None
+        self._regularly, self._soon = Timer(self._tick), Timer(self.compare)
+
+    def _made(self, spec: GroupConfig | None) -> Group:
+        return Group(spec, self._around, touched=self.compare)
 
     async def open(self) -> None:
         """Open everything, then look at what an earlier life left."""
-        for spec in self._specs:
-            self._groups[spec.name] = self._builder.group(spec)
-        self._groups.setdefault(LEADER, self._builder.leader())
         try:
             await self._open()
         except BaseException:
@@ -90,13 +65,14 @@ class Activation(Still):
             raise
 
     async def _open(self) -> None:
-        self._may_have(self._packed(self._groups.values()))
+        groups = self._groups.values()
+        self._may_have(_packed(groups))
         await self._host.open(self._vips(), self.compare)
-        self._gate.start(self._packed(self._groups.values()), adopting=self._packed(self._left_behind()))
-        await asyncio.gather(*(self._open_group(group) for group in self._groups.values()))
+        self._gate.start(_packed(groups), adopting=_packed(self._left_behind()))
+        await asyncio.gather(*map(self._open_group, groups))
         self._clean_up()
-        for group in self._groups.values():
-            group.start_checks(self._node)
+        for group in groups:
+            group.start_checks()
         self._tick()
 
     async def _open_group(self, group: Group) -> None:
@@ -159,7 +135,7 @@ class Activation(Still):
         """
         wanted = config.groups
         fresh = {
-            name: self._builder.group(spec)
+            name: self._made(spec)
             for name, spec in wanted.items()
             if name not in self._groups or self._groups[name].spec != spec
         }
@@ -172,11 +148,9 @@ class Activation(Still):
             self._prepared = {}
             await asyncio.gather(*(group.close() for group in fresh.values()))
             self._watch()
-            self._guard()
 
         try:
-            self._watch()
-            self._guard()  # also what is to come: nothing of it is here yet
+            self._watch()  # also what is to come: nothing of it is here yet
             for group in fresh.values():
                 await group.open()
                 await asyncio.sleep(0)  # a hundred of them are not to keep a heartbeat waiting
@@ -202,7 +176,7 @@ class Activation(Still):
             self._groups[name] = group
         for group in fresh.values():
             group.go_on()
-            group.start_checks(self._node)
+            group.start_checks()
         self.compare()
         return self._end(endings)
 
@@ -212,11 +186,11 @@ class Activation(Still):
         for name, new in fresh.items():
             old = self._groups.get(name) or self._ending.get(name)
             if old is not None and not old.pipeline.is_settled:
-                staying = {vip.packed for vip in new.keeper.vips}
-                going[name] = [vip for vip in old.keeper.vips if vip.packed not in staying]
+                staying = {vip.packed for vip in new.reconciler.vips}
+                going[name] = [vip for vip in old.reconciler.vips if vip.packed not in staying]
         try:
             if any(going.values()):
-                Leftover([vip for vips in going.values() for vip in vips], self._host, self._gate).drop()
+                Leftover([vip for vips in going.values() for vip in vips], self._host, self._gate).drop(NO_BALLOT)
         except (GateError, AddressError):  # told by those that try again
             return {name: Leftover(vips, self._host, self._gate) for name, vips in going.items() if vips}
         return {}
@@ -225,7 +199,6 @@ class Activation(Still):
         await asyncio.gather(*endings)
         self._forget()
         self._watch()
-        self._guard()
 
     def _forget(self) -> None:
         """What an earlier configuration had is of no interest any more once nothing of it is left."""
@@ -236,15 +209,20 @@ class Activation(Still):
             self._may_have(vip.packed for vip in self._vips())
 
     def _watch(self) -> None:
+        """What is configured, what is still here and what a reload prepares, for all who look after addresses."""
         vips = self._vips()
-        self._may_have(vip.packed for vip in vips)
+        packed = {vip.packed for vip in vips}
+        self._may_have(packed)
         self._host.watch(vips)
+        adopting = _packed(group for group in self._groups.values() if group.pipeline.is_adopting)
+        try:
+            self._gate.guard(packed.difference(adopting))
+        except GateError as error:
+            self._note(Kind.GATE, "", f"the gate is not as the configuration wants it: {error}")
 
     async def close(self) -> None:
-        for timer in (self._timer, self._soon):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._soon = None
+        self._regularly.cancel()
+        self._soon.cancel()
         await asyncio.gather(*(group.close() for group in (*self._groups.values(), *self._ending.values())))
         self._gate.close(keeps=self._is_unclean())
         self._host.close()
@@ -258,8 +236,8 @@ class Activation(Still):
             return
         waits = [group.compare(seen) for group in self._groups.values()]
         again = min((wait for wait in waits if wait > 0), default=0.0)
-        if again and self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(again, self._compare_again)
+        if again and not self._soon.is_set:
+            self._soon.set(again)
 
     def status(self) -> Facts:
         groups = {name: facts for name, facts in self.groups().items() if name != LEADER}
@@ -282,12 +260,8 @@ class Activation(Still):
             return {name: group.status([]) | {"addresses": None} for name, group in self._groups.items()}
         return {name: group.status(seen) for name, group in self._groups.items()}
 
-    def _compare_again(self) -> None:
-        self._soon = None
-        self.compare()
-
     def _tick(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(COMPARE_S, self._tick)
+        self._regularly.set(COMPARE_S)
         for group in self._groups.values():
             group.pipeline.check_lease()
             group.pipeline.verify()
@@ -297,7 +271,7 @@ class Activation(Still):
     def _left_behind(self) -> list[Group]:
         """Whose addresses an earlier life has left in place, for us to adopt."""
         seen = self._host.seen() if self._adopt else []
-        return [group for group in self._groups.values() if group.keeper.mine(seen)]
+        return [group for group in self._groups.values() if group.reconciler.mine(seen)]
 
     def _is_unclean(self) -> bool:
         """An address could not be removed."""
@@ -305,21 +279,7 @@ class Activation(Still):
             seen = self._host.seen()
         except AddressError:
             return True
-        return any(group.keeper.mine(seen) for group in (*self._groups.values(), *self._ending.values()))
-
-    def _guard(self) -> None:
-        adopting = self._packed(group for group in self._groups.values() if group.pipeline.is_adopting)
-        try:
-            self._gate.guard({vip.packed for vip in self._vips()}.difference(adopting))
-        except GateError as error:
-            self._note(Kind.GATE, "", f"the gate is not as the configuration wants it: {error}")
-
-    @staticmethod
-    def _packed(groups: Iterable[Group]) -> list[bytes]:
-        return [vip.packed for group in groups for vip in group.keeper.vips]
-
-    def _has_lease(self, group: str) -> bool:
-        return group in self._groups and self._groups[group].pipeline.has_lease
+        return any(group.reconciler.mine(seen) for group in (*self._groups.values(), *self._ending.values()))
 
     def _clean_up(self) -> None:
         seen = self._host.seen()
@@ -329,7 +289,7 @@ class Activation(Still):
                 group.pipeline.is_adopting = True
                 self._post(AddressFound(group=name))
             else:
-                group.keeper.clear(seen, "was left by an earlier life of the agent")
+                group.reconciler.clear(seen, "was left by an earlier life of the agent")
         configured = {vip.packed for vip in self._vips()}
         for one in seen:
             if one.is_ours and one.packed not in configured:
@@ -345,4 +305,8 @@ class Activation(Still):
         """All that may be here now, and after the reload that is being prepared."""
         groups = (*self._groups.values(), *self._ending.values())
         left = [vip for group in groups for leftover in group.pipeline.leftovers for vip in leftover.vips]
-        return [*(vip for group in (*groups, *self._prepared.values()) for vip in group.keeper.vips), *left]
+        return [*(vip for group in (*groups, *self._prepared.values()) for vip in group.reconciler.vips), *left]
+
+
+def _packed(groups: Iterable[Group]) -> list[bytes]:
+    return [vip.packed for group in groups for vip in group.reconciler.vips]

@@ -1,4 +1,4 @@
-"""All that belongs to one group on this node: its pipeline, its addresses' keeper, its backend and its health."""
+"""All that belongs to one group on this node: its pipeline, with the order of its steps, its addresses, its health."""
 
 from __future__ import annotations
 
@@ -7,46 +7,76 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from haagent import checks
+from haagent import backends, checks
 from haagent.activation.health import Health
+from haagent.activation.hooks import Hooks
 from haagent.activation.pipeline import GroupPipeline
-from haagent.activation.ports import HostPort
-from haagent.activation.reconciler import Keeper
+from haagent.activation.reconciler import Reconciler
 from haagent.activation.steer import SteerStep
-from haagent.activation.steps import Leftover
-from haagent.backends import BackendError
+from haagent.activation.step import Step
+from haagent.activation.steps import AddressStep, FenceStep, GateStep, Leftover
+from haagent.activation.surroundings import Surroundings
 from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
-from haagent.config import CheckConfig, GroupConfig
-from haagent.core.event_kinds import Kind, Note
+from haagent.config import CheckConfig, GroupConfig, HooksConfig
+from haagent.core.event_kinds import Kind, declared
 from haagent.core.messages import Ballot
-from haagent.kernel.facts import AddressError, Link, Seen
-from haagent.plugins.contained import Broke
+from haagent.core.settings import LEADER
+from haagent.kernel.facts import AddressError, Link, Seen, Vip
+from haagent.plugins.contained import Broke, one_line
 
 OWN_INTERFACE = "its own interface"  # the check that every group has
 
 
 class Group:
-    def __init__(
-        self,
-        spec: GroupConfig | None,
-        pipeline: GroupPipeline,
-        keeper: Keeper,
-        *,
-        steer: SteerStep | None,
-        health: Health,
-        host: HostPort,
-        note: Note,
-        touched: Callable[[], None],
-    ) -> None:
-        self.spec, self.pipeline, self.keeper = spec, pipeline, keeper
-        self._steer, self._health, self._host = steer, health, host
-        self._note, self._touched = note, touched
-        self._unsubscribe: Callable[[], None] = lambda: None
+    def __init__(self, spec: GroupConfig | None, around: Surroundings, *, touched: Callable[[], None]) -> None:
+        """None: the built-in group `leader`, which has no steps, so it is taken and dropped at once.
 
-    @property
-    def name(self) -> str:
-        return self.pipeline.name
+        `touched`: what is in the kernel may not be what should be there.
+        """
+        self.spec, self.name = spec, spec.name if spec is not None else LEADER
+        self._around, self._touched = around, touched
+        self._steer: SteerStep | None = None
+        self._health = Health(self.name, around.post, around.note)
+        self._unsubscribe: Callable[[], None] = lambda: None
+        vips: list[Vip] = []
+        steps: list[Step] = []
+        if spec is not None:
+            vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
+            self._steer = SteerStep(spec.backend.kind, partial(self._backend, spec), partial(self._note, Kind.FAILED))
+            steps = [
+                FenceStep(around.fences),
+                AddressStep(vips, around.host, around.now),
+                GateStep(vips, around.gate),
+                self._steer,
+            ]
+        hooks = Hooks(
+            spec.hooks if spec is not None else HooksConfig(),
+            group=self.name,
+            node=around.node,
+            addresses=[str(vip.address) for vip in vips],
+            note=self._note,
+        )
+        self.pipeline = GroupPipeline(
+            self.name, steps=steps, hooks=hooks, post=around.post, note=around.note, now=around.now
+        )
+        self.reconciler = Reconciler(self.name, vips, around)
+
+    def _backend(self, spec: GroupConfig) -> backends.Backend:
+        context = backends.Context(
+            cluster=self._around.cluster,
+            node=self._around.node,
+            group=spec.name,
+            interface=spec.interface,
+            addresses=spec.addresses,
+            note=self._note,
+            may_announce=lambda: self.pipeline.has_lease,
+            layouts=self._around.layouts,
+        )
+        return backends.find(spec.backend.kind)(context, spec.backend.options)
+
+    def _note(self, kind: Kind, text: str) -> None:
+        self._around.note(declared(kind), self.name, one_line(text))
 
     async def open(self) -> None:
         """Raises `Broke`."""
@@ -54,13 +84,11 @@ class Group:
             return
         try:
             await self._steer.open()
-        except (BackendError, Broke) as fault:
+        except (backends.BackendError, Broke) as fault:
             raise Broke(f"{self._steer.name}: not ready: {fault}") from fault
         finally:
-            self._unsubscribe = self._host.links.subscribe(self.spec.interface, self._link_changed)
-            self._prepare_link(self._host.links.get(self.spec.interface))
-
-    # a reload: the pipeline stays, everything else is another
+            self._unsubscribe = self._around.host.links.subscribe(self.spec.interface, self._link_changed)
+            self._prepare_link(self._around.host.links.get(self.spec.interface))
 
     def succeed(self, earlier: Group, leftover: Leftover | None) -> None:
         """This is the group from now on. Its pipeline is the one that there was, and goes on with `go_on`."""
@@ -71,7 +99,7 @@ class Group:
 
     def go_on(self) -> None:
         self.pipeline.go_on()
-        self.keeper.taken()
+        self.reconciler.taken()
 
     def retire(self) -> Coroutine[Any, Any, None]:
         """It is not the group any more: it hears and says nothing from now on. Returns what is slow about its end."""
@@ -85,38 +113,38 @@ class Group:
         if self._steer is not None:
             await self._steer.close()
 
-    def start_checks(self, node: str) -> None:
+    def start_checks(self) -> None:
         if self.spec is None:
             return
         group, interface = self.spec.name, self.spec.interface
         own = CheckConfig(kind="link", name=OWN_INTERFACE, options=LinkOptions(interface=interface))
 
         def make(check: CheckConfig, links: checks.LinksPort) -> checks.Check:
-            context = checks.Context(node=node, group=group, interface=interface, links=links)
+            context = checks.Context(node=self._around.node, group=group, interface=interface, links=links)
             plugin = LinkCheck if check is own else checks.find(check.kind)
             return plugin(context, check.options)
 
         for check in (own, *self.spec.checks):
-            self._health.start(check, self._host.links, partial(make, check))
+            self._health.start(check, self._around.host.links, partial(make, check))
 
     def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
         self.pipeline.take(ballot, until, vanished)
-        self.keeper.taken()
+        self.reconciler.taken()
 
     def renew(self, until: float) -> None:
         self.pipeline.renew(until)
         if self.pipeline.tenure is not None and self.pipeline.is_open:
-            self.keeper.renew(self.pipeline.tenure)
+            self.reconciler.renew(self.pipeline.tenure)
 
     def compare(self, seen: Sequence[Seen]) -> float:
         """How soon to look again; 0: at the usual time."""
         tenure = self.pipeline.tenure
         if tenure is not None and self.pipeline.is_open:
-            if self.keeper.restore(seen, tenure):
+            if self.reconciler.restore(seen, tenure):
                 self.pipeline.reassert()
-            return self.keeper.wait_s() if self.keeper.missing(seen) else 0.0
+            return self.reconciler.wait_s() if self.reconciler.missing(seen) else 0.0
         if not self.pipeline.is_adopting and not self.pipeline.is_hidden:
-            self.keeper.clear(seen, "is not held by this node")
+            self.reconciler.clear(seen, "is not held by this node")
         return 0.0
 
     def status(self, seen: Sequence[Seen]) -> dict[str, Any]:
@@ -124,7 +152,7 @@ class Group:
         return {
             "held": self.pipeline.is_complete,
             "ballot": str(tenure.ballot) if tenure else "",
-            "addresses": [str(one) for one in self.keeper.mine(seen)],
+            "addresses": [str(one) for one in self.reconciler.mine(seen)],
             "steps": self.pipeline.timings,
             "counters": dict(self.counters),
             "unfit": self._health.why_not,
@@ -135,10 +163,10 @@ class Group:
 
     @property
     def counters(self) -> Counter[str]:
-        return self.pipeline.counters + self.keeper.counters
+        return self.pipeline.counters + self.reconciler.counters
 
     def leave(self) -> None:
-        self.keeper.leave()
+        self.reconciler.leave()
         self.pipeline.is_adopting = True  # no comparison may take them for somebody else's
         self.pipeline.retire()
 
@@ -157,9 +185,9 @@ class Group:
     def _prepare_link(self, link: Link | None) -> None:
         if self._steer is not None:
             self._steer.link_changed(link)
-        if link is None or not any(vip.address.version == 4 for vip in self.keeper.vips):
+        if link is None or not any(vip.address.version == 4 for vip in self.reconciler.vips):
             return
         try:
-            self._host.promote_secondaries(link)
+            self._around.host.promote_secondaries(link)
         except AddressError as error:
-            self._note(Kind.FAILED, self.name, f"{error}; removing an address may remove others of its subnet")
+            self._note(Kind.FAILED, f"{error}; removing an address may remove others of its subnet")

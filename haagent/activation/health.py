@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from haagent.activation.checking import Make, Runner
-from haagent.activation.ports import Post
+from haagent.activation.surroundings import Post
 from haagent.config import CheckConfig
 from haagent.core.event_kinds import Kind, Note
 from haagent.core.events import HealthChanged

@@ -26,8 +26,9 @@ MAX_WAITING = 8  # a group that flaps faster than its hooks run: the newest even
 MAX_OUTPUT = 2000  # characters kept, of the end: that is where errors are
 
 
-class Call(msgspec.Struct, frozen=True):
+class _Call(msgspec.Struct, frozen=True):
     event: str
+    command: str
     ballot: Ballot
     why: str
 
@@ -37,7 +38,7 @@ class Hooks:
         self._spec = spec
         self._group, self._node, self._addresses = group, node, tuple(addresses)
         self._note = note
-        self._waiting: deque[Call] = deque()
+        self._waiting: deque[_Call] = deque()
         self._task: asyncio.Task[None] | None = None
         self._earlier: Hooks | None = None
 
@@ -49,13 +50,15 @@ class Hooks:
     def _is_running(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def add(self, call: Call) -> None:
-        if not self._command(call):
+    def add(self, event: str, ballot: Ballot, why: str) -> None:
+        """`event` is the option's name: `taken`, `released`, `failed`."""
+        command: str = getattr(self._spec, event)
+        if not command:
             return
         if len(self._waiting) == MAX_WAITING:
             skipped = self._waiting.popleft()
             self._note(Kind.HOOK_FAIL, f"hook {skipped.event} skipped: {MAX_WAITING} newer events are waiting")
-        self._waiting.append(call)
+        self._waiting.append(_Call(event, command, ballot, why))
         if not self._is_running:
             self._task = asyncio.get_running_loop().create_task(self._work())
 
@@ -70,25 +73,20 @@ class Hooks:
             self._earlier = None
         while self._waiting:
             await asyncio.sleep(START_DELAY_S)
-            call = self._waiting.popleft()
-            await self._run(call, self._command(call))
+            await self._run(self._waiting.popleft())
 
-    def _command(self, call: Call) -> str:
-        commands = {"taken": self._spec.taken, "released": self._spec.released, "failed": self._spec.failed}
-        return commands[call.event]
-
-    async def _run(self, call: Call, command: str) -> None:
+    async def _run(self, call: _Call) -> None:
         limit_s = self._spec.timeout_s
         try:
-            ended = await programs.run(shlex.split(command), env=self._environment(call), timeout_s=limit_s)
+            ended = await programs.run(shlex.split(call.command), env=self._environment(call), timeout_s=limit_s)
         except (programs.CannotStart, OSError, ValueError) as error:  # a quote that does not end; no pipe to be had
-            self._note(Kind.HOOK_FAIL, f"hook {call.event} ({command}) cannot be started: {error}")
+            self._note(Kind.HOOK_FAIL, f"hook {call.event} ({call.command}) cannot be started: {error}")
             return
         text = one_line(ended.output)[-MAX_OUTPUT:]
         kind = Kind.HOOK if ended.status == 0 else Kind.HOOK_FAIL
         self._note(kind, f"hook {call.event} {ended.verdict(limit_s)}" + (f": {text}" if text else ""))
 
-    def _environment(self, call: Call) -> dict[str, str]:
+    def _environment(self, call: _Call) -> dict[str, str]:
         return {
             **os.environ,
             "HAAGENT_GROUP": self._group,

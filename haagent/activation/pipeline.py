@@ -1,6 +1,12 @@
-"""One group on this node: what the core wants of it, as a level, and when its lease ends.
+"""One group on this node: what the core wants of it, as a level, and all that is done to make it so.
 
-What comes next for it is decided by `plan` and done by `performer`; here is what is said to it.
+What comes next is decided by `plan`, and done here, with the tasks, timers and retries that it takes. As long as the
+steps are done at once (arp), a whole take and its answer happen inside one `_go_on`, and so do the end of the traffic
+and `Dropped`. A step that must wait continues in a task, and so does the rest of a drop (the backend).
+
+The tenure is one object, and a continuation compares it by identity each time it wakes: a take that was overtaken finds
+another tenure (or none) and stops. Addresses are added only inside a turn of the loop in which the tenure was current.
+So there is no moment at which a late end of a take could bring an address back.
 
 `Dropped` is said when the kernel has confirmed that no traffic arrives, never before: the gate is shut, or, where there
 is none, the addresses are gone. Behind a shut gate they go a moment later: the kernel may take milliseconds for it, and
@@ -16,69 +22,83 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from haagent.activation.calls import Calls
 from haagent.activation.hooks import Hooks
-from haagent.activation.performer import Performer
-from haagent.activation.plan import Owed
-from haagent.activation.ports import Clock, Post
-from haagent.activation.step import Step, Tenure
+from haagent.activation.plan import Act, Owed, State, decide
+from haagent.activation.step import NO_BALLOT, Later, Step, Tenure
 from haagent.activation.steps import AHEAD_S, Leftover
+from haagent.activation.surroundings import Clock, Post
+from haagent.activation.timer import Timer
+from haagent.activation.turns import Turns
 from haagent.core.event_kinds import Kind, Note
-from haagent.core.events import Dropped, Taken
+from haagent.core.events import Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.plugins.contained import one_line
 
 GRACE_S = 0.002  # after `until`: the core's own timer goes first; only a hung core lets ours act
+HIDDEN_S = 0.01  # how long an address may stay behind a shut gate: the successor is at work meanwhile
+RETRY_FIRST_S, RETRY_MAX_S = 0.01, 1.0  # of a removal that the kernel refused
 VERIFY_S = 10.0  # between two questions to a backend that is not local: their APIs are rate limited
 
 
 class GroupPipeline:
-    def __init__(
-        self, name: str, *, steps: Sequence[Step], hooks: Hooks | None, post: Post, note: Note, now: Clock
-    ) -> None:
+    def __init__(self, name: str, *, steps: Sequence[Step], hooks: Hooks, post: Post, note: Note, now: Clock) -> None:
         self.name = name
+        self.tenure: Tenure | None = None
         self.is_adopting = False  # an earlier life's addresses are left in place until the core has decided
+        self.is_hidden = False  # addresses may be there, behind a shut gate; they go again if no take comes
+        self.leftovers: tuple[Leftover, ...] = ()
         self.counters: Counter[str] = Counter()
         self._post, self._tell, self._now = post, note, now
-        self._performer = Performer(name, steps=steps, hooks=hooks, post=post, note=self._note)
+        self._state = State(len(steps))
+        self._turns, self._calls = Turns(), Calls()
+        self.timings = self._calls.timings
+        self._equip(steps, hooks)
+        self._ballot, self._error = NO_BALLOT, ""  # of what is owed
+        self._refusal = ""  # of the kernel, as last noted
         self._lapsed: Ballot | None = None
-        self._guard: asyncio.TimerHandle | None = None
         self._verified_at = 0.0
+        self._lease_timer, self._retry = Timer(self.check_lease), Timer(self._shut_again)
+        self._retry_s = RETRY_FIRST_S
+        self._acts = (self._take, self._tell_taken, self._shut, self._tell_owed, self._undo)  # in the order of `Act`
 
-    @property
-    def tenure(self) -> Tenure | None:
-        return self._performer.tenure
+    def _equip(self, steps: Sequence[Step], hooks: Hooks) -> None:
+        self._steps, self._hooks = tuple(steps), hooks
+        self._shutting = tuple(step for step in reversed(steps) if step.shuts)
+        self._renewed = tuple(step for step in steps if type(step).renew is not Step.renew)  # often: only who needs it
 
     @property
     def is_complete(self) -> bool:
-        return self._performer.state.is_told
-
-    @property
-    def is_hidden(self) -> bool:
-        """Addresses may be there, behind a shut gate; they go again if no take comes."""
-        return self._performer.is_hidden
+        return self._state.is_told
 
     @property
     def is_open(self) -> bool:
         """Traffic is let in, or may be: the take has come as far as the steps that do that."""
-        return self.tenure is not None and any(
-            step.shuts for step in self._performer.steps[: self._performer.state.begun]
-        )
+        return self.tenure is not None and any(step.shuts for step in self._steps[: self._state.begun])
 
     @property
     def has_lease(self) -> bool:
         return self.tenure is not None and self._now() < self.tenure.until
 
     @property
-    def timings(self) -> dict[str, dict[str, int]]:
-        """Of each step, how long it took last: `take_us`, `drop_us`."""
-        return self._performer.timings
+    def is_settled(self) -> bool:
+        """Nothing of it is left on this host, and nothing is owed to the core."""
+        is_owing = self._state.owed is not Owed.NOTHING
+        return self.tenure is None and not is_owing and not self.is_hidden and not self.leftovers
+
+    @property
+    def _is_proved(self) -> bool:
+        """No traffic arrives, whatever is there."""
+        return any(step.is_proof for step in self._shutting) and all(each.is_proof for each in self.leftovers)
 
     def facts(self) -> dict[str, Any]:
-        return {key: fact for step in self._performer.steps for key, fact in step.facts().items()}
+        return {key: fact for step in self._steps for key, fact in step.facts().items()}
+
+    # the core's words
 
     def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
         self.is_adopting = False
@@ -87,20 +107,24 @@ class GroupPipeline:
             if self.is_complete:
                 self._post(Taken(group=self.name, ballot=ballot))
             return
-        self._lapsed = None
         self._verified_at = self._now()
-        self._performer.begin(Tenure(ballot, until, vanished))
+        self._leave(Owed.NOTHING)
+        self._lapsed, self.is_hidden = None, False
+        self.tenure = Tenure(ballot, until, vanished)
+        self._state.is_wanted, self._state.begun = True, 0
+        self._shed()
+        self.go_on()
         self._watch_lease()
 
     def prepare(self) -> None:
         """A take or a drop is expected within milliseconds: what makes neither difference nor noise is done now."""
         is_idle = self.tenure is None and not self.is_adopting and not self.is_hidden
         try:
-            for step in self._performer.steps:
+            for step in self._steps:
                 step.rehearse()
-            if is_idle and self._performer.is_proved:
-                self._performer.hide(AHEAD_S)
-                for step in self._performer.steps:
+            if is_idle and self._is_proved:
+                self._hide(AHEAD_S)
+                for step in self._steps:
                     step.take_ahead()
         except step.faults as fault:
             self._note(Kind.FAILED, f"{step.name}: the move was not prepared: {fault}")
@@ -108,7 +132,7 @@ class GroupPipeline:
     def renew(self, until: float) -> None:
         if self.tenure is not None:
             self.tenure.until = until
-            for step in self._performer.renewed:
+            for step in self._renewed:
                 step.renew(until)
         elif self._lapsed is not None:
             self._post(Dropped(group=self.name, ballot=self._lapsed))  # the core has missed it: say it again
@@ -116,80 +140,218 @@ class GroupPipeline:
     def drop(self, ballot: Ballot, why: str) -> None:
         was_active = self.tenure is not None or self.is_adopting
         if self.is_adopting:
-            self._performer.state.begun = len(self._performer.steps)  # nothing is known of what the earlier life did
-        self.is_adopting, self._lapsed = False, None
-        self._performer.end(ballot)
+            self._state.begun = len(self._steps)  # nothing is known of what the earlier life did
+        self.is_adopting, self._lapsed, self._ballot = False, None, ballot
+        self._leave(Owed.DROPPED)
+        self.go_on()
         if was_active:
-            self._performer.call_hooks("released", ballot, why)
+            self._hooks.add("released", ballot, why)
 
     def reassert(self) -> None:
         """A rival was heard, or an address was put back: say again who serves."""
         if self.tenure is None:
             return
-        for step in self._performer.steps:
+        for step in self._steps:
             if step.announce():
                 self.counters["announced"] += 1
             elif step.is_asked:
                 self._verified_at = 0.0
         self.verify()
 
-    def verify(self) -> None:
-        """Ask a backend that is not local whether we still hold. Called every two seconds; it asks more seldom."""
-        tenure = self.tenure
-        turns = self._performer.turns
-        if tenure is None or not self.is_complete or turns.is_busy:
-            return
-        if self._now() - self._verified_at < VERIFY_S and self._verified_at:
-            return
-        self._verified_at = self._now()
-        if any(step.is_asked for step in self._performer.steps):
-            turns.run(partial(self._verify, tenure), revocable=True)
-
     async def close(self) -> None:
-        if self.tenure is not None:
-            self.drop(self.tenure.ballot, "the agent stops")
-        self._performer.hide_nothing()
-        self._performer.call_off_retry()
+        self.end("the agent stops")
+        self._retry.cancel()
         await self.finished()
 
     def finished(self) -> Coroutine[Any, Any, None]:
         """Waits for what has been begun at this moment: steps, and hooks."""
-        return self._performer.finished()
-
-    # a reload, in one turn of the loop: first all groups are refitted or ended, then all go on
-
-    def refit(self, fresh: GroupPipeline, leftover: Leftover | None) -> None:
-        """The steps of that one from now on. `leftover`: what they know nothing of any more."""
-        vanished = () if self.is_open or self.tenure is None else self.tenure.vanished
-        self._performer.refit(fresh._performer, leftover, vanished)
-
-    def go_on(self) -> None:
-        self._performer.go_on()
+        return _over(frozenset(self._turns.live), self._hooks)
 
     def end(self, why: str) -> None:
-        """The configuration has no such group any more."""
+        """The agent stops, or the configuration has no such group any more."""
         if self.tenure is not None or self.is_adopting:
-            self.drop(self.tenure.ballot if self.tenure is not None else Ballot(0, ""), why)
-        self._performer.hide_nothing()  # another group may get its addresses in this very turn
-
-    @property
-    def leftovers(self) -> tuple[Leftover, ...]:
-        return self._performer.leftovers
-
-    @property
-    def is_settled(self) -> bool:
-        """Nothing of it is left on this host, and nothing is owed to the core."""
-        is_owing = self._performer.state.owed is not Owed.NOTHING
-        return self.tenure is None and not is_owing and not self.is_hidden and not self.leftovers
+            self.drop(self.tenure.ballot if self.tenure is not None else NO_BALLOT, why)
+        if self.is_hidden:
+            self._shut_again()  # another group may get its addresses in this very turn
 
     def retire(self) -> None:
         """This process ends and leaves the group in place: no word, no timer, no task."""
-        self._performer.retire()
-        if self._guard is not None:
-            self._guard.cancel()
+        self._leave(Owed.NOTHING)
+        self._state.begun = 0
+        self._lease_timer.cancel()
+
+    def refit(self, fresh: GroupPipeline, leftover: Leftover | None) -> None:
+        """The steps of that one from now on; they are taken by `go_on`, when all groups have been refitted or ended.
+
+        `leftover`: what they know nothing of any more.
+        """
+        self._turns.revoke()
+        for step in self._steps:
+            step.retire(self._ballot if self.tenure is None else self.tenure.ballot)
+        if self.tenure is not None:  # another object, so that what still waits for an old step ends there
+            vanished = () if self.is_open else self.tenure.vanished
+            self.tenure = Tenure(self.tenure.ballot, self.tenure.until, vanished)
+        fresh._hooks.follow(self._hooks)
+        self._equip(fresh._steps, fresh._hooks)
+        self._state.begin_anew(len(self._steps))
+        if leftover is not None:
+            self.leftovers += (leftover,)
+            self._shed()
+
+    def go_on(self) -> None:
+        while (act := decide(self._state)) is not Act.REST:
+            self._acts[act]()
+
+    def _leave(self, owed: Owed) -> None:
+        """The tenure, and whatever is under way for it."""
+        self.tenure = None
+        self._state.leave(owed)
+        self._turns.revoke()
+        self._retry.cancel()
+
+    # taking
+
+    def _take(self) -> None:
+        tenure, state = self.tenure, self._state
+        assert tenure is not None
+        for position in range(state.done, state.steps):
+            step = self._steps[position]
+            state.begun = position + 1
+            fault, later = self._calls.now(step, "take", partial(step.take, tenure))
+            if fault:
+                self._fail(tenure, step, fault)
+                return
+            if later is not None:
+                state.is_waiting = True
+                self._turns.run(partial(self._continue, tenure, step, later), revocable=True)
+                return
+            state.done = position + 1
+
+    async def _continue(self, tenure: Tenure, step: Step, later: Later) -> None:
+        if self.tenure is not tenure:
+            return
+        fault = await self._calls.later(step, "take", later)
+        if self.tenure is not tenure:
+            return
+        self._state.is_waiting = False
+        if fault:
+            self._fail(tenure, step, fault)
+        else:
+            self._state.done += 1
+        self.go_on()
+
+    def _fail(self, tenure: Tenure, step: Step, fault: str) -> None:
+        self._ballot, self._error = tenure.ballot, one_line(f"{step.name}: {fault}")
+        self._leave(Owed.FAILED)
+        self._note(Kind.FAILED, self._error)
+        self._hooks.add("failed", tenure.ballot, self._error)
+
+    def _tell_taken(self) -> None:
+        assert self.tenure is not None
+        self._state.is_told = True
+        self._post(Taken(group=self.name, ballot=self.tenure.ballot))
+        self._hooks.add("taken", self.tenure.ballot, "")
+
+    # letting go
+
+    def _shut(self) -> None:
+        self._state.is_due = False
+        self._retry.cancel()
+        faults = self._drop_leftovers()
+        for step in self._shutting:
+            if fault := self._drop(step)[0]:
+                faults.append(f"{step.name}: {fault}")
+            elif not faults and not self.is_hidden and step.is_proof:
+                self._hide(HIDDEN_S)
+                return
+        is_proved = self._is_proved
+        self.is_hidden = bool(faults) and is_proved
+        self._state.is_silent = is_proved or not faults
+        if faults:
+            self._try_again(faults)
+        else:
+            self._retry_s, self._refusal = RETRY_FIRST_S, ""
+
+    def _hide(self, wait_s: float) -> None:
+        """What is left behind the step that proves silence goes a moment later."""
+        self.is_hidden = self._state.is_silent = True
+        self._retry.set(wait_s)
+
+    def _shed(self) -> None:
+        """What a reload has taken from the group goes, whether it is wanted or not."""
+        if faults := self._drop_leftovers():
+            self._try_again(faults)
+
+    def _drop_leftovers(self) -> list[str]:
+        refused = {each: fault for each in self.leftovers if (fault := self._drop(each)[0])}
+        self.leftovers = tuple(refused)
+        return list(refused.values())
+
+    def _drop(self, step: Step) -> tuple[str, Later | None]:
+        return self._calls.now(step, "drop", partial(step.drop, self._ballot))
+
+    def _try_again(self, faults: Sequence[str]) -> None:
+        refusal = "; ".join(faults)
+        if refusal != self._refusal:
+            quiet = "; the gate is shut, so no traffic arrives" if self.is_hidden else ""
+            kind = Kind.FAILED if self.is_hidden else Kind.STUCK
+            self._note(kind, f"{refusal}{quiet}; trying again until it works")
+        self._refusal = refusal
+        self._retry.set(self._retry_s)
+        self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s)
+
+    def _shut_again(self) -> None:
+        if self._state.is_wanted:
+            self._shed()
+        else:
+            self._state.is_due = True
+            self.go_on()
+
+    def _tell_owed(self) -> None:
+        owed, self._state.owed = self._state.owed, Owed.NOTHING
+        if owed is Owed.DROPPED:
+            self._post(Dropped(group=self.name, ballot=self._ballot))
+        else:
+            self._post(TakeFailed(group=self.name, ballot=self._ballot, error=self._error))
+
+    def _undo(self) -> None:
+        """Last first. It delays nobody: the traffic has ended."""
+        laters: list[tuple[Step, Later]] = []
+        for step in reversed(self._steps[: self._state.begun]):
+            if step.shuts:
+                continue
+            fault, later = self._drop(step)
+            if fault:
+                self._note(Kind.FAILED, f"{step.name}: {fault}")
+            elif later is not None:
+                laters.append((step, later))
+        self._state.begun = 0
+        if laters:
+            self._state.undoing += 1
+            self._turns.run(partial(self._finish_undoing, laters))
+
+    async def _finish_undoing(self, laters: Sequence[tuple[Step, Later]]) -> None:
+        for step, later in laters:
+            if fault := await self._calls.later(step, "drop", later):
+                self._note(Kind.FAILED, f"{step.name}: not undone: {fault}")
+        self._state.undoing -= 1
+        self.go_on()
+
+    # while it is held
+
+    def verify(self) -> None:
+        """Ask a backend that is not local whether we still hold. Called every two seconds; it asks more seldom."""
+        tenure = self.tenure
+        if tenure is None or not self.is_complete or self._turns.live:
+            return
+        if self._now() - self._verified_at < VERIFY_S and self._verified_at:
+            return
+        self._verified_at = self._now()
+        if any(step.is_asked for step in self._steps):
+            self._turns.run(partial(self._verify, tenure), revocable=True)
 
     async def _verify(self, tenure: Tenure) -> None:
-        for step in self._performer.steps:
+        for step in self._steps:
             if not step.is_asked:
                 continue
             answers: list[bool] = []
@@ -197,7 +359,7 @@ class GroupPipeline:
             async def ask(step: Step = step, answers: list[bool] = answers) -> None:
                 answers.append(await step.verify(tenure.ballot))
 
-            fault = await self._performer.bounded(step, ask())
+            fault = await self._calls.later(step, "verify", ask)
             if self.tenure is not tenure:
                 return
             if fault:
@@ -206,15 +368,10 @@ class GroupPipeline:
                 self.counters["repaired"] += 1
                 self._note(Kind.DRIFT, f"{step.name}: clients were steered elsewhere; steered here again")
 
-    # the lease
-
     def _watch_lease(self) -> None:
-        if self._guard is not None:
-            self._guard.cancel()
         if self.tenure is not None:
-            # call_at counts CLOCK_MONOTONIC, `until` CLOCK_BOOTTIME: the difference is taken anew at each end.
-            left = max(0.0, self.tenure.until + GRACE_S - self._now())
-            self._guard = asyncio.get_running_loop().call_later(left, self.check_lease)
+            # The loop counts CLOCK_MONOTONIC, `until` CLOCK_BOOTTIME: the difference is taken anew at each end.
+            self._lease_timer.set(max(0.0, self.tenure.until + GRACE_S - self._now()))
 
     def check_lease(self) -> None:
         """Defence in depth: the core lets go before the lease ends. If it hangs, this does."""
@@ -236,3 +393,9 @@ class GroupPipeline:
 
     def _note(self, kind: Kind, text: str) -> None:
         self._tell(kind, self.name, one_line(text))
+
+
+async def _over(live: Collection[asyncio.Task[None]], hooks: Hooks) -> None:
+    if live:
+        await asyncio.wait(live)
+    await hooks.finished()

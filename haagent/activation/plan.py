@@ -26,8 +26,7 @@ class Owed(Enum):
 
 
 class Act(IntEnum):
-    SHED = 0  # drop what a reload has taken from the group, whether it is wanted or not
-    TAKE = auto()  # the next step, and those after it, as far as they are done at once
+    TAKE = 0  # the next step, and those after it, as far as they are done at once
     TELL_TAKEN = auto()
     SHUT = auto()  # drop what lets traffic in
     TELL = auto()  # what is owed
@@ -43,15 +42,22 @@ class State(msgspec.Struct):
     is_waiting: bool = False  # for the end of the step after those
     is_told: bool = False  # that all are
     is_due: bool = False  # what lets traffic in is to be shut, for the first time or again
-    is_shed_due: bool = False  # what a reload has taken is to go, for the first time or again
     is_silent: bool = True  # no traffic arrives: all that lets it in is gone, or one of it proves so
     undoing: int = 0  # how many roll-backs are under way
     owed: Owed = Owed.NOTHING
 
+    def leave(self, owed: Owed) -> None:
+        """Whatever was wanted."""
+        self.is_wanted = self.is_waiting = self.is_told = self.is_silent = False
+        self.done, self.owed, self.is_due = 0, owed, owed is not Owed.NOTHING
+
+    def begin_anew(self, steps: int) -> None:
+        """The steps are others; what is wanted and what is owed stay."""
+        self.steps, self.begun, self.done = steps, 0, 0
+        self.is_waiting = self.is_told = False
+
 
 def decide(state: State) -> Act:
-    if state.is_shed_due:
-        return Act.SHED
     if state.is_wanted:
         if state.done < state.steps:
             return Act.REST if state.is_waiting else Act.TAKE

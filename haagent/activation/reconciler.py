@@ -13,24 +13,23 @@ from collections import Counter
 from collections.abc import Sequence
 
 from haagent.activation.backoff import RepairBackoff
-from haagent.activation.ports import Clock, HostPort
 from haagent.activation.step import Tenure
 from haagent.activation.steps import lifetime_s
-from haagent.core.event_kinds import Kind, Note
+from haagent.activation.surroundings import Surroundings
+from haagent.core.event_kinds import Kind
 from haagent.kernel.facts import AddressError, Seen, Vip
 
 FOREVER_S = 0xFFFFFFFF  # the kernel's word for no end
 RENEW_S = 1.0  # lifetimes are whole seconds, at least one longer than the lease: refreshing more often gains nothing
 
 
-class Keeper:
-    def __init__(self, group: str, *, vips: Sequence[Vip], host: HostPort, note: Note, now: Clock) -> None:
+class Reconciler:
+    def __init__(self, group: str, vips: Sequence[Vip], around: Surroundings) -> None:
         self.vips = tuple(vips)
         self.counters: Counter[str] = Counter()
         self._packed = frozenset(vip.packed for vip in self.vips)
-        self._host = host
-        self._group, self._tell = group, note
-        self._now = now
+        self._group = group
+        self._host, self._tell, self._now = around.host, around.note, around.now
         self._fight = RepairBackoff()
         self._renewed_at = 0.0
         self._fault = ""
@@ -66,7 +65,8 @@ class Keeper:
         if not missing or self.wait_s() > 0 or not self._add(missing, tenure):
             return False
         self.counters["restored"] += len(missing)
-        self._say(Kind.RESTORED, f"{_list(missing)} was removed by somebody else; put back and announced again")
+        gone = ", ".join(map(str, missing))
+        self._say(Kind.RESTORED, f"{gone} was removed by somebody else; put back and announced again")
         return True
 
     def clear(self, seen: Sequence[Seen], why: str) -> None:
@@ -109,7 +109,3 @@ class Keeper:
         if text != self._fault:
             self._fault = text
             self._note(kind, text)
-
-
-def _list(vips: Sequence[Vip]) -> str:
-    return ", ".join(str(vip) for vip in vips)

@@ -18,6 +18,7 @@ import msgspec
 from haagent.core.messages import Ballot
 
 Later = Callable[[], Awaitable[None]]
+NO_BALLOT = Ballot(0, "")
 
 
 class Tenure(msgspec.Struct):

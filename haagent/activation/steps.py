@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from haagent.activation.ports import Clock, FencePort, GatePort, HostPort
 from haagent.activation.step import Later, Step, Tenure
+from haagent.activation.surroundings import AnyGate, Clock
 from haagent.core.messages import Ballot
-from haagent.fencing import FenceError
+from haagent.fencing import FenceError, Fences
 from haagent.gate import GateError
 from haagent.kernel.facts import AddressError, Vip
+from haagent.kernel.host import Host
 
 AHEAD_S = 1.0  # how long before the take addresses may be there, behind a shut gate
 SPARE_S = 1  # the kernel counts whole seconds and looks now and then: it must not be earlier than we are
@@ -24,7 +25,7 @@ class FenceStep(Step):
     name = "fence"
     faults = (FenceError,)
 
-    def __init__(self, fences: FencePort) -> None:
+    def __init__(self, fences: Fences) -> None:
         self._fences = fences
 
     @property
@@ -44,7 +45,7 @@ class AddressStep(Step):
     faults = (AddressError,)
     shuts = True
 
-    def __init__(self, vips: Sequence[Vip], host: HostPort, now: Clock) -> None:
+    def __init__(self, vips: Sequence[Vip], host: Host, now: Clock) -> None:
         self._vips = tuple(vips)
         self._host = host
         self._now = now
@@ -66,26 +67,6 @@ class AddressStep(Step):
         return None
 
 
-class Leftover:
-    """Addresses that the configuration has taken from a group: they go, however often that has to be tried."""
-
-    faults = (AddressError, GateError)
-
-    def __init__(self, vips: Sequence[Vip], host: HostPort, gate: GatePort) -> None:
-        self.vips = tuple(vips)
-        self._packed = tuple(vip.packed for vip in vips)
-        self._host, self._gate = host, gate
-
-    def drop(self) -> None:
-        self._gate.shut(self._packed)
-        self._host.remove(self.vips)
-
-    @property
-    def is_silent(self) -> bool:
-        """No traffic can arrive, although they are there."""
-        return self._gate.holds_back(self._packed)
-
-
 class GateStep(Step):
     """The kernel lets traffic to the addresses through, for as long as the lease lasts and no longer."""
 
@@ -93,7 +74,7 @@ class GateStep(Step):
     faults = (GateError,)
     shuts = True
 
-    def __init__(self, vips: Sequence[Vip], gate: GatePort) -> None:
+    def __init__(self, vips: Sequence[Vip], gate: AnyGate) -> None:
         self._addresses = tuple(vip.packed for vip in vips)
         self._gate = gate
 
@@ -119,6 +100,28 @@ class GateStep(Step):
     def facts(self) -> Mapping[str, Any]:
         state, why = self._gate.state(self._addresses)
         return {"gate": {"state": str(state), "why": why}}
+
+
+class Leftover(Step):
+    """Addresses that the configuration has taken from a group: they go, however often that has to be tried."""
+
+    name = "leftover"
+    faults = (AddressError, GateError)
+    shuts = True
+
+    def __init__(self, vips: Sequence[Vip], host: Host, gate: AnyGate) -> None:
+        self.vips = tuple(vips)
+        self._packed = tuple(vip.packed for vip in vips)
+        self._host, self._gate = host, gate
+
+    def drop(self, ballot: Ballot) -> Later | None:
+        self._gate.shut(self._packed)
+        self._host.remove(self.vips)
+        return None
+
+    @property
+    def is_proof(self) -> bool:
+        return self._gate.holds_back(self._packed)
 
 
 def lifetime_s(remaining_s: float) -> int:

@@ -8,19 +8,15 @@ from collections.abc import Awaitable, Callable
 
 class Turns:
     def __init__(self) -> None:
-        self.patience_s = 1.0  # work is bounded by itself; one that ignores even its cancellation is waited for so long
-        self._live: set[asyncio.Task[None]] = set()
+        self.live: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()  # whoever asked first has it first; all work is bounded by itself
         self._revocable: asyncio.Task[None] | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self._live)
 
     def run(self, work: Callable[[], Awaitable[None]], *, revocable: bool = False) -> None:
         """Work that is revocable is cancelled by `revoke`; there is one such at a time."""
-        task = asyncio.get_running_loop().create_task(self._after(frozenset(self._live), work))
-        self._live.add(task)
-        task.add_done_callback(self._live.discard)
+        task = asyncio.get_running_loop().create_task(self._in_turn(work))
+        self.live.add(task)
+        task.add_done_callback(self.live.discard)
         if revocable:
             self._revocable = task
 
@@ -29,11 +25,6 @@ class Turns:
             self._revocable.cancel()
             self._revocable = None
 
-    @property
-    def live(self) -> frozenset[asyncio.Task[None]]:
-        return frozenset(self._live)
-
-    async def _after(self, earlier: frozenset[asyncio.Task[None]], work: Callable[[], Awaitable[None]]) -> None:
-        if earlier:
-            await asyncio.wait(earlier, timeout=self.patience_s)
-        await work()
+    async def _in_turn(self, work: Callable[[], Awaitable[None]]) -> None:
+        async with self._turn:
+            await work()

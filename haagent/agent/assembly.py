@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from haagent.activation import Activation
+from haagent.activation import Activation, Surroundings
 from haagent.agent import clock, state_file
 from haagent.agent.facade import Facade
 from haagent.agent.realtime import Process
@@ -48,6 +48,7 @@ from haagent.gate import Gate, NoGate
 from haagent.guardian.channel import GuardianChannel
 from haagent.guards import Guards
 from haagent.heartbeats.part import Heartbeats
+from haagent.kernel.host import Host
 from haagent.kernel.layouts import Layouts
 from haagent.parts import Parts
 from haagent.status.report import Cluster
@@ -110,16 +111,19 @@ class Assembly:
         )
         self._fences = Fences(config.nodes, me=config.me, post=shell.post, note=lambda kind, text: note(kind, "", text))
         self._activation = Activation(
-            groups=groups,
-            post=shell.post,
-            note=note,
-            now=clock.now,
-            node=config.me,
-            cluster=config.cluster,
+            groups,
+            Surroundings(
+                cluster=config.cluster,
+                node=config.me,
+                post=shell.post,
+                note=note,
+                now=clock.now,
+                host=Host(layouts),
+                gate=_gate(config, note),
+                fences=self._fences,
+                layouts=layouts,
+            ),
             adopt=any(order.key == "maintenance" and order.on for order in remembered.orders),
-            fences=self._fences,
-            gate=_gate(config, note),
-            layouts=layouts,
             may_have=guardian.name_addresses,
         )
         self.guards = Guards(

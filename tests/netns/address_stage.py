@@ -17,6 +17,8 @@ from haagent.core.events import AnyEvent
 from haagent.core.messages import Ballot
 from haagent.kernel.addresses import Kernel
 from haagent.kernel.facts import Seen
+from haagent.kernel.host import Host
+from tests.support.fakes import around
 from tests.support.layouts import LAYOUTS
 
 V4, V6 = "10.20.1.100", "fd00:20::100"
@@ -48,12 +50,13 @@ class Stage:
         self.notes: list[str] = []
         self._wires: list[socket.socket] = []
         self.activation = Activation(
-            groups=[group(*addresses)],
-            post=self.said.append,
-            note=lambda kind, _group, text: self.notes.append(f"{kind}: {text}"),
-            now=now,
-            node="A",
-            layouts=LAYOUTS,
+            [group(*addresses)],
+            around(
+                host=Host(LAYOUTS),
+                post=self.said.append,
+                note=lambda kind, _group, text: self.notes.append(f"{kind}: {text}"),
+                now=now,
+            ),
             adopt=adopt,
         )
 

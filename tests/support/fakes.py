@@ -9,10 +9,15 @@ from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
+from haagent.activation import Surroundings
+from haagent.activation.hooks import Hooks
 from haagent.backends import BackendError
+from haagent.config import HooksConfig
 from haagent.core.messages import Ballot
+from haagent.gate import NoGate
 from haagent.kernel.facts import TAG, AddressError, Link, Seen, Vip
 from haagent.kernel.links import Links
+from tests.support.layouts import LAYOUTS
 
 T = TypeVar("T")
 
@@ -78,6 +83,17 @@ class FakeHost:
 
 def link(name: str, index: int, *, has_carrier: bool = True) -> Link:
     return Link(index=index, name=name, mac=bytes(6), is_up=True, has_carrier=has_carrier, is_ethernet=False)
+
+
+def no_hooks() -> Hooks:
+    return Hooks(HooksConfig(), group="web", node="A", addresses=(), note=lambda *_: None)
+
+
+def around(**known: Any) -> Surroundings:
+    """Of groups on node A of cluster `shop`, with no gate and no fences unless they are given."""
+    return Surroundings(
+        **{"cluster": "shop", "node": "A", "gate": NoGate(), "fences": None, "layouts": LAYOUTS} | known
+    )
 
 
 class CloudOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

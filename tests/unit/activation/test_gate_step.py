@@ -19,8 +19,7 @@ from haagent.core.events import AddressFound, AnyEvent, Dropped, TakeFailed, Tak
 from haagent.core.messages import Ballot
 from haagent.gate import GateError, GateState
 from haagent.kernel.facts import Vip
-from tests.support.fakes import FakeHost, run_virtual
-from tests.support.layouts import LAYOUTS
+from tests.support.fakes import FakeHost, around, no_hooks, run_virtual
 
 ONE, TWO = Ballot(1, "A"), Ballot(2, "A")
 VIP = Vip(address=ip_interface("10.20.1.100/24"), interface="eth0")
@@ -91,7 +90,7 @@ class Stage:
         self.group = GroupPipeline(
             "web",
             steps=(AddressStep([VIP], self.host, now), GateStep([VIP], self.gate)),
-            hooks=None,
+            hooks=no_hooks(),
             post=self.said.append,
             note=lambda _kind, _group, text: self.notes.append(text),
             now=now,
@@ -280,15 +279,9 @@ class Life:
         self.said: list[AnyEvent] = []
         group = GroupConfig("web", (VIP.address,), "eth0", PluginConfig("arp", ArpOptions()))
         self.activation = Activation(
-            layouts=LAYOUTS,
-            groups=[group],
-            post=self.said.append,
-            note=lambda *_: None,
-            now=now,
-            node="A",
+            [group],
+            around(host=self.host, gate=self.gate, post=self.said.append, note=lambda *_: None, now=now),
             adopt=adopt,
-            host=self.host,
-            gate=self.gate,
         )
         self.now = now
 
@@ -378,10 +371,10 @@ def test_an_orderly_end_removes_all_tables() -> None:
 
 def test_nothing_is_announced_when_the_lease_is_over() -> None:
     async def story(life: Life) -> None:
-        assert not life.activation._has_lease("web")
+        assert not life.activation._groups["web"].pipeline.has_lease
         life.activation.take("web", ONE, life.now() + 0.5)
-        assert life.activation._has_lease("web")
+        assert life.activation._groups["web"].pipeline.has_lease
         await asyncio.sleep(0.5)
-        assert not life.activation._has_lease("web")
+        assert not life.activation._groups["web"].pipeline.has_lease
 
     live(story)

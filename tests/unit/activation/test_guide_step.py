@@ -15,7 +15,7 @@ from haagent.activation.steps import AddressStep
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.kernel.facts import Vip
-from tests.support.fakes import FakeHost, run_virtual
+from tests.support.fakes import FakeHost, no_hooks, run_virtual
 from tests.support.guide import block
 
 ONE = Ballot(1, "A")
@@ -35,7 +35,7 @@ def told(directory: Path, story: Callable[[GroupPipeline, FakeHost], None]) -> l
         host = FakeHost("eth0")
         vip = Vip(address=ip_interface("10.20.1.100/24"), interface="eth0")
         steps = (AddressStep([vip], host, now), of_the_guide(directory))
-        group = GroupPipeline("web", steps=steps, hooks=None, post=said.append, note=lambda *_: None, now=now)
+        group = GroupPipeline("web", steps=steps, hooks=no_hooks(), post=said.append, note=lambda *_: None, now=now)
         group.take(ONE, now() + 60)
         story(group, host)
         await asyncio.sleep(1)

@@ -22,8 +22,7 @@ from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.kernel.facts import TAG
 from haagent.kernel.links import Links
-from tests.support.fakes import FakeHost, link, run_virtual
-from tests.support.layouts import LAYOUTS
+from tests.support.fakes import FakeHost, around, link, run_virtual
 from tests.support.small_agent import FILE
 
 ONE = Ballot(1, "A")
@@ -50,14 +49,14 @@ class Stage:
         self.host = FakeHost("eth0", "eth1")
         self.time = 5000.0
         self.activation = Activation(
-            groups=groups or (web(),),
-            post=self.said.append,
-            note=lambda *note: self.notes.append(note),
-            now=lambda: self.time,
-            node="A",
+            groups or (web(),),
+            around(
+                host=self.host,
+                post=self.said.append,
+                note=lambda *note: self.notes.append(note),
+                now=lambda: self.time,
+            ),
             adopt=adopt,
-            host=self.host,
-            layouts=LAYOUTS,
         )
 
     async def reload(self, *groups: GroupConfig) -> None:

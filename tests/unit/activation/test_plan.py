@@ -11,11 +11,10 @@ import pytest
 from haagent.activation.plan import Act, Owed, State, decide
 
 STEPS = 2
-FLAGS = ("is_shed_due", "is_wanted", "is_waiting", "is_told", "is_due", "is_silent")
+FLAGS = ("is_wanted", "is_waiting", "is_told", "is_due", "is_silent")
 
 # The first row that fits. A field that is not named may be anything.
 TABLE: tuple[tuple[dict[str, object], Act], ...] = (
-    ({"is_shed_due": True}, Act.SHED),
     ({"is_wanted": True, "done": 0, "is_waiting": False}, Act.TAKE),
     ({"is_wanted": True, "done": 1, "is_waiting": False}, Act.TAKE),
     ({"is_wanted": True, "done": 0, "is_waiting": True}, Act.REST),
@@ -41,7 +40,7 @@ def every_state() -> Iterator[State]:
 
 def test_every_state_has_the_act_of_the_table() -> None:
     states = list(every_state())
-    assert len(states) == 64 * 27 * 3
+    assert len(states) == 32 * 27 * 3
     used = set()
     for state in states:
         row = next(row for row in TABLE if all(getattr(state, name) == value for name, value in row[0].items()))
@@ -62,21 +61,24 @@ def test_deciding_changes_nothing() -> None:
 Told = tuple[State, str]
 
 
+def left(state: State, owed: Owed, **more: object) -> State:
+    now = msgspec.structs.replace(state)
+    now.leave(owed)
+    return msgspec.structs.replace(now, **more)
+
+
 def performed(state: State, act: Act) -> Iterator[Told]:
     """Every outcome, with what was told by it."""
 
     def after(told: str = "", **changes: object) -> Told:
         return msgspec.structs.replace(state, **changes), told
 
-    gone = {"is_wanted": False, "is_waiting": False, "is_told": False, "is_silent": False, "done": 0}
     match act:
-        case Act.SHED:
-            yield after(is_shed_due=False)
         case Act.TAKE:
             yield after(begun=STEPS, done=STEPS)
             for done in range(state.done, STEPS):
                 yield after(begun=done + 1, done=done, is_waiting=True)
-                yield after(begun=done + 1, **gone, is_due=True, owed=Owed.FAILED)
+                yield left(state, Owed.FAILED, begun=done + 1), ""
         case Act.TELL_TAKEN:
             yield after("taken", is_told=True)
         case Act.SHUT:
@@ -93,13 +95,13 @@ def happened(state: State) -> Iterator[State]:
     def after(**changes: object) -> State:
         return msgspec.structs.replace(state, **changes)
 
-    gone = {"is_wanted": False, "is_waiting": False, "is_told": False, "is_silent": False, "done": 0}
-    yield after(**{**gone, "is_wanted": True}, begun=0, is_due=False, owed=Owed.NOTHING)  # the core takes
-    yield after(**gone, is_due=True, owed=Owed.DROPPED)  # the core drops
+    yield left(state, Owed.NOTHING, is_wanted=True, begun=0)  # the core takes
+    yield left(state, Owed.DROPPED)  # the core drops
     if state.is_wanted and state.is_waiting:
         yield after(is_waiting=False, done=state.done + 1)
-        yield after(**gone, is_due=True, owed=Owed.FAILED)
-    yield after(is_due=not state.is_wanted, is_shed_due=True)  # the timer of another attempt
+        yield left(state, Owed.FAILED)
+    if not state.is_wanted:
+        yield after(is_due=True)  # the timer of another attempt
     if state.undoing:
         yield after(undoing=state.undoing - 1)
 
@@ -117,7 +119,7 @@ def resting(state: State, told: tuple[str, ...] = ()) -> Iterator[tuple[State, t
         assert not state.is_due, state
         assert state.owed is Owed.DROPPED or not (state.undoing or state.begun), state
     if state.is_due and not state.is_wanted:
-        assert act in (Act.SHED, Act.SHUT), "the traffic ends before anything else"
+        assert act is Act.SHUT, "the traffic ends before anything else"
     assert len(told) < 5
     for now, said in performed(state, act):
         yield from resting(now, (*told, said) if said else told)

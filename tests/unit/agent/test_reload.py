@@ -16,8 +16,7 @@ from haagent.config import Config, GroupConfig, HooksConfig, PluginConfig, parse
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.kernel.facts import TAG
-from tests.support.fakes import FakeHost, link, run_virtual
-from tests.support.layouts import LAYOUTS
+from tests.support.fakes import FakeHost, around, link, run_virtual
 from tests.support.small_agent import FILE
 
 ONE, TWO = Ballot(1, "A"), Ballot(2, "A")
@@ -65,15 +64,15 @@ class Stage:
         self.may_have: list[set[str]] = []
         self.endings: list[asyncio.Task[None]] = []
         self.activation = Activation(
-            layouts=LAYOUTS,
-            groups=groups,
-            post=self.said.append,
-            note=lambda *note: self.notes.append(note),
-            now=now,
-            node="A",
+            groups,
+            around(
+                host=self.host,
+                fences=self.fence,
+                post=self.said.append,
+                note=lambda *note: self.notes.append(note),
+                now=now,
+            ),
             adopt=adopt,
-            host=self.host,
-            fences=self.fence,
             may_have=lambda packed: self.may_have.append({".".join(map(str, one)) for one in packed}),
         )
 

@@ -174,10 +174,9 @@ async def main(layouts):
     agent = daemon.Daemon(
         config, keys=(), run_dir="/none", state_dir="/none", guardian=guardian, layouts=layouts
     )
-    for spec in config.groups.values():
-        group = agent._agent._activation._builder.group(spec)
+    for group in agent._agent._activation._groups.values():
         await group.open()
-        agent._agent._activation._host.watch(group.keeper.vips)
+        agent._agent._activation._host.watch(group.reconciler.vips)
 
 with composing() as layouts:
     asyncio.run(main(layouts()))

@@ -18,8 +18,8 @@ from haagent.backends import BackendError, Immediate
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.kernel.links import Links
 from haagent.plugins.contained import Broke, Contained, one_line
-from tests.support.fakes import Cloud, CloudBackend, FakeHost, link, run_virtual
-from tests.unit.activation.test_activation import ONE, TWO, VIP
+from tests.support.fakes import Cloud, CloudBackend, FakeHost, link, no_hooks, run_virtual
+from tests.unit.activation.test_pipeline import ONE, TWO, VIP
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -111,7 +111,7 @@ class Stage:
         self.group = GroupPipeline(
             "web",
             steps=(AddressStep([VIP], self.host, now), self.steer),
-            hooks=None,
+            hooks=no_hooks(),
             post=self.said.append,
             note=lambda _kind, _group, text: self.notes.append(text),
             now=now,

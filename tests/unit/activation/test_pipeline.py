@@ -10,20 +10,17 @@ from typing import Any
 import pytest
 
 from haagent.activation.group import Group
-from haagent.activation.health import Health
-from haagent.activation.hooks import Call, Hooks
 from haagent.activation.pipeline import GroupPipeline
-from haagent.activation.reconciler import Keeper
 from haagent.activation.steer import SteerStep
-from haagent.activation.steps import AddressStep, FenceStep, lifetime_s
+from haagent.activation.steps import AddressStep, lifetime_s
 from haagent.backends.arp import Arp, ArpOptions
-from haagent.config import HooksConfig
+from haagent.config import GroupConfig, PluginConfig
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.fencing import FenceError
 from haagent.kernel.facts import Vip
 from tests.support.backend_contract import context
-from tests.support.fakes import Cloud, CloudBackend, FakeHost, run_virtual
+from tests.support.fakes import Cloud, CloudBackend, FakeHost, around, no_hooks, run_virtual
 
 ONE, TWO = Ballot(1, "A"), Ballot(2, "A")
 VIP = Vip(address=ip_interface("10.20.1.100/24"), interface="eth0")
@@ -31,7 +28,7 @@ Story = Callable[["Stage"], Coroutine[Any, Any, None]]
 
 
 class Stage:
-    def __init__(self, now: Callable[[], float], *, is_immediate: bool, fence: Fence | None = None) -> None:
+    def __init__(self, now: Callable[[], float], *, is_immediate: bool) -> None:
         self.now = now
         self.host = FakeHost("eth0")
         self.cloud = Cloud()
@@ -41,12 +38,8 @@ class Stage:
         self.steer = SteerStep("arp" if is_immediate else "cloud", lambda: self.backend)
         self.group = GroupPipeline(
             "web",
-            steps=(
-                *([FenceStep(fence)] if fence is not None else []),
-                AddressStep([VIP], self.host, now),
-                self.steer,
-            ),
-            hooks=None,
+            steps=(AddressStep([VIP], self.host, now), self.steer),
+            hooks=no_hooks(),
             post=self.said.append,
             note=self.note,
             now=now,
@@ -173,24 +166,25 @@ class Fence:
             raise FenceError(self.refusal)
 
 
-def fenced(story: Callable[[Stage, Fence, Group], Coroutine[Any, Any, None]]) -> None:
-    """A group whose first step is a fence, with its addresses' keeper."""
+WEB = GroupConfig("web", (VIP.address,), "eth0", PluginConfig("arp", ArpOptions()))
 
+
+class Fenced:
+    """A whole group, whose first step is a fence."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now, self.host, self.fence = now, FakeHost("eth0"), Fence()
+        self.said: list[AnyEvent] = []
+        here = around(host=self.host, fences=self.fence, post=self.said.append, note=lambda *_: None, now=now)
+        self.group = Group(WEB, here, touched=lambda: None)
+
+
+def fenced(story: Callable[[Fenced], Coroutine[Any, Any, None]]) -> None:
     async def play(now: Callable[[], float]) -> None:
-        fence = Fence()
-        stage = Stage(now, is_immediate=True, fence=fence)
-        group = Group(
-            None,
-            stage.group,
-            Keeper("web", vips=[VIP], host=stage.host, note=stage.note, now=now),
-            steer=None,
-            health=Health("web", stage.said.append, stage.note),
-            host=stage.host,
-            note=stage.note,
-            touched=lambda: None,
-        )
-        await story(stage, fence, group)
-        await group.close()
+        stage = Fenced(now)
+        await stage.group.open()
+        await story(stage)
+        await stage.group.close()
 
     run_virtual(play)
 
@@ -198,53 +192,53 @@ def fenced(story: Callable[[Stage, Fence, Group], Coroutine[Any, Any, None]]) ->
 def test_nothing_of_it_is_here_before_who_vanished_is_down() -> None:
     """Thirty seconds of renewals and comparisons put no address back that has not been taken yet."""
 
-    async def story(stage: Stage, fence: Fence, group: Group) -> None:
-        group.take(ONE, stage.now() + 0.35, ("A",))
+    async def story(stage: Fenced) -> None:
+        stage.group.take(ONE, stage.now() + 0.35, ("A",))
         for _ in range(300):
             await asyncio.sleep(0.1)
-            group.renew(stage.now() + 0.35)
-            group.compare(stage.host.seen())
+            stage.group.renew(stage.now() + 0.35)
+            stage.group.compare(stage.host.seen())
             assert stage.host.addresses() == []
         stage.host.put("10.20.1.100/24")
-        group.compare(stage.host.seen())
+        stage.group.compare(stage.host.seen())
         assert stage.host.addresses() == [], "whoever put it there: the other may still serve"
-        assert (stage.said, fence.asked, group.pipeline.is_open) == ([], [("A",)], False)
-        fence.is_done.set()
-        await stage.turns()
+        assert (stage.said, stage.fence.asked, stage.group.pipeline.is_open) == ([], [("A",)], False)
+        stage.fence.is_done.set()
+        await asyncio.sleep(0.1)
         assert (stage.said, stage.host.addresses()) == ([taken()], ["10.20.1.100/24"])
-        assert group.pipeline.is_open
-        group.renew(stage.now() + 3600)
+        assert stage.group.pipeline.is_open
+        stage.group.renew(stage.now() + 3600)
 
     fenced(story)
 
 
 def test_who_has_not_vanished_is_not_fenced() -> None:
-    async def story(stage: Stage, fence: Fence, group: Group) -> None:
-        group.take(ONE, stage.now() + 3600)
-        assert (stage.said, fence.asked) == ([taken()], [])
+    async def story(stage: Fenced) -> None:
+        stage.group.take(ONE, stage.now() + 3600)
+        assert (stage.said, stage.fence.asked) == ([taken()], [])
 
     fenced(story)
 
 
 def test_a_fence_that_refuses_fails_the_take() -> None:
-    async def story(stage: Stage, fence: Fence, group: Group) -> None:
-        fence.refusal = "A vanished and could not be fenced: fence_x: no"
-        group.take(ONE, stage.now() + 3600, ("A",))
-        fence.is_done.set()
-        await stage.turns()
-        assert stage.said == [TakeFailed(group="web", ballot=ONE, error=f"fence: {fence.refusal}")]
+    async def story(stage: Fenced) -> None:
+        stage.fence.refusal = "A vanished and could not be fenced: fence_x: no"
+        stage.group.take(ONE, stage.now() + 3600, ("A",))
+        stage.fence.is_done.set()
+        await asyncio.sleep(0.1)
+        assert stage.said == [TakeFailed(group="web", ballot=ONE, error=f"fence: {stage.fence.refusal}")]
         assert "add" not in stage.host.log
 
     fenced(story)
 
 
 def test_a_take_that_is_called_off_ends_with_its_fence_still_running() -> None:
-    async def story(stage: Stage, fence: Fence, group: Group) -> None:
-        group.take(ONE, stage.now() + 3600, ("A",))
-        await stage.turns()
-        group.pipeline.drop(ONE, "asked")
-        fence.is_done.set()
-        await stage.turns()
+    async def story(stage: Fenced) -> None:
+        stage.group.take(ONE, stage.now() + 3600, ("A",))
+        await asyncio.sleep(0.1)
+        stage.group.pipeline.drop(ONE, "asked")
+        stage.fence.is_done.set()
+        await asyncio.sleep(0.1)
         assert (stage.said, stage.host.addresses()) == ([dropped()], [])
 
     fenced(story)
@@ -379,75 +373,3 @@ def test_a_cloud_that_was_changed_behind_our_back_is_repaired() -> None:
 
 def test_lifetimes_are_whole_seconds_longer_than_the_lease() -> None:
     assert [lifetime_s(left) for left in (-1, 0.05, 0.35, 1.0, 1.01, 3)] == [2, 2, 2, 2, 3, 4]
-
-
-def hooks(tmp_path: Any, script: str, *, timeout_s: float = 10) -> tuple[Hooks, list[tuple[str, str]]]:
-    program = tmp_path / "hook"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    notes: list[tuple[str, str]] = []
-    spec = HooksConfig(taken=str(program), released=str(program), failed="", timeout_s=timeout_s)
-    addresses = ["10.20.1.100/24", "fd00:20::100/64"]
-    return Hooks(spec, group="web", node="A", addresses=addresses, note=lambda *note: notes.append(note)), notes
-
-
-def test_hooks_run_in_order_and_are_told_what_happened(tmp_path: Any) -> None:
-    async def story() -> None:
-        running, notes = hooks(
-            tmp_path,
-            'echo "$HAAGENT_EVENT $HAAGENT_GROUP $HAAGENT_NODE $HAAGENT_BALLOT $HAAGENT_WHY $HAAGENT_ADDRESSES" >> '
-            f"{tmp_path}/log",
-        )
-        running.add(Call("taken", ONE, ""))
-        running.add(Call("failed", ONE, "not configured: nothing runs"))
-        running.add(Call("released", ONE, "asked"))
-        await running.finished()
-        assert (tmp_path / "log").read_text().splitlines() == [
-            "taken web A 1.A  10.20.1.100/24 fd00:20::100/64",
-            "released web A 1.A asked 10.20.1.100/24 fd00:20::100/64",
-        ]
-        assert notes == [("hook", "hook taken done"), ("hook", "hook released done")]
-
-    asyncio.run(story())
-
-
-def test_a_hook_that_hangs_is_killed_with_its_children(tmp_path: Any) -> None:
-    async def story() -> None:
-        running, notes = hooks(tmp_path, "echo starting; sleep 600 & wait", timeout_s=0.2)
-        running.add(Call("taken", ONE, ""))
-        await running.finished()
-        assert notes == [("hook_fail", "hook taken killed after 0.2 s: starting")]
-
-    asyncio.run(story())
-
-
-def test_a_hook_that_fails_or_is_missing_is_a_line_and_no_more(tmp_path: Any) -> None:
-    async def story() -> None:
-        running, notes = hooks(tmp_path, "echo no such route >&2; exit 3")
-        running.add(Call("taken", ONE, ""))
-        await running.finished()
-        (tmp_path / "hook").unlink()
-        running.add(Call("taken", ONE, ""))
-        await running.finished()
-        assert notes[0] == ("hook_fail", "hook taken ended with status 3: no such route")
-        kind, text = notes[1]
-        assert kind == "hook_fail"
-        assert "cannot be started" in text
-        assert "No such file" in text
-
-    asyncio.run(story())
-
-
-def test_what_a_hook_leaves_running_does_not_delay_the_next(tmp_path: Any) -> None:
-    async def story() -> None:
-        running, notes = hooks(tmp_path, f"sleep 30 & echo $! > {tmp_path}/pid")
-        running.add(Call("taken", ONE, ""))
-        async with asyncio.timeout(10):
-            await running.finished()
-        assert notes == [("hook", "hook taken done")]
-
-    asyncio.run(story())
-    import os
-    import signal
-
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
