@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from haagent.activation.step import Later, Step, Tenure
 from haagent.backends import Backend, BackendError, Immediate
@@ -22,31 +23,27 @@ LONGEST_S = 3600.0  # that a backend may give itself for one call
 class SteerStep(Step):
     faults = (BackendError, Broke)
 
+    timeout_s: float = OPEN_S
+
     def __init__(self, kind: str, make: Callable[[], Backend], tell: Callable[[str], None] = lambda text: None) -> None:
         """`tell`: for the history, what went wrong where no take or drop can fail of it."""
         self.name = kind
-        self._limit_s = OPEN_S
-        self._make, self._tell, self._told = make, tell, ""
-        self._contained = Contained("the backend", expected=(BackendError,))
+        self._tell, self._told = tell, ""
+        self._contained = Contained("the backend", expected=self.faults)
         self._backend: Backend | None = None
         self._immediate: Immediate | None = None  # the same one; asking for the protocol takes 10 us: once
         self._fault = ""  # why it is not ready to be used
         try:
-            self._backend = self._made()
+            self._backend = self._contained.call("its making", self._made, make)
         except (BackendError, Broke) as fault:
             self._fault = str(fault)
 
-    def _made(self) -> Backend:
-        backend = self._contained.call("its making", self._make)
-        self._limit_s = self._contained.call("its making", lambda: _time_limit(backend.timeout_s))
-        self._contained.patience_s = self._limit_s
-        if self._contained.call("its making", isinstance, backend, Immediate):
-            self._immediate = backend  # type: ignore[assignment]
+    def _made(self, make: Callable[[], Backend]) -> Backend:
+        backend = make()
+        self.timeout_s = self._contained.patience_s = _time_limit(backend.timeout_s)
+        if isinstance(backend, Immediate):
+            self._immediate = backend
         return backend
-
-    @property
-    def timeout_s(self) -> float:
-        return self._limit_s
 
     @property
     def is_asked(self) -> bool:
@@ -61,7 +58,7 @@ class SteerStep(Step):
         except TimeoutError:
             raise BackendError(self._fault) from None
 
-    async def _open(self) -> None:
+    async def _open(self) -> Backend:
         if self._backend is None:
             raise Broke(self._fault)
         self._fault = f"the backend was not open within {OPEN_S:g} s"
@@ -71,14 +68,15 @@ class SteerStep(Step):
             self._fault = str(fault)
             raise
         self._fault = ""
+        return self._backend
 
     def take(self, tenure: Tenure) -> Later | None:
         if self._fault or self._backend is None:
-            return lambda: self._open_and_take(tenure.ballot)
+            return partial(self._open_and_take, tenure.ballot)
         if self._immediate is not None:
             self._contained.call("take_now", self._immediate.take_now, tenure.ballot)
             return None
-        return lambda: self._take(tenure.ballot)
+        return partial(self._take, self._backend, tenure.ballot)
 
     def drop(self, ballot: Ballot) -> Later | None:
         if self._backend is None:
@@ -86,7 +84,7 @@ class SteerStep(Step):
         if self._immediate is not None:
             self._contained.call("drop_now", self._immediate.drop_now, ballot)
             return None
-        return lambda: self._drop(ballot)
+        return partial(self._contained.ask, "drop", self._backend.drop, ballot)
 
     def retire(self, ballot: Ballot) -> None:
         if self._immediate is not None:
@@ -106,7 +104,7 @@ class SteerStep(Step):
         if not isinstance(answer, bool):
             raise self._contained.broke("holds", f"it answered with a {type(answer).__name__}, not True or False")
         if not answer:
-            await self._take(ballot)
+            await self._take(backend, ballot)
         return answer
 
     async def close(self) -> None:
@@ -121,16 +119,10 @@ class SteerStep(Step):
             self._complain(str(fault))
 
     async def _open_and_take(self, ballot: Ballot) -> None:
-        await self._open()
-        await self._take(ballot)
+        await self._take(await self._open(), ballot)
 
-    async def _take(self, ballot: Ballot) -> None:
-        assert self._backend is not None
-        await self._contained.ask("take", self._backend.take, ballot)
-
-    async def _drop(self, ballot: Ballot) -> None:
-        assert self._backend is not None
-        await self._contained.ask("drop", self._backend.drop, ballot)
+    async def _take(self, backend: Backend, ballot: Ballot) -> None:
+        await self._contained.ask("take", backend.take, ballot)
 
     def _quietly(self, step: str, work: Callable[..., None], *args: object) -> bool:
         try:

@@ -6,8 +6,12 @@ lean on those before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import random
+import secrets
+from collections.abc import Coroutine
 from typing import Any, Protocol
+
+import msgspec
 
 from haagent.activation import Activation, Surroundings
 from haagent.agent import clock, state_file
@@ -19,30 +23,11 @@ from haagent.agent.systemd import Notifier
 from haagent.config import Config
 from haagent.control.server import ControlServer
 from haagent.coordination.source import arbiter_of
+from haagent.core import events
 from haagent.core.event_kinds import Kind
-from haagent.core.events import (
-    Announce,
-    Answer,
-    AnyAction,
-    AnyEvent,
-    Claim,
-    Drop,
-    Dropped,
-    Farewell,
-    Note,
-    Noticed,
-    Prepare,
-    Relinquish,
-    Remember,
-    Renew,
-    Send,
-    Stopped,
-    Take,
-    Watch,
-)
+from haagent.core.events import AnyAction, AnyEvent
 from haagent.core.heartbeat import let_go_for
 from haagent.core.node import Node
-from haagent.core.settings import Memory
 from haagent.fencing import Fences
 from haagent.gate import Gate, NoGate
 from haagent.guardian.channel import GuardianChannel
@@ -72,44 +57,55 @@ class Shell(Protocol):
     def end(self, status: int) -> None: ...
 
 
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent is started with."""
+
+    config: Config
+    keys: tuple[bytes, ...]
+    run_dir: str
+    state_dir: str
+    guardian: GuardianChannel
+    layouts: Layouts
+
+
 class Assembly:
-    def __init__(
-        self,
-        config: Config,
-        node: Node,
-        shell: Shell,
-        *,
-        boot: int,
-        keys: tuple[bytes, ...],
-        remembered: Memory,
-        run_dir: str,
-        state_dir: str,
-        guardian: GuardianChannel,
-        layouts: Layouts,
-        strays: Strays,
-    ) -> None:
+    def __init__(self, start: Start, shell: Shell, strays: Strays) -> None:
         def note(kind: Kind, group: str, text: str) -> None:
             """What a part did by itself (restored an address, removed a foreign one) is history of the cluster too."""
-            shell.post(Noticed(kind, group, text))
+            shell.post(events.Noticed(kind, group, text))
 
-        aside, groups = shell.background, tuple(config.groups.values())
+        def remark(kind: Kind, text: str) -> None:
+            note(kind, "", text)
+
+        config, guardian, layouts = start.config, start.guardian, start.layouts
+        groups = tuple(config.groups.values())
+        boot = secrets.randbits(48) | 1
+        remembered = state_file.load(start.state_dir)
+        self.node = node = Node(
+            config.settings(),
+            boot=boot,
+            now=clock.now(),
+            rng=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads retries, keeps no secret
+            memory=remembered,
+            wall_offset_s=clock.wall_offset_s(),
+        )
         self.cluster = Cluster(config, lambda: node.view(clock.now()))
         self.recorder = Recorder(node)
-        self._node, self._shell, self._guardian = node, shell, guardian
+        self._shell, self._guardian = shell, guardian
         guardian.name_us(node=config.me, lease_s=config.heartbeat.lease_s, abandoned=shell.guardian_died)
-        self.notifier = Notifier(sentence=self.cluster.sentence, is_alive=shell.is_stepped, background=aside)
-        self._memory = state_file.Keeper(state_dir)
+        self.notifier = Notifier(sentence=self.cluster.sentence, is_alive=shell.is_stepped, background=shell.background)
+        self._memory = state_file.StateFile(start.state_dir)
         self.heartbeats = Heartbeats(
             config,
-            keys,
+            start.keys,
             boot=boot,
             guardian=guardian,
             post=shell.post,
             view=self.cluster.view,
             refused=lambda: node.refused,
-            background=aside,
+            background=shell.background,
         )
-        self._fences = Fences(config.nodes, me=config.me, post=shell.post, note=lambda kind, text: note(kind, "", text))
+        self._fences = Fences(config.nodes, me=config.me, post=shell.post, note=remark)
         self._activation = Activation(
             groups,
             Surroundings(
@@ -119,7 +115,7 @@ class Assembly:
                 note=note,
                 now=clock.now,
                 host=Host(layouts),
-                gate=_gate(config, note),
+                gate=NoGate(remark) if config.gate == "off" else Gate(note=remark, now=clock.now),
                 fences=self._fences,
                 layouts=layouts,
             ),
@@ -137,12 +133,12 @@ class Assembly:
             now=clock.now,
             layouts=layouts,
         )
-        self._arbiter = arbiter_of(config, boot=boot, post=shell.post, now=clock.now, background=aside)
+        self._arbiter = arbiter_of(config, boot=boot, post=shell.post, now=clock.now, background=shell.background)
         self.process = Process(config)
-        self.desk = desk = Facade(
+        self.facade = facade = Facade(
             self.cluster, node, recorder=self.recorder, fences=self._fences, post=shell.post, reload=shell.reload
         )
-        self.parts = desk.parts = Parts(
+        self.parts = facade.parts = Parts(
             self.cluster,
             self.recorder,
             self.heartbeats,
@@ -154,51 +150,44 @@ class Assembly:
             guardian,
             self.process,
             strays,
-            ControlServer(desk, run_dir=run_dir),
+            ControlServer(facade, run_dir=start.run_dir),
             self.notifier,
-            Web(config, desk, is_stepped=shell.is_stepped),
+            Web(config, facade, is_stepped=shell.is_stepped),
         )
 
     def perform(self, decided_at: float, action: AnyAction, then: AnyEvent | None) -> None:
         """`then`: what waits to be taken in first; a farewell is said if it is the end that it is about."""
         match action:
-            case Send(beat):
+            case events.Send(beat):
                 self.heartbeats.say(beat)
-            case Renew(group, until):
+            case events.Renew(group, until):
                 self._activation.renew(group, until)
-            case Take(group, ballot, until, vanished):
+            case events.Take(group, ballot, until, vanished):
                 self._activation.take(group, ballot, until, vanished)
                 self.guards.ask_once(group)  # whoever else has it answers all the same; no client has to wait
-            case Drop(group, ballot, why):
+            case events.Drop(group, ballot, why):
                 self._activation.drop(group, ballot, why)
-            case Farewell(group, ballot, beat):
-                if then == Dropped(group, ballot):
+            case events.Farewell(group, ballot, beat):
+                if then == events.Dropped(group, ballot):
                     self.heartbeats.say(let_go_for(beat, group, clock.now() - decided_at))
-            case Prepare(group):
+            case events.Prepare(group):
                 self._activation.expect(group)
-            case Claim():
+            case events.Claim():
                 self._arbiter.claim(action)
-            case Relinquish():
+            case events.Relinquish():
                 self._arbiter.relinquish(action)
-            case Watch(group, on):
+            case events.Watch(group, on):
                 self.guards.watch(group, on=on)
-            case Announce(group, why):
+            case events.Announce(group, why):
                 self._activation.announce(group, why)
-            case Remember(kept):
+            case events.Remember(kept):
                 self._memory.keep(kept)
-            case Note():
+            case events.Note():
                 self.notifier.has_news = True
-            case Answer():
-                self.desk.answered(action)
-            case Stopped():
-                if self._node.view(clock.now()).maintenance:
+            case events.Answer():
+                self.facade.answered(action)
+            case events.Stopped():
+                if self.node.view(clock.now()).maintenance:
                     self._activation.leave()
                 self._guardian.void()
                 self._shell.end(1 if self._guardian.is_abandoned else 0)
-
-
-def _gate(config: Config, note: Callable[[Kind, str, str], None]) -> Gate | NoGate:
-    def say(kind: Kind, text: str) -> None:
-        note(kind, "", text)
-
-    return NoGate(say) if config.gate == "off" else Gate(note=say, now=clock.now)

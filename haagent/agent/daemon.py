@@ -13,24 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import secrets
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from haagent import __version__
-from haagent.agent import clock, state_file
-from haagent.agent.assembly import Assembly
+from haagent.agent import clock
+from haagent.agent.assembly import Assembly, Start
 from haagent.agent.reload import refuse_what_needs_a_restart
 from haagent.agent.strays import Strays
 from haagent.config import Config, ConfigError, KeyFileError, load
 from haagent.core.events import AnyEvent, ClockSet, HeartbeatHeard, Reconfigured, StopRequested, Woke
-from haagent.core.node import Node
-from haagent.guardian.channel import GuardianChannel
-from haagent.kernel.layouts import Layouts
 from haagent.parts import CannotReload, Ending
 from haagent.status import log
 
@@ -42,17 +38,7 @@ logger = logging.getLogger("haagent")
 
 
 class Daemon:
-    def __init__(
-        self,
-        config: Config,
-        *,
-        keys: tuple[bytes, ...],
-        run_dir: str,
-        state_dir: str,
-        guardian: GuardianChannel,
-        layouts: Layouts,
-        strays: Strays | None = None,
-    ) -> None:
+    def __init__(self, start: Start, strays: Strays) -> None:
         self._queue: deque[AnyEvent] = deque()
         self._is_stopping = False
         self._is_stepping = True  # until everything is open: what happens meanwhile waits in the queue
@@ -61,37 +47,15 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = clock.Alarm(asyncio.get_running_loop(), self._woke)
 
-        boot = secrets.randbits(48) | 1
-        remembered = state_file.load(state_dir)
-        self._node = node = Node(
-            config.settings(),
-            boot=boot,
-            now=clock.now(),
-            rng=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads retries, keeps no secret
-            memory=remembered,
-            wall_offset_s=clock.wall_offset_s(),
-        )
-        self._strays = strays or Strays()
-        self._agent = Assembly(
-            config,
-            node,
-            self,
-            boot=boot,
-            keys=keys,
-            remembered=remembered,
-            run_dir=run_dir,
-            state_dir=state_dir,
-            guardian=guardian,
-            layouts=layouts,
-            strays=self._strays,
-        )
-        self._parts = self._agent.parts
+        self._strays = strays
+        self._agent = Assembly(start, self, strays)
+        self._node, self._parts = self._agent.node, self._agent.parts
 
     # ------------------------------------------------------------------ life
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._strays.handler(ends=self._fail))
+        loop.set_exception_handler(partial(self._strays.handle, self._fail))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_requested)
         loop.add_signal_handler(signal.SIGHUP, lambda: self.background(self._reload_and_tell()))
@@ -123,7 +87,6 @@ class Daemon:
             self._fail(error)
 
     def is_stepped(self, period_s: float) -> bool:
-        """A loop that turns is not yet an agent that works: that is one whose core is stepped."""
         return clock.now() < self._node.deadline + period_s
 
     # ------------------------------------------------------------------ one queue of events, one owner
@@ -160,7 +123,7 @@ class Daemon:
         if self._agent.guards.looks_outside:
             self._agent.guards.expect(self._node.state.membership.next_overdue(clock.now()))
         self._agent.recorder.rest()
-        self._agent.desk.changed()
+        self._agent.facade.changed()
 
     def _woke(self) -> None:
         self._agent.process.jitter.observe(clock.now(), self._node.deadline)
@@ -233,20 +196,11 @@ class Daemon:
             self._ended.set_result(status)
 
 
-def run(
-    config: Config,
-    *,
-    keys: tuple[bytes, ...],
-    run_dir: str,
-    state_dir: str,
-    guardian: GuardianChannel,
-    layouts: Layouts,
-) -> int:
+def run(start: Start) -> int:
     sys.setswitchinterval(SWITCH_S)
     strays = Strays()
 
     async def main() -> int:
-        places = {"run_dir": run_dir, "state_dir": state_dir}
-        return await Daemon(config, keys=keys, **places, guardian=guardian, layouts=layouts, strays=strays).run()
+        return await Daemon(start, strays).run()
 
     return strays.run(main())

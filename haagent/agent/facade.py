@@ -15,7 +15,6 @@ from haagent.core.node import Node
 from haagent.fencing import Fences
 from haagent.parts import Facts, Parts
 from haagent.status.report import Cluster
-from haagent.trace import Trace
 
 
 class Facade:
@@ -31,9 +30,8 @@ class Facade:
         post: Callable[[AnyEvent], None],
         reload: Callable[[], Awaitable[str]],
     ) -> None:
-        self.view = cluster.view
-        self.fence, self.reload = fences.fence, reload
-        self._cluster, self._node, self._recorder, self._post = cluster, node, recorder, post
+        self.view, self.trace, self.fence, self.reload = cluster.view, recorder.trace, fences.fence, reload
+        self._cluster, self._node, self._post = cluster, node, post
         self._waiters: list[asyncio.Future[None]] = []
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._next_ask = 1
@@ -47,9 +45,6 @@ class Facade:
 
     def counters(self) -> Mapping[str, int]:
         return self.parts.counters()
-
-    def trace(self) -> Trace:
-        return self._recorder.trace()
 
     async def wait_change(self) -> None:
         waiter = asyncio.get_running_loop().create_future()

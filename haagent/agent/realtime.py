@@ -10,6 +10,7 @@ here is done without, and `status` says so.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import threading
@@ -101,8 +102,6 @@ def _schedule() -> str:
 
 
 def _lock() -> str:
-    import ctypes  # only who asks for it pays for it
-
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0:
         return ""

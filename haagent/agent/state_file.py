@@ -50,7 +50,7 @@ def save(state_dir: str, memory: Memory) -> None:
         raise
 
 
-class Keeper(Still):
+class StateFile(Still):
     """Writes the newest memory, one write at a time, beside the loop, and not in the middle of what it remembers."""
 
     name = "memory"

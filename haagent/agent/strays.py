@@ -36,19 +36,15 @@ class Strays(Still):
         known = error if isinstance(error, BaseException) else None
         logger.error("a bug, not of this agent's own code; it goes on: %s: %r", message, error, exc_info=known)
 
-    def handler(
-        self, *, ends: Callable[[BaseException], None]
-    ) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    def handle(
+        self, ends: Callable[[BaseException], None], _: asyncio.AbstractEventLoop, context: dict[str, Any]
+    ) -> None:
         """Nobody waited for it. What a library or a plug-in left lying about is shown; what is ours ends the agent."""
-
-        def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            error = context.get("exception")
-            if isinstance(error, BaseException) and is_ours(error):
-                ends(error)
-            else:
-                self.show(str(context.get("message")), error)
-
-        return handle
+        error = context.get("exception")
+        if isinstance(error, BaseException) and is_ours(error):
+            ends(error)
+        else:
+            self.show(str(context.get("message")), error)
 
     def run(self, work: Coroutine[Any, Any, int]) -> int:
         """As `asyncio.run`; but `sys.exit()` in a task or a timer, which ends the loop, does not end the agent."""

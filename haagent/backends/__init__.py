@@ -85,10 +85,6 @@ class Immediate(Protocol):
         """The group's interface appeared, changed (carrier, hardware address) or went (None)."""
 
 
-def kinds() -> tuple[str, ...]:
-    return finding.kinds(ENTRY_POINTS)
-
-
 def find(kind: str) -> type[Backend]:
     """Raises `plugins.UnknownKind` or `plugins.PluginBroken`."""
     return finding.load(ENTRY_POINTS, kind)

@@ -8,6 +8,7 @@ whoever was away. The delays are options; 0 seconds is always the first.
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -52,12 +53,9 @@ class Arp:
         )
         self._may_announce = context.may_announce
         self._timer: asyncio.TimerHandle | None = None
-        self._delays: list[float] = []
+        self._pauses = [after - before for before, after in pairwise((0.0, *self._options.repeat))]
+        self._ahead: list[float] = []  # those that are still to come
         self._is_held = False
-
-    @property
-    def frames_sent(self) -> int:
-        return self._announcer.sent
 
     async def open(self) -> None:
         """The socket is opened when the interface is known."""
@@ -89,11 +87,7 @@ class Arp:
         # A frame that does not leave is noted by the announcer and does not fail the take: the address answers
         # ARP by itself, the next repetition is at most a second away, and a dead link is the link check's matter.
         self._announcer.send()
-        previous = 0.0
-        self._delays = []
-        for at in self._options.repeat:
-            self._delays.append(at - previous)
-            previous = at
+        self._ahead = list(self._pauses)
         self._schedule()
 
     def link_changed(self, link: Link | None) -> None:
@@ -105,7 +99,7 @@ class Arp:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        delay = self._delays.pop(0) if self._delays else self._options.refresh
+        delay = self._ahead.pop(0) if self._ahead else self._options.refresh
         if delay > 0:
             self._timer = asyncio.get_running_loop().call_later(delay, self._repeat)
 

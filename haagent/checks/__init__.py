@@ -55,23 +55,11 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Check(Protocol):
-    """And one of `probe` and `watch`."""
+    """And either `async def probe(self) -> Verdict` or `async def watch(self, report: Report) -> None`."""
 
     Options: ClassVar[type[msgspec.Struct]]
 
     def __init__(self, context: Context, options: Any) -> None: ...
-
-
-class Probe(Check, Protocol):
-    async def probe(self) -> Verdict: ...
-
-
-class Watcher(Check, Protocol):
-    async def watch(self, report: Report) -> None: ...
-
-
-def kinds() -> tuple[str, ...]:
-    return finding.kinds(ENTRY_POINTS)
 
 
 def find(kind: str) -> type[Check]:

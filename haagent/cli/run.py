@@ -55,19 +55,21 @@ def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, n
             log.logging_to(node=config.me, level=log_level, as_json=invocation.json),
         ):
             from haagent.agent import daemon  # most of the imports: not needed to say that the file has a fault
+            from haagent.agent.assembly import Start
             from haagent.guardian.channel import GuardianChannel
             from haagent.parts import CannotOpen
 
             guardian = GuardianChannel(invocation.guardian, lock=lock, as_json=invocation.json)
             try:
-                return daemon.run(
-                    config,
+                start = Start(
+                    config=config,
                     keys=keys,
                     run_dir=invocation.run_dir,
                     state_dir=invocation.state_dir,
                     guardian=guardian,
                     layouts=layouts(),
                 )
+                return daemon.run(start)
             except CannotOpen as error:
                 hint = ". Run the agent as root" if isinstance(error.__cause__, PermissionError) else ""
                 raise Failure(f"{error}{hint}.") from error

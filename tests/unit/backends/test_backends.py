@@ -34,8 +34,8 @@ class TestCloud(BackendContract):
 
 def test_ours_come_through_the_door_of_everybody() -> None:
     assert backends.find("arp") is Arp
-    assert "arp" in backends.kinds()
-    assert "link" in checks.kinds()
+    assert "arp" in finding.kinds(backends.ENTRY_POINTS)
+    assert "link" in finding.kinds(checks.ENTRY_POINTS)
     with pytest.raises(finding.UnknownKind, match=r"no haagent.backends plug-in named `carp` is installed .*arp"):
         backends.find("carp")
 

@@ -164,16 +164,18 @@ class TestProcess:
 AGENT = """
 import asyncio, json, sys
 from haagent.agent import daemon
+from haagent.agent.assembly import Start
+from haagent.agent.strays import Strays
 from haagent.kernel.layouts import composing
 from haagent.config import parse
 from haagent.guardian.channel import GuardianChannel
 
 async def main(layouts):
     config = parse(sys.stdin.buffer.read(), "", node="A")
-    guardian = GuardianChannel()
-    agent = daemon.Daemon(
-        config, keys=(), run_dir="/none", state_dir="/none", guardian=guardian, layouts=layouts
+    none = Start(
+        config=config, keys=(), run_dir="/none", state_dir="/none", guardian=GuardianChannel(), layouts=layouts
     )
+    agent = daemon.Daemon(none, Strays())
     for group in agent._agent._activation._groups.values():
         await group.open()
         agent._agent._activation._host.watch(group.reconciler.vips)
