@@ -159,7 +159,9 @@ class GroupPipeline:
         self.verify()
 
     async def close(self) -> None:
-        self.end("the agent stops")
+        if self.tenure is not None:  # what an earlier life left, or this one leaves in place, stays
+            self.drop(self.tenure.ballot, "the agent stops")
+        self._hide_nothing()
         self._retry.cancel()
         await self.finished()
 
@@ -168,11 +170,10 @@ class GroupPipeline:
         return _over(frozenset(self._turns.live), self._hooks)
 
     def end(self, why: str) -> None:
-        """The agent stops, or the configuration has no such group any more."""
+        """The configuration has no such group any more."""
         if self.tenure is not None or self.is_adopting:
             self.drop(self.tenure.ballot if self.tenure is not None else NO_BALLOT, why)
-        if self.is_hidden:
-            self._shut_again()  # another group may get its addresses in this very turn
+        self._hide_nothing()  # another group may get its addresses in this very turn
 
     def retire(self) -> None:
         """This process ends and leaves the group in place: no word, no timer, no task."""
@@ -276,6 +277,11 @@ class GroupPipeline:
         """What is left behind the step that proves silence goes a moment later."""
         self.is_hidden = self._state.is_silent = True
         self._retry.set(wait_s)
+
+    def _hide_nothing(self) -> None:
+        """What is only hidden goes now."""
+        if self.is_hidden:
+            self._shut_again()
 
     def _shed(self) -> None:
         """What a reload has taken from the group goes, whether it is wanted or not."""

@@ -337,13 +337,27 @@ def test_what_the_gate_and_the_groups_have_counted_is_told() -> None:
 
 
 def test_leaving_removes_the_gate_and_no_address() -> None:
+    lives: list[Life] = []
+
     async def story(life: Life) -> None:
+        lives.append(life)
         life.activation.take("web", ONE, life.now() + 600)
         life.activation.leave()
         assert life.host.log[-1] == "left"
         assert life.host.held
 
     live(story)
+    assert lives[0].host.held, "and the end of the process changes nothing about it"
+
+
+def test_an_end_before_the_core_has_decided_leaves_what_was_left() -> None:
+    lives: list[Life] = []
+
+    async def story(life: Life) -> None:
+        lives.append(life)
+
+    live(story, adopt=True, is_left=True)
+    assert lives[0].host.held
 
 
 def test_an_end_keeps_the_permanent_table_when_an_address_is_left() -> None:
