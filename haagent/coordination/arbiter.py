@@ -14,9 +14,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from haagent.coordination import messages
 from haagent.coordination.gateway import EtcdError, Gateway
-from haagent.coordination.messages import MAX_GROUPS_AT_ONCE, Header, Malformed, Reply
+from haagent.coordination.messages import MAX_GROUPS_AT_ONCE, Header
 from haagent.coordination.register import Register, Write
 from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Relinquish
 from haagent.status.jitter import Jitter
@@ -93,6 +92,7 @@ class Arbiter:
         """Ask another from now on. What is returned ends the connections to the one before."""
         self._serve(groups)
         old, self.gateway = self.gateway, gateway
+        gateway.counters = old.counters
         self._rewatch()
         self._look.set()
         return old.close()
@@ -169,17 +169,16 @@ class Arbiter:
         writes = [(self._key(register.group), write) for register, write in batch]
         sent_at, store = self._now(), self._store
         try:
-            reply = await self.gateway.write(writes, within_s=SILENT * self._lease_s)
-            outcomes = messages.outcomes(reply, len(batch))
-        except (EtcdError, Malformed) as error:
+            header, outcomes = await self.gateway.write(writes, within_s=SILENT * self._lease_s)
+        except EtcdError as error:
             await self._failed(error, sent_at)
             return
         now = self._now()
-        if not self._answered(now, reply, sent_at=sent_at, store=store):
+        if not self._answered(now, header, sent_at=sent_at, store=store):
             return
         for (register, write), outcome in zip(batch, outcomes, strict=True):
             if outcome.is_done:
-                granted = register.written(now, write, sent_at=sent_at, as_of=reply.header.revision)
+                granted = register.written(now, write, sent_at=sent_at, as_of=header.revision)
             else:
                 granted = register.refused(
                     now,
@@ -187,7 +186,7 @@ class Arbiter:
                     sent_at=sent_at,
                     revision=outcome.revision,
                     value=outcome.value,
-                    as_of=reply.header.revision,
+                    as_of=header.revision,
                 )
             if granted is not None:
                 self._post(granted)
@@ -201,7 +200,7 @@ class Arbiter:
             return
         now = self._now()
         self._look_at = sent_at + LOOK * self._lease_s
-        if not self._answered(now, reply, sent_at=sent_at, store=store):
+        if not self._answered(now, reply.header, sent_at=sent_at, store=store):
             return
         found = {each.key: each for each in reply.kvs}
         for group, register in self._registers.items():
@@ -215,7 +214,7 @@ class Arbiter:
 
     # ------------------------------------------------------------------ is it there
 
-    def _answered(self, now: float, reply: Reply, *, sent_at: float, store: Header) -> bool:
+    def _answered(self, now: float, header: Header, *, sent_at: float, store: Header) -> bool:
         """False: etcd is not the one that it was, and nothing that it says fits to what we know."""
         self._round_trip_s = now - sent_at
         self._delays.observe(now, sent_at)
@@ -226,12 +225,12 @@ class Arbiter:
             self.is_reachable, self.fault = True, ""
             self._post(ArbiterChanged(reachable=True))
             self._rewatch()
-        is_another = reply.header.is_older_than(store) or reply.header.cluster_id != store.cluster_id
+        is_another = header.is_older_than(store) or header.cluster_id != store.cluster_id
         if store.revision and is_another:
             self._start_over(now)
             return False
-        if reply.header.revision >= self._store.revision:
-            self._store = reply.header
+        if header.revision >= self._store.revision:
+            self._store = header
         return True
 
     def _start_over(self, now: float) -> None:

@@ -5,15 +5,21 @@ value of its own, so the second of two that arrive finds the first one's work, a
 is how a frozen member, or a connection that a healed partition left for dead, costs one `patience_s` and not the lease.
 
 Nothing here is tried again beyond that. The arbiter asks anew, with what is true by then.
+
+An endpoint may be broken, or somebody else's. Whatever it answers, and whatever that brings about in us or in a
+library, is one refusal of this endpoint, and the next is asked. The one exception that leaves here is `EtcdError`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -21,7 +27,7 @@ import msgspec
 from haagent.config import Config, ConfigError, Fault
 from haagent.config.keys import KeyFileError, load_password
 from haagent.coordination import messages
-from haagent.coordination.messages import Malformed, Reply, WatchResult
+from haagent.coordination.messages import Header, Malformed, Outcome, Reply, WatchResult
 from haagent.coordination.register import Write
 
 MAX_BYTES = 1 << 20  # of an answer: 129 groups are 30 KiB
@@ -29,6 +35,7 @@ MAX_AT_ONCE = 3  # attempts of one question that are under way
 FORGOTTEN = ("auth token", "auth store is old", "user name is empty")  # log in again: the token has run out
 
 
+T = TypeVar("T")
 OPEN = "authentication is not enabled"
 
 
@@ -55,6 +62,7 @@ class Gateway:
         credentials: Credentials | None = None,
     ) -> None:
         self.endpoints = tuple(endpoints)
+        self.counters: Counter[str] = Counter()
         self.patience_s = patience_s
         self._context = context
         self._credentials = credentials
@@ -74,10 +82,11 @@ class Gateway:
     # ------------------------------------------------------------------ questions
 
     async def read(self, prefix: bytes, *, within_s: float) -> Reply:
-        return await self._ask("/v3/kv/range", messages.read_request(prefix), within_s=within_s)
+        return await self._ask("/v3/kv/range", messages.read_request(prefix), messages.read_reply, within_s=within_s)
 
-    async def write(self, writes: Sequence[tuple[bytes, Write]], *, within_s: float) -> Reply:
-        return await self._ask("/v3/kv/txn", messages.write_request(writes), within_s=within_s)
+    async def write(self, writes: Sequence[tuple[bytes, Write]], *, within_s: float) -> tuple[Header, list[Outcome]]:
+        read = functools.partial(messages.read_outcomes, count=len(writes))
+        return await self._ask("/v3/kv/txn", messages.write_request(writes), read, within_s=within_s)
 
     async def watch(self, prefix: bytes) -> AsyncIterator[WatchResult]:
         """What happens under `prefix` from now on; the first result says that it has begun. Raises `EtcdError`."""
@@ -89,22 +98,21 @@ class Gateway:
                 async for line in _lines(response.content):
                     yield messages.read_watch_line(line)
             raise _Refused("the watch ended")
-        except (aiohttp.ClientError, OSError, TimeoutError, Malformed, _Refused) as error:
-            self._doubt_token(error)
-            raise EtcdError(f"{_host(endpoint)}: {_words(error)}") from error
+        except Exception as error:
+            raise EtcdError(f"{_host(endpoint)}: {self._refused(error)}") from error
 
-    async def _ask(self, path: str, body: bytes, *, within_s: float) -> Reply:
+    async def _ask(self, path: str, body: bytes, read: Callable[[bytes], T], *, within_s: float) -> T:
         """Raises `EtcdError` once every endpoint has failed, or the time is up."""
         loop = asyncio.get_running_loop()
         give_up_at, first, turn, is_late = loop.time() + within_s, self._first, self._first, True
         faults: dict[str, str] = {}
-        running: dict[asyncio.Task[Reply], int] = {}
+        running: dict[asyncio.Task[T], int] = {}
         try:
             while (left_s := give_up_at - loop.time()) > 0 and (running or len(faults) < len(self.endpoints)):
                 is_new = turn - first < len(self.endpoints)  # who has failed is not asked again at once
                 if (is_late or is_new) and len(running) < MAX_AT_ONCE:
                     chosen, turn = turn % len(self.endpoints), turn + 1
-                    running[loop.create_task(self._attempt(self.endpoints[chosen], path, body))] = chosen
+                    running[loop.create_task(self._attempt(self.endpoints[chosen], path, body, read))] = chosen
                 done, _ = await asyncio.wait(
                     running, timeout=min(self.patience_s, left_s), return_when=asyncio.FIRST_COMPLETED
                 )
@@ -114,9 +122,7 @@ class Gateway:
                     if (error := task.exception()) is None:
                         self._first = chosen
                         return task.result()
-                    if not isinstance(error, _Refused):
-                        raise error
-                    faults[self.endpoints[chosen]] = str(error)
+                    faults[self.endpoints[chosen]] = self._refused(error)
         finally:
             for task in running:
                 task.cancel()
@@ -125,15 +131,17 @@ class Gateway:
         silent = {self.endpoints[chosen]: f"no answer within {1000 * within_s:.0f} ms" for chosen in running.values()}
         raise EtcdError("; ".join(f"{_host(endpoint)}: {why}" for endpoint, why in (faults | silent).items()))
 
-    async def _attempt(self, endpoint: str, path: str, body: bytes) -> Reply:
-        try:
-            async with await self._post(endpoint, path, body) as response:
-                return messages.read_reply(await _body(response.content))
-        except (aiohttp.ClientError, OSError, Malformed) as error:
-            self._doubt_token(error)
-            raise _Refused(_words(error)) from error
+    async def _attempt(self, endpoint: str, path: str, body: bytes, read: Callable[[bytes], T]) -> T:
+        async with await self._post(endpoint, path, body) as response:
+            return read(await _body(response.content))
 
-    def _doubt_token(self, error: Exception) -> None:
+    def _refused(self, error: BaseException) -> str:
+        """In words."""
+        self.counters["etcd_refused"] += 1
+        self._doubt_token(error)
+        return messages.one_line(_words(error))
+
+    def _doubt_token(self, error: BaseException) -> None:
         """Etcd 3.5 and later may answer a bad token by closing the connection (etcd issue 20332)."""
         if isinstance(error, aiohttp.ServerDisconnectedError) or any(words in str(error) for words in FORGOTTEN):
             self._token = None
@@ -165,29 +173,37 @@ class Gateway:
 
     async def _send(self, endpoint: str, path: str, body: bytes, *, token: str = "") -> aiohttp.ClientResponse:
         if self._session is None:
-            # Time-outs are ours to keep, and a slow endpoint must not use up the connections to the others.
-            never = aiohttp.ClientTimeout(total=None, sock_connect=None)
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._context or True)
-            self._session = aiohttp.ClientSession(timeout=never, connector=connector)
+            # Time-outs are ours to keep, and a slow endpoint must not use up the connections to the others. What comes
+            # is what was sent: nothing is unpacked to a thousand times its size, and no cookie is kept.
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._context or True),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity"},
+            )
         headers = {"Authorization": token} if token else {}
         return await self._session.post(endpoint + path, data=body, headers=headers, allow_redirects=False)
 
 
 async def _body(content: aiohttp.StreamReader) -> bytes:
-    data = b""
+    data = bytearray()
     async for chunk in content.iter_any():
         data += chunk
         if len(data) > MAX_BYTES:
             raise Malformed("too long an answer: is the prefix shared with something else?")
-    return data
+    return bytes(data)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    rest = b""
+    rest = bytearray()
     async for chunk in content.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in filter(None, lines):
-            yield line
+        first, *more = chunk.split(b"\n")
+        rest += first
+        for each in more:
+            if rest:
+                yield bytes(rest)
+            rest = bytearray(each)
         if len(rest) > MAX_BYTES:
             raise Malformed("too long a line: is the prefix shared with something else?")
 
@@ -214,7 +230,9 @@ def _words(error: BaseException) -> str:
             return "no answer"
         case OSError() if error.errno:
             return os.strerror(error.errno).lower()
-    return str(error) or type(error).__name__
+        case aiohttp.ClientError() | OSError() | Malformed() | _Refused() if str(error):
+            return str(error)
+    return f"{type(error).__name__}: {error}"  # nobody has thought of it, so say what it was
 
 
 # ---------------------------------------------------------------------- from the configuration

@@ -3,19 +3,29 @@
 Bytes are base64, and numbers of 64 bits are strings in answers; msgspec reads both. All requests of one moment travel
 in one transaction, each group in a nested one of its own, so that one that is refused does not stop the others: one
 round trip and one write to disk in etcd, however many groups there are.
+
+An answer is a stranger's word. What is read here is what etcd could have said, or `Malformed`: nothing is deeper,
+longer or larger than that, and no text has more than a line.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from haagent.coordination.register import Write
+from haagent.core.limits import MAX_TEXT
 
 # Etcd refuses a transaction of more than 128 operations by default, and counts the deepest nesting on top.
 MAX_GROUPS_AT_ONCE = 100
+MAX_NESTING = 3  # transactions in each other: of all groups, of one, and its second try (`_nested`)
+TOKEN = re.compile(r"[!-~]{1,4096}")  # it becomes a header; a signed one has a few hundred characters
+
+T = TypeVar("T")
+Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Malformed(Exception):
@@ -24,7 +34,7 @@ class Malformed(Exception):
 
 class Header(msgspec.Struct, frozen=True):
     cluster_id: int = 0
-    revision: int = 0
+    revision: Revision = 0
     raft_term: int = 0
 
     def is_older_than(self, known: Header) -> bool:
@@ -34,7 +44,7 @@ class Header(msgspec.Struct, frozen=True):
 
 class KeyValue(msgspec.Struct, frozen=True):
     key: bytes = b""
-    mod_revision: int = 0
+    mod_revision: Revision = 0
     value: bytes = b""
 
 
@@ -71,13 +81,17 @@ class Token(msgspec.Struct, frozen=True):
     token: str = ""
 
 
+class Complaint(msgspec.Struct, frozen=True):
+    message: str = ""
+
+
 class Refusal(msgspec.Struct, frozen=True):
     message: str = ""
-    error: str | dict[str, Any] = ""
+    error: str | Complaint = ""
 
     @property
     def text(self) -> str:
-        return self.message or (self.error if isinstance(self.error, str) else str(self.error.get("message", "")))
+        return self.message or (self.error if isinstance(self.error, str) else self.error.message)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -90,6 +104,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 _reply = msgspec.json.Decoder(Reply, strict=False)  # not strict: numbers come as strings
 _watch = msgspec.json.Decoder(WatchLine, strict=False)
+_token = msgspec.json.Decoder(Token)
+_refusal = msgspec.json.Decoder(Refusal)
 
 
 def end_of(prefix: bytes) -> bytes:
@@ -120,53 +136,69 @@ def _nested(key: bytes, write: Write) -> dict[str, Any]:
 
 
 def read_reply(data: bytes) -> Reply:
-    try:
-        return _reply.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(str(error)) from error
+    reply = _decoded(_reply, data)
+    if not reply.header.revision:
+        raise Malformed("no answer of etcd: it has no revision")
+    return reply
 
 
-def outcomes(reply: Reply, count: int) -> list[Outcome]:
+def read_outcomes(data: bytes, count: int) -> tuple[Header, list[Outcome]]:
+    """Of a `write_request` with so many writes."""
+    reply = read_reply(data)
     if len(reply.responses) != count:
         raise Malformed(f"{len(reply.responses)} answers to {count} requests")
-    return [_outcome(part.response_txn) for part in reply.responses]
+    return reply.header, [_outcome(part.response_txn) for part in reply.responses]
 
 
 def _outcome(txn: Reply | None) -> Outcome:
-    if txn is None or len(txn.responses) != 1:
-        raise Malformed("a transaction without its answer")
-    if txn.succeeded:
-        return Outcome(is_done=True)
-    part = txn.responses[0]
-    if part.response_txn is not None:
-        return _outcome(part.response_txn)
-    if part.response_range is None:
-        raise Malformed("a transaction that failed and does not say what is there")
-    found = part.response_range.kvs
-    return Outcome(is_done=False, revision=found[0].mod_revision, value=found[0].value) if found else Outcome(False)
+    for _ in range(MAX_NESTING - 1):
+        if txn is None or len(txn.responses) != 1:
+            raise Malformed("a transaction without its answer")
+        if txn.succeeded:
+            return Outcome(is_done=True)
+        part = txn.responses[0]
+        if part.response_txn is None:
+            if part.response_range is None:
+                break
+            found = part.response_range.kvs
+            return Outcome(False, found[0].mod_revision, found[0].value) if found else Outcome(False)
+        txn = part.response_txn
+    raise Malformed("a transaction that failed and does not say what is there")
 
 
 def read_watch_line(line: bytes) -> WatchResult:
-    try:
-        found = _watch.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(str(error)) from error
+    found = _decoded(_watch, line)
     if found.result is None:
         raise Malformed(refusal_text(line))
     if found.result.canceled:
-        raise Malformed(found.result.cancel_reason or "the watch was cancelled")
+        raise Malformed(one_line(found.result.cancel_reason) or "the watch was cancelled")
     return found.result
 
 
 def read_token(data: bytes) -> str:
-    try:
-        return msgspec.json.decode(data, type=Token).token
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(str(error)) from error
+    token = _decoded(_token, data).token
+    if not TOKEN.fullmatch(token):
+        raise Malformed("what it gives as its token is none")
+    return token
 
 
 def refusal_text(data: bytes) -> str:
     try:
-        return msgspec.json.decode(data, type=Refusal).text or "it gives no reason"
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return data[:80].decode("utf-8", "replace").strip() or "it gives no reason"
+        text = _decoded(_refusal, data).text
+    except Malformed:
+        text = data[:MAX_TEXT].decode("utf-8", "replace")
+    return one_line(text) or "it gives no reason"
+
+
+def one_line(text: str) -> str:
+    """What a stranger has said, fit for a log and a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text[:MAX_TEXT]).strip()
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except RecursionError as error:
+        raise Malformed("its answer is nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(one_line(str(error))) from error

@@ -7,7 +7,7 @@ imported only where one is configured. Both are parts of the agent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from haagent.config import Config
@@ -79,6 +79,9 @@ class EtcdArbiter(Still):
     def status(self) -> Facts:
         facts = self._arbiter.status()
         return {"coordination": facts, "warnings": slowness(facts, self._lease_s)}
+
+    def counters(self) -> Mapping[str, int]:
+        return self._arbiter.gateway.counters
 
     async def close(self) -> None:
         await self._arbiter.close()

@@ -5,18 +5,23 @@ Nodes of neighbouring releases read each other's: fields are only added, each wi
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from haagent.core.limits import MAX_LEASE_MS, MAX_NAME, MAX_ROUND
 from haagent.core.messages import Ballot
 
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
 
 class Stored(msgspec.Struct, frozen=True):
-    round: int
-    node: str
-    boot: int  # the life of the node that wrote it
-    beat: int = 0  # counts what this life has written, so that no two values are alike
-    lease_ms: int = 0
+    round: Annotated[int, Meta(ge=0, le=MAX_ROUND)]
+    node: Annotated[str, Meta(max_length=MAX_NAME)]
+    boot: Number  # the life of the node that wrote it
+    beat: Number = 0  # counts what this life has written, so that no two values are alike
+    lease_ms: Annotated[int, Meta(ge=0, le=MAX_LEASE_MS)] = 0
     released: bool = False
 
     @property
@@ -37,7 +42,6 @@ UNREADABLE = Stored(round=0, node="", boot=0)
 def decode(value: bytes) -> Stored:
     try:
         found = msgspec.json.decode(value, type=Stored)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UNREADABLE
-    is_sound = 0 <= found.round <= MAX_ROUND and len(found.node) <= MAX_NAME and 0 <= found.lease_ms <= MAX_LEASE_MS
-    return found if is_sound else UNREADABLE
+    return found if found.node.isprintable() else UNREADABLE

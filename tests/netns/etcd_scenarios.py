@@ -96,9 +96,8 @@ def value(beat: int, *, released: bool = False) -> Stored:
     return Stored(5, "A", 7, beat, 1000, released)
 
 
-async def write(one: Gateway, *writes: tuple[bytes, Write]) -> tuple[messages.Reply, list[messages.Outcome]]:
-    reply = await one.write([(PREFIX + name, write) for name, write in writes], within_s=WITHIN_S)
-    return reply, messages.outcomes(reply, len(writes))
+async def write(one: Gateway, *writes: tuple[bytes, Write]) -> tuple[messages.Header, list[messages.Outcome]]:
+    return await one.write([(PREFIX + name, write) for name, write in writes], within_s=WITHIN_S)
 
 
 # ---------------------------------------------------------------------- stories
@@ -110,7 +109,7 @@ async def transactions(directory: Path) -> None:
             assert (await up(one)).kvs == ()
             first, done = await write(one, (b"web", Write(0, value(1))), (b"db", Write(0, value(1))))
             assert [each.is_done for each in done] == [True, True]
-            at = first.header.revision
+            at = first.revision
             assert {each.key: each.mod_revision for each in (await read(one)).kvs} == {
                 PREFIX + b"web": at,
                 PREFIX + b"db": at,
@@ -128,7 +127,7 @@ async def transactions(directory: Path) -> None:
             await write(one, (b"db", Write(at, value(1, released=True))))
             _, done = await write(one, (b"db", Write(at, value(3), value(1, released=True).encode())))
             assert done == [messages.Outcome(True)]
-            assert second.header.is_older_than(first.header) is False
+            assert second.is_older_than(first) is False
             many = [(b"g%d" % number, Write(0, value(1), b"x")) for number in range(messages.MAX_GROUPS_AT_ONCE)]
             _, done = await write(one, *many)
             assert all(each.is_done for each in done)
@@ -140,10 +139,10 @@ async def watching(directory: Path) -> None:
             await up(one)
             watch = one.watch(PREFIX)
             assert (await anext(watch)).created
-            reply, _ = await write(one, (b"web", Write(0, value(1))))
+            header, _ = await write(one, (b"web", Write(0, value(1))))
             event = (await anext(watch)).events[0]
             assert (event.kv.key, event.kv.value) == (PREFIX + b"web", value(1).encode())
-            assert event.kv.mod_revision == reply.header.revision
+            assert event.kv.mod_revision == header.revision
             control("del", (PREFIX + b"web").decode(), user="")
             assert (await anext(watch)).events[0].type == "DELETE"
             await watch.aclose()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import pytest
 
 from haagent.config.coordination import USUAL_LEASE_S
 from haagent.lab import Lab, Measurement, Wishes
-from haagent.lab.plan import VIP4
-from tests.netns.etcd_member import PROXY, Member, SlowWay, configured, cut_from_etcd, heal_etcd
+from haagent.lab.plan import CLIENT, VIP4
+from tests.netns.etcd_member import HOST, PROXY, Member, SlowWay, configured, cut_from_etcd, heal_etcd
+from tests.support import false_etcd
 from tests.support.observe import (
     MakeLab,
     Measured,
@@ -37,6 +39,7 @@ from tests.support.standstill import never_two
 
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd on this host")]
 LEASE_S = 1.0
+FALSE = 2679  # the port of who is no etcd
 
 
 def coordination(lab: Lab, node: str) -> dict[str, Any]:
@@ -217,6 +220,32 @@ def test_without_etcd_the_votes_decide_in_available(make_lab: MakeLab, measured:
     measured("etcd killed and a move by votes, worst gap", f"{worst:.1f} ms")
     assert worst <= 500 * LEASE_S + noise_ms(probe, [quiet])
     assert [drops(lab, node) for node in running(lab)] == [[], []]
+
+
+def test_a_false_endpoint_is_refused_whatever_it_answers(make_lab: MakeLab, over: Path) -> None:
+    """With a true one beside it nothing changes; alone it is an etcd that is away. No agent ends."""
+    lab = make_lab(nodes=2, wishes=Wishes(lease=f"{LEASE_S}s", extra=configured(over, FALSE, 2379)))
+    member = Member(lab)
+    member.start()
+    false = lab.start_on(CLIENT, [sys.executable, false_etcd.__file__, HOST, str(FALSE)])
+    assert false.stdout is not None
+    assert false.stdout.readline() == b"ready\n"
+    wait_whole(lab)
+    member.kill()
+    wait_nobody(lab)
+    wait_reachable(lab, is_reachable=False)
+
+    def is_through(node: str) -> bool:
+        """It has had every answer."""
+        return bool(lab.agents.status(node)["counters"].get("etcd_refused", 0) > 3 * len(false_etcd.ANSWERS))
+
+    lab.wait_for(lambda: all(is_through(node) for node in ("A", "B")), what="all the answers have come", within_s=60.0)
+    fault = coordination(lab, "A")["fault"]
+    assert f"{HOST}:{FALSE}: " in fault
+    assert fault.isprintable()
+    member.start()
+    wait_reachable(lab, is_reachable=True)
+    wait_whole(lab)
 
 
 def test_a_change_of_etcds_leader_is_survived_with_the_usual_lease(

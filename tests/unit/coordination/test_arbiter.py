@@ -11,7 +11,7 @@ import pytest
 
 from haagent.coordination.arbiter import Arbiter
 from haagent.coordination.gateway import EtcdError
-from haagent.coordination.messages import Header, KeyEvent, KeyValue, Part, Reply, WatchResult
+from haagent.coordination.messages import Header, KeyEvent, KeyValue, Outcome, Reply, WatchResult
 from haagent.coordination.register import Write
 from haagent.coordination.stored import Stored
 from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Denied, Granted, Relinquish
@@ -48,20 +48,13 @@ class MemoryGateway:
         found = tuple(KeyValue(prefix + group.encode(), revision, value) for group, (revision, value) in keys)
         return Reply(self.header, kvs=found)
 
-    async def write(self, writes: Sequence[tuple[bytes, Write]], *, within_s: float) -> Reply:
+    async def write(self, writes: Sequence[tuple[bytes, Write]], *, within_s: float) -> tuple[Header, list[Outcome]]:
         await self._arrive(within_s)
         names = [key.decode().removeprefix(PREFIX) for key, _ in writes]
         if self.swallows in names:
             self.swallowed += 1
             await self._say_nothing(within_s)
-        parts = []
-        for name, outcome in zip(
-            names, self.put([(n, w) for n, (_, w) in zip(names, writes, strict=True)]), strict=True
-        ):
-            there = KeyValue(PREFIX.encode() + name.encode(), outcome.revision, outcome.value)
-            found = Part(response_range=Reply(kvs=(there,) if outcome.revision else ()))
-            parts.append(Part(response_txn=Reply(succeeded=outcome.is_done, responses=(found,))))
-        return Reply(self.header, succeeded=True, responses=tuple(parts))
+        return self.header, self.put([(name, write) for name, (_, write) in zip(names, writes, strict=True)])
 
     def put(self, writes: list[tuple[str, Write]]) -> list[Any]:
         outcomes = self.etcd.do(writes)
