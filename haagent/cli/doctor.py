@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ from haagent.cli.outcome import FAILED
 from haagent.cli.style import BOLD, GREEN, RED, YELLOW, Style
 
 if TYPE_CHECKING:
-    from haagent.config import Config
     from haagent.doctor.finding import Finding
 
 WIDTH = 100
@@ -32,11 +32,13 @@ def doctor(invocation: Invocation, file: str, *, node: str | None) -> None:
     """
     import asyncio
 
+    from haagent.config import load
     from haagent.doctor.context import subject_of
     from haagent.doctor.examination import examine
     from haagent.doctor.finding import Severity
 
-    config = _load(file, node)
+    is_before_setup = file == CONFIG and node is None and not os.path.lexists(file)
+    config = None if is_before_setup else load(file, node=node)
     subject = subject_of(config, run_dir=invocation.run_dir, state_dir=invocation.state_dir)
     findings = asyncio.run(examine(subject))
     counts = {severity.value: sum(one.severity is severity for one in findings) for severity in Severity}
@@ -52,17 +54,6 @@ def doctor(invocation: Invocation, file: str, *, node: str | None) -> None:
     invocation.tell(facts, _text(findings, counts, Style.of_stdout()))
     if counts["error"]:
         raise click.exceptions.Exit(FAILED)
-
-
-def _load(file: str, node: str | None) -> Config | None:
-    """None: there is no configuration yet, in the usual place."""
-    import os
-
-    from haagent.config import load
-
-    if file == CONFIG and node is None and not os.path.lexists(file):
-        return None
-    return load(file, node=node)
 
 
 def _text(findings: Iterable[Finding], counts: dict[str, int], style: Style) -> str:

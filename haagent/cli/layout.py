@@ -7,7 +7,6 @@ cut-off address is worse than a long list.
 from __future__ import annotations
 
 import textwrap
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -136,7 +135,3 @@ def duration(seconds: float) -> str:
             rest = whole % size // below
             return f"{whole // size} {unit} {rest} {small}" if rest else f"{whole // size} {unit}"
     return f"{whole} s"
-
-
-def clock(now: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(now))

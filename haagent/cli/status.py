@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from haagent.cli.invocation import Invocation
-from haagent.cli.layout import WIDTH, clock, status_text
+from haagent.cli.layout import WIDTH, status_text
 from haagent.cli.style import Style
 
 REDRAW_S = 0.5
@@ -70,7 +70,7 @@ def _redraw(invocation: Invocation) -> None:
     with Live(screen=True, auto_refresh=False) as live:
         for look in _looks(invocation):
             body = look if isinstance(look, str) else _text(look)
-            foot = f"{clock(time.time())}  Ctrl-C ends this"
+            foot = f"{time.strftime('%H:%M:%S')}  Ctrl-C ends this"
             live.update(Text.from_ansi(f"{body}\n\n{foot}"), refresh=True)
 
 

@@ -57,7 +57,8 @@ def load_keys(files: Iterable[str]) -> tuple[bytes, ...]:
     faults: list[str] = []
     for file in files:
         try:
-            keys += _decode(read_secret(file, origin=_origin(file)), file)
+            origin = f"copy it from another node, or make it with `haagent keygen {file}`"
+            keys += _decode(read_secret(file, origin=origin), file)
         except SecretRefused as refused:
             faults.append(f"{file}: {refused}")
     if faults:
@@ -81,10 +82,6 @@ def load_password(file: str) -> str:
     except SecretRefused as refused:
         raise KeyFileError([f"{file}: {refused}"]) from None
     return text
-
-
-def _origin(file: str) -> str:
-    return f"copy it from another node, or make it with `haagent keygen {file}`"
 
 
 def _decode(data: bytes, file: str) -> list[bytes]:
