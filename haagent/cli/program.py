@@ -109,6 +109,7 @@ def _as_failure(error: Exception) -> Failure | click.ClickException | None:
 
     if isinstance(error, ControlError):
         return Failure(error.message, status=error.status, details=error.details)
-    from haagent.config import ConfigError, KeyFileError  # slow to import: after what needs no configuration
-
-    return Failure(str(error), status=USAGE) if isinstance(error, ConfigError | KeyFileError) else None
+    config = sys.modules.get("haagent.config")  # not imported here: it is slow, and may be what is broken
+    if config is not None and isinstance(error, config.ConfigError | config.KeyFileError):
+        return Failure(str(error), status=USAGE)
+    return None
