@@ -61,7 +61,8 @@ def find_contradictions(top: Draft) -> None:
     _timing(top, heartbeat)
     find_coordination_contradictions(top, heartbeat.get("lease"))
     _transport(heartbeat)
-    _security(top, heartbeat)
+    if heartbeat.get("insecure") and top.written("key_file"):
+        heartbeat.refuse("insecure", "`true`, and yet there is a `key_file`", "remove one of them")
     _http(top.section("http"))
     if heartbeat.get("transport") == "unicast":
         _unicast_addresses(nodes, heartbeat)
@@ -105,11 +106,6 @@ def _transport(heartbeat: Draft) -> None:
         heartbeat.refuse(
             "interfaces", "missing, and multicast needs it", "write `interfaces: [eth0]`, or `transport: unicast`"
         )
-
-
-def _security(top: Draft, heartbeat: Draft) -> None:
-    if heartbeat.get("insecure") and top.written("key_file"):
-        heartbeat.refuse("insecure", "`true`, and yet there is a `key_file`", "remove one of them")
 
 
 def _http(http: Draft | None) -> None:
