@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import tempfile
 
 import msgspec
 
+from haagent.config.files import write_whole
 from haagent.core.settings import Memory
 from haagent.parts import Still
 
@@ -38,16 +38,8 @@ def load(state_dir: str) -> Memory:
 
 def save(state_dir: str, memory: Memory) -> None:
     os.makedirs(state_dir, mode=0o750, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=state_dir, prefix=NAME)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(memory), indent=1) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, os.path.join(state_dir, NAME))
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    text = msgspec.json.format(msgspec.json.encode(memory), indent=1).decode()
+    write_whole(os.path.join(state_dir, NAME), f"{text}\n", mode=0o600, replace=True)
 
 
 class StateFile(Still):

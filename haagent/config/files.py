@@ -10,7 +10,7 @@ import os
 
 def write_whole(path: str, text: str, *, mode: int, replace: bool, owner: tuple[int, int] | None = None) -> None:
     """Raises `FileExistsError` when the file is there and must not be replaced. Makes the directory if need be."""
-    import tempfile  # brings half the library along, and only `init` and `keygen` write
+    import tempfile  # brings half the library along, and most commands write nothing
 
     directory = os.path.dirname(os.path.abspath(path))
     os.makedirs(directory, mode=0o755, exist_ok=True)
