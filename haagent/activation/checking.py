@@ -46,7 +46,13 @@ class Runner:
 
     def facts(self) -> dict[str, Any]:
         spec = self.spec
-        return {"kind": spec.kind, "required": spec.required, "passes": not self.why, "why": self.why}
+        return {
+            "kind": spec.kind,
+            "required": spec.makes_unfit,
+            "weight": spec.weight,
+            "passes": not self.why,
+            "why": self.why,
+        }
 
     def stop(self) -> None:
         """Nothing is heard of it from now on."""

@@ -156,6 +156,7 @@ class Group:
             "steps": self.pipeline.timings,
             "counters": dict(self.counters),
             "unfit": self._health.why_not,
+            "penalty": self._health.penalty,
             "checks": self._health.facts(),
             "gate": {"state": "", "why": ""},
             **self.pipeline.facts(),

@@ -1,4 +1,4 @@
-"""Is this node fit for a group? All checks together, told to the core when the answer changes."""
+"""Is this node fit for a group, and how fit? All checks together, told to the core when the answer changes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,23 @@ from haagent.kernel.links import Links
 class Health:
     def __init__(self, group: str, post: Post, note: Note) -> None:
         self._group, self._post, self._note = group, post, note
-        self._faults: dict[str, str] = {}  # of those that are required
-        self._remarks: dict[str, str] = {}  # of those that are not
-        self._said = ""  # a group starts fit
+        self._faults: dict[str, str] = {}  # why each fails that does
+        self._said = HealthChanged(group, ok=True)  # a group starts fit
         self._runners: list[Runner] = []
 
     @property
+    def _failing(self) -> list[CheckConfig]:
+        """The one that has failed longest comes first."""
+        checks = {runner.spec.name: runner.spec for runner in self._runners}
+        return [checks[name] for name in self._faults if name in checks]
+
+    @property
     def why_not(self) -> str:
-        return "; ".join(dict.fromkeys(self._faults.values()))
+        return "; ".join(dict.fromkeys(self._faults[check.name] for check in self._failing if check.makes_unfit))
+
+    @property
+    def penalty(self) -> int:
+        return sum(check.weight or 0 for check in self._failing)
 
     def facts(self) -> dict[str, Any]:
         return {runner.spec.name: runner.facts() for runner in self._runners}
@@ -46,21 +55,20 @@ class Health:
         self._runners.clear()
 
     def _changed(self, runner: Runner) -> None:
-        name, why = runner.spec.name, runner.why
-        if not runner.spec.required:
-            self._remark(name, why)
-            return
+        check, why = runner.spec, runner.why
+        if why != self._faults.get(check.name, "") and not check.makes_unfit:
+            self._remark(check, why)
         if why:
-            self._faults[name] = why
+            self._faults[check.name] = why
         else:
-            self._faults.pop(name, None)
-        if self._said != self.why_not:
-            self._said = self.why_not
-            self._post(HealthChanged(group=self._group, ok=not self._said, why=self._said))
+            self._faults.pop(check.name, None)
+        health = HealthChanged(self._group, not self.why_not, self.why_not, self.penalty)
+        if self._said != health:
+            self._said = health
+            self._post(health)
 
-    def _remark(self, name: str, why: str) -> None:
-        """Nothing moves for it."""
-        if self._remarks.get(name, "") != why:
-            self._remarks[name] = why
-            what = f"fails: {why}" if why else "passes again"
-            self._note(Kind.CHECK, self._group, f"check {name}, which is not required, {what}")
+    def _remark(self, check: CheckConfig, why: str) -> None:
+        """The core says nothing of it by itself."""
+        which = f"of weight {check.weight}" if check.weight else "which is not required"
+        what = f"fails: {why}" if why else "passes again"
+        self._note(Kind.CHECK, self._group, f"check {check.name}, {which}, {what}")

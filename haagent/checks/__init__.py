@@ -9,7 +9,7 @@ The contract, for whoever writes one:
 - `why` of a verdict is a clause for an operator ("eth0 has no carrier"). It is shown in `status` and in the history.
 - Everything else is the runner's: how often it is asked (`interval`, `jitter`), for how long (`timeout`), how often it
   must say the same before it counts (`rise`, `fall`), how long it must be good again (`hold`), and whether groups move
-  for it (`required`). These keys stand beside the check's own options. What it says first counts at once.
+  for it (`required`, `weight`). These keys stand beside the check's own options. What it says first counts at once.
 - It awaits and does not block the loop. What it raises, and a `watch` that returns, count as a bad verdict, and the
   history names the check.
 """

@@ -37,6 +37,11 @@ class CheckConfig(PluginConfig, frozen=True, kw_only=True):
     name: Annotated[str, Given]
     kind: Annotated[str, PLUG_IN, Option("which plug-in; the keys beside it are its own options", example="link")]
     required: Annotated[bool, Option("`false`: its failure is shown and reported, and nothing moves for it")] = True
+    weight: Annotated[
+        int | None,
+        whole(1, 1000),
+        Option("instead of `required`: while it fails, nodes where failing checks weigh less come first"),
+    ] = None
     interval_s: Annotated[float, duration("50ms", "1h"), Option("how often it is asked")] = 1.0
     timeout_s: Annotated[float, duration("10ms", "10m"), Option("how long to wait; no answer in time is a bad one")] = (
         1.0
@@ -51,6 +56,11 @@ class CheckConfig(PluginConfig, frozen=True, kw_only=True):
         duration("0s", "1h"),
         Option("how long it must be good to pass again; twice as long each time it fails within a minute, up to 1m"),
     ] = 1.0
+
+    @property
+    def makes_unfit(self) -> bool:
+        """A node where it fails must not hold the group."""
+        return self.required and self.weight is None
 
 
 @functools.cache  # reading the metadata takes milliseconds, and every group may ask; failures are not remembered
@@ -111,6 +121,8 @@ def plug_in(door: str, struct: type[PluginConfig], *, may_be_alone: bool) -> Kin
             draft.give(options=draft.options)
             if door == CHECKS:
                 _asked_or_watching(draft)
+        if draft.written("required") and draft.written("weight"):
+            draft.refuse("weight", "`required` is there too", "remove one of them: a weight makes no node unfit")
         return draft
 
     return Kind("the name of a plug-in, or `{kind: NAME, ...}` with its options", read, struct=struct)

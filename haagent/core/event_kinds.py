@@ -53,7 +53,7 @@ class Kind(StrEnum):
     ANNOUNCED = "announced", Severity.INFO, "the neighbours were told again which node has the group's addresses"
     FIT = "fit", Severity.INFO, "this node may hold the group again"
     UNFIT = "unfit", Severity.WARNING, "a check says that this node must not hold the group"
-    CHECK = "check", Severity.WARNING, "a check that is not required fails, or passes again; nothing moves for it"
+    CHECK = "check", Severity.WARNING, "a check that is not required, or has a weight, fails or passes again"
     FAILED = "failed", Severity.WARNING, "a step failed; this node or the next one tries it again"
     STUCK = "stuck", Severity.ERROR, "this node may still serve what it does not hold: it could not remove it"
     LAPSED = "lapsed", Severity.ERROR, "the agent hung: the lease ended unnoticed, and a timer released the group"

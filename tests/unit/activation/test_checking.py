@@ -55,7 +55,7 @@ class Stage:
         self.health = Health("web", self.said.append, lambda kind, _group, text: self.notes.append((kind, text)))
 
     def start(self, check: Any, **terms: Any) -> None:
-        spec = CheckConfig(kind="http", name="app", options=None, **{"jitter_s": 0.0, "hold_s": 0.0} | terms)
+        spec = CheckConfig(kind="http", options=None, **{"name": "app", "jitter_s": 0.0, "hold_s": 0.0} | terms)
         self.health.start(spec, self.links, check if callable(check) else lambda links: check)
 
     @property
@@ -233,6 +233,7 @@ def test_what_is_not_required_is_told_and_moves_nothing() -> None:
         assert stage.health.facts()["app"] == {
             "kind": "http",
             "required": False,
+            "weight": None,
             "passes": False,
             "why": "it answers 503",
         }
@@ -243,6 +244,64 @@ def test_what_is_not_required_is_told_and_moves_nothing() -> None:
         assert stage.notes == [
             (Kind.CHECK, "check app, which is not required, fails: it answers 503"),
             (Kind.CHECK, "check app, which is not required, passes again"),
+        ]
+
+    play(story)
+
+
+def test_failing_checks_with_a_weight_are_a_penalty_and_leave_the_node_fit() -> None:
+    async def story(stage: Stage) -> None:
+        disk, link, app = Service(), Service(), Service()
+        stage.start(disk, name="disk", weight=20, rise=1)
+        stage.start(link, name="link", weight=5, rise=1)
+        stage.start(app, name="app", rise=1)
+        await asyncio.sleep(1.5)
+        assert stage.said == []
+        for service, then in ((disk, (True, "", 20)), (link, (True, "", 25)), (app, (False, DOWN.why, 25))):
+            service.says = DOWN
+            await asyncio.sleep(3)
+            assert stage.said[-1] == HealthChanged("web", *then)
+        assert stage.health.facts()["disk"] == {
+            "kind": "http",
+            "required": False,
+            "weight": 20,
+            "passes": False,
+            "why": "it answers 503",
+        }
+        for service, then in ((disk, (False, DOWN.why, 5)), (app, (True, "", 5)), (link, (True, "", 0))):
+            service.says = Verdict(is_fit=True)
+            await asyncio.sleep(1)
+            assert stage.said[-1] == HealthChanged("web", *then)
+        assert len(stage.said) == 6, "the same answer again is no news"
+        assert stage.notes == [
+            (Kind.CHECK, "check disk, of weight 20, fails: it answers 503"),
+            (Kind.CHECK, "check link, of weight 5, fails: it answers 503"),
+            (Kind.CHECK, "check disk, of weight 20, passes again"),
+            (Kind.CHECK, "check link, of weight 5, passes again"),
+        ]
+
+    play(story)
+
+
+def test_a_reload_forgets_no_penalty_and_weighs_anew() -> None:
+    async def story(stage: Stage) -> None:
+        disk = Service()
+        disk.says = DOWN
+        stage.start(disk, name="disk", weight=20)
+        await asyncio.sleep(1)
+        earlier = stage.health
+        stage.health = Health("web", stage.said.append, lambda kind, _group, text: stage.notes.append((kind, text)))
+        stage.health.follow(earlier, ["disk"])
+        await earlier.close()
+        stage.start(disk, name="disk", weight=30, rise=1)
+        assert stage.health.penalty == 30
+        await asyncio.sleep(1)
+        disk.says = Verdict(is_fit=True)
+        await asyncio.sleep(1)
+        assert stage.said == [HealthChanged("web", ok=True, penalty=penalty) for penalty in (20, 30, 0)]
+        assert [text for _, text in stage.notes] == [
+            "check disk, of weight 20, fails: it answers 503",
+            "check disk, of weight 30, passes again",
         ]
 
     play(story)

@@ -245,6 +245,27 @@ def test_every_check_has_the_keys_of_its_runner() -> None:
     (check,) = parse(with_check(written), "").groups["web"].checks
     assert (check.interval_s, check.fall, check.required) == (0.5, 5, False)
     assert (check.timeout_s, check.jitter_s, check.rise, check.hold_s) == (1.0, 0.1, 2, 1.0)
+    assert (check.weight, check.makes_unfit) == (None, False)
+
+
+@pytest.mark.parametrize(("written", "makes_unfit"), [("", True), ("required: true", True), ("weight: 1000", False)])
+def test_a_check_that_fails_makes_its_node_unfit_unless_it_says_otherwise(written: str, *, makes_unfit: bool) -> None:
+    (check,) = parse(with_check(f"kind: probe\nurl: a\n{written}"), "").groups["web"].checks
+    assert check.makes_unfit is makes_unfit
+
+
+@pytest.mark.parametrize("weight", ["0", "1001", "-5", "2.5", "heavy"])
+def test_a_weight_is_a_whole_number(weight: str) -> None:
+    assert faults_of(f"kind: other\nweight: {weight}") == [
+        (13, "app.weight", f"`{weight}` is not a number from 1 to 1000")
+    ]
+
+
+@pytest.mark.parametrize("required", ["true", "false"])
+def test_a_check_has_a_weight_or_is_required(required: str) -> None:
+    assert faults_of(f"kind: other\nrequired: {required}\nweight: 20") == [
+        (14, "app.weight", "`required` is there too")
+    ]
 
 
 def test_faults_of_the_runners_keys_are_told_all_at_once() -> None:
