@@ -30,6 +30,7 @@ from haagent.core.events import (
     Dropped,
     Granted,
     Guarded,
+    HealthChanged,
     Prepare,
     Renew,
     Take,
@@ -98,6 +99,8 @@ class Election:
     def told(self, now: float, event: AnyGroupEvent) -> None:
         group, state = self.group, self.state
         match event:
+            case HealthChanged(_, ok, why, penalty):
+                self._judge_health(now, "" if ok else why[:MAX_TEXT] or "a check fails", penalty)
             case Taken(_, ballot):
                 self._taken(now, ballot)
             case TakeFailed(_, ballot, error):
@@ -112,6 +115,15 @@ class Election:
                 arbitration.grant(group, state, ballot, asked_at)
             case Denied(_, ballot, stored, is_bound):
                 self._do(now, arbitration.deny(group, state, now, ballot, stored, is_bound=is_bound))
+
+    def _judge_health(self, now: float, why_unfit: str, penalty: int) -> None:
+        group = self.group
+        if group.why_unfit != why_unfit:
+            text = f"not fit to hold it: {why_unfit}" if why_unfit else "fit to hold it again"
+            self.note(now, Kind.UNFIT if why_unfit else Kind.FIT, text)
+        if (group.why_unfit, group.penalty) != (why_unfit, penalty):
+            group.why_unfit, group.penalty = why_unfit, penalty
+            self.state.urge()
 
     def _taken(self, now: float, ballot: Ballot) -> None:
         group = self.group

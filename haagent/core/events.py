@@ -143,13 +143,13 @@ class StopRequested(Event, frozen=True, tag=True):
     """Leave: hand over everything, then `Stopped`."""
 
 
-AnyGroupEvent = Taken | TakeFailed | Dropped | AddressFound | Guarded | Granted | Denied  # what one group is told
+# What one group is told.
+AnyGroupEvent = HealthChanged | Taken | TakeFailed | Dropped | AddressFound | Guarded | Granted | Denied
 
 AnyEvent = (
     AnyGroupEvent
     | Woke
     | HeartbeatHeard
-    | HealthChanged
     | GatewayChanged
     | Fenced
     | ArbiterChanged

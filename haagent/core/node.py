@@ -31,7 +31,6 @@ from haagent.core.events import (
     Farewell,
     Fenced,
     GatewayChanged,
-    HealthChanged,
     HeartbeatHeard,
     Noticed,
     Reconfigured,
@@ -162,8 +161,6 @@ class Node:
                 pass
             case HeartbeatHeard(beat, link):
                 return self._hear(now, beat, link)
-            case HealthChanged(group, ok, why, penalty):
-                self._judge_health(now, group, "" if ok else why[:MAX_TEXT] or "a check fails", penalty)
             case GatewayChanged(reachable):
                 state.reach_gateway(now, reachable=reachable)
             case Fenced(node, how):
@@ -240,20 +237,6 @@ class Node:
             state.is_following = True
         elif not state.own_held or leader < state.settings.me:
             state.next_beat = now + FOLLOWING * interval_s
-
-    def _judge_health(self, now: float, group: str, why_unfit: str, penalty: int) -> None:
-        election = self.elections.get(group)
-        if election is None:
-            return
-        if election.group.penalty != penalty:
-            election.group.penalty = penalty
-            self.state.urge()
-        if election.group.why_unfit == why_unfit:
-            return
-        election.group.why_unfit = why_unfit
-        text = f"not fit to hold it: {why_unfit}" if why_unfit else "fit to hold it again"
-        self.state.note(Kind.UNFIT if why_unfit else Kind.FIT, group, text, now=now)
-        self.state.urge()
 
     def _judge_arbiter(self, now: float, fault: str) -> None:
         state = self.state
