@@ -67,7 +67,7 @@ class Activation(Still):
     async def _open(self) -> None:
         groups = self._groups.values()
         self._may_have(_packed(groups))
-        await self._host.open(self._vips(), self.compare)
+        self._host.start(self._vips(), self.compare)
         self._gate.start(_packed(groups), adopting=_packed(self._left_behind()))
         await asyncio.gather(*map(self._open_group, groups))
         self._clean_up()
@@ -126,7 +126,7 @@ class Activation(Still):
         for group in self._groups.values():
             if group.pipeline.tenure is not None:
                 group.leave()
-        self._gate.leave()
+        self._gate.close()
 
     async def prepare(self, config: Config) -> Commit:
         """Unchanged groups do not notice another configuration, a held one that changed stays held.

@@ -30,7 +30,7 @@ class Reconciler:
         self._packed = frozenset(vip.packed for vip in self.vips)
         self._group = group
         self._host, self._tell, self._now = around.host, around.note, around.now
-        self._fight = RepairBackoff()
+        self._backoff = RepairBackoff()
         self._renewed_at = 0.0
         self._fault = ""
 
@@ -83,13 +83,13 @@ class Reconciler:
 
     def wait_s(self) -> float:
         """How long a fight tells us to wait before the next repair."""
-        return max(0.0, self._fight.not_before - self._now())
+        return max(0.0, self._backoff.not_before - self._now())
 
     def _say(self, kind: Kind, text: str) -> None:
         now = self._now()
-        self._fight.incident(now)
-        if self._fight.may_speak(now):
-            hint = "; this keeps happening: stop whatever else manages this address" if self._fight.is_on else ""
+        self._backoff.incident(now)
+        if self._backoff.may_speak(now):
+            hint = "; this keeps happening: stop whatever else manages this address" if self._backoff.is_on else ""
             self._note(kind, text + hint)
 
     def _note(self, kind: Kind, text: str) -> None:

@@ -94,7 +94,7 @@ class Assembly:
         self._shell, self._guardian = shell, guardian
         guardian.name_us(node=config.me, lease_s=config.heartbeat.lease_s, abandoned=shell.guardian_died)
         self.notifier = Notifier(sentence=self.cluster.sentence, is_alive=shell.is_stepped, background=shell.background)
-        self._memory = state_file.StateFile(start.state_dir)
+        self._state_file = state_file.StateFile(start.state_dir)
         self.heartbeats = Heartbeats(
             config,
             start.keys,
@@ -127,7 +127,9 @@ class Assembly:
             config.guards,
             lease_s=config.heartbeat.lease_s,
             counts=config.guards_count,
-            holder=self._activation,
+            links=self._activation.links,
+            is_held=self._activation.holds,
+            defend=self._activation.defend,
             post=shell.post,
             note=note,
             now=clock.now,
@@ -142,7 +144,7 @@ class Assembly:
             self.cluster,
             self.recorder,
             self.heartbeats,
-            self._memory,
+            self._state_file,
             self._activation,
             self.guards,
             self._fences,
@@ -181,7 +183,7 @@ class Assembly:
             case events.Announce(group, why):
                 self._activation.announce(group, why)
             case events.Remember(kept):
-                self._memory.keep(kept)
+                self._state_file.keep(kept)
             case events.Note():
                 self.notifier.has_news = True
             case events.Answer():

@@ -18,7 +18,7 @@ from haagent.config import GroupConfig
 from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, ok
 from haagent.guards.frames import MARK, NONCE, Heard
-from haagent.guards.sniffer import Ear
+from haagent.guards.sniffer import Sniffer
 from haagent.kernel.facts import IpAddress
 from haagent.kernel.rewriting import checksum
 
@@ -63,17 +63,17 @@ async def _answers(subject: Subject, group: GroupConfig) -> dict[str, str]:
             found[str(addresses[said.address])] = said.mac.hex(":")
 
     complaints: list[str] = []
-    ear = Ear(group.interface, heard=heard, tell=complaints.append)
-    ear.listen_for(addresses.values(), ())
-    ear.link_changed(link)
+    sniffer = Sniffer(group.interface, heard=heard, tell=complaints.append)
+    sniffer.listen_for(addresses.values(), ())
+    sniffer.link_changed(link)
     questions = [question(link.mac, address) for address in addresses.values()]
     try:
         for pause_s in ASK_S:
             await asyncio.sleep(pause_s)
-            ear.say(questions)
+            sniffer.say(questions)
         await asyncio.sleep(WAIT_S)
     finally:
-        ear.close()
+        sniffer.close()
     if complaints and not found:
         raise OSError(complaints[0])
     return found

@@ -5,7 +5,7 @@ it held runs its agent first, and serves only after the agent has confirmed. A r
 take: two that serve are worse than none, and an operator who has pulled the plug can say so (`haagent confirm-down`).
 """
 
-from haagent.fencing.agent import FenceError, find, options_in
+from haagent.fencing.agent import FenceError
 from haagent.fencing.fences import Fences, faults_of
 
-__all__ = ["FenceError", "Fences", "faults_of", "find", "options_in"]
+__all__ = ["FenceError", "Fences", "faults_of"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from haagent.config import Config, FencingConfig, NodeConfig
 from haagent.core.event_kinds import Kind, Remark
@@ -49,13 +48,12 @@ class Fences(Still):
         post: Callable[[Fenced], None],
         note: Remark,
     ) -> None:
+        self.faults: list[str] = []  # what would keep a fence from working, as it was at the start or the last reload
         self._me = me
         self._post, self._note = post, note
-        self._configs: dict[str, FencingConfig] = {}
+        self._configs = _configs(nodes)
         self._running: dict[str, asyncio.Task[str]] = {}
         self._last: dict[str, str] = {}
-        self._faults: list[str] = []
-        self._configs = _configs(nodes)
 
     async def open(self) -> None:
         """Look before it is needed: a missing program is found on an ordinary day."""
@@ -71,27 +69,19 @@ class Fences(Still):
 
         return Commit(apply)
 
-    def config(self, node: str) -> FencingConfig | None:
-        return self._configs.get(node)
-
     @property
     def timeout_s(self) -> float:
         """No run takes longer."""
         return max((config.timeout_s for config in self._configs.values()), default=0.0) + NET_S
-
-    @property
-    def faults(self) -> list[str]:
-        """What would keep a fence from working, as it was at the start or the last reload."""
-        return self._faults
 
     def _faults_of(self, configs: Mapping[str, FencingConfig]) -> list[str]:
         return faults_of({node: config for node, config in configs.items() if node != self._me})
 
     def _tell(self, found: list[str]) -> None:
         for fault in found:
-            if fault not in self._faults:
+            if fault not in self.faults:
                 self._note(Kind.UNFENCED, fault)
-        self._faults = found
+        self.faults = found
 
     async def fence_all(self, nodes: Sequence[str]) -> None:
         """Before a take. Raises `FenceError` with all that was refused, in words for an operator."""
@@ -121,11 +111,7 @@ class Fences(Still):
         return await asyncio.shield(run)
 
     def status(self) -> Facts:
-        facts = {"nodes": self.states(), "faults": self._faults}
-        return {"fencing": facts, "warnings": [f"{fault}." for fault in self._faults]}
-
-    def states(self) -> dict[str, Any]:
-        return {
+        nodes = {
             node: {
                 "agent": config.agent,
                 "action": config.action,
@@ -135,6 +121,7 @@ class Fences(Still):
             }
             for node, config in self._configs.items()
         }
+        return {"fencing": {"nodes": nodes, "faults": self.faults}, "warnings": [f"{fault}." for fault in self.faults]}
 
     async def close(self) -> None:
         """This agent ends: whoever takes over will ask anew."""

@@ -17,18 +17,10 @@ import socket
 from collections.abc import Sequence
 
 from haagent.gate import encoding as nft
-from haagent.kernel.netlink import (
-    DUMP_INTERRUPTED,
-    ERROR,
-    HEADER,
-    MAX_DATAGRAM,
-    MAX_LISTS,
-    read_error,
-    read_text,
-    split,
-)
+from haagent.kernel import netlink
+from haagent.kernel.netlink import HEADER
+from haagent.kernel.sockets import widen
 
-_SO_SNDBUFFORCE = 32
 _OVERHEAD = 32  # of the buffer, with each datagram
 _WHAT = {nft.NEWTABLE: "a table", nft.NEWCHAIN: "a chain", nft.NEWRULE: "a rule", nft.NEWSET: "a set"}
 _FAMILY = {nft.IPV4: "ip", nft.IPV6: "ip6", nft.ARP: "arp"}
@@ -57,7 +49,7 @@ class Channel:
         except OSError as error:  # EPROTONOSUPPORT: a kernel without netfilter
             raise GateError(f"this kernel has no netfilter: {error.strerror}") from error
         self.port: int = self._socket.getsockname()[0]
-        self._room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD
+        self._room = self._measure()
         self._generation = 0  # not known
 
     def close(self) -> None:
@@ -88,34 +80,34 @@ class Channel:
     def named(self, *names: str) -> list[tuple[int, str]]:
         """The tables of these names, with their families."""
         found = []
-        for message in self._ask(nft.get_tables(0), nft.NEWTABLE):
-            texts = [read_text(value) for kind, value in nft.attributes(message) if kind == nft.NAME]
+        for message in self._ask(nft.get_tables(), nft.NEWTABLE):
+            texts = [netlink.read_text(value) for kind, value in nft.attributes(message) if kind == nft.NAME]
             found += [(message[HEADER.size], name) for name in texts if name in names]
         return found
 
     def elements(self, family: int, table: str, name: str) -> set[bytes]:
         """Those of a set whose time is not over."""
         found: set[bytes] = set()
-        for message in self._ask(nft.get_elements(family, table, name, 0), nft.NEWSETELEM):
+        for message in self._ask(nft.get_elements(family, table, name), nft.NEWSETELEM):
             for kind, elements in nft.attributes(message):
                 if kind == 3:
                     found.update(_read_key(value) for _, value in nft.attributes(elements, 0))
         return found
 
     def _ask_generation(self) -> int:
-        for message in self._ask(nft.get_generation(0), nft.NEWGEN):
+        for message in self._ask(nft.get_generation(), nft.NEWGEN):
             for kind, value in nft.attributes(message):
                 if kind == 1:
                     return int.from_bytes(value, "big")
         return 0
 
     def _ask(self, request: bytes, wanted: int) -> list[bytes]:
-        for _ in range(MAX_LISTS):
+        for _ in range(netlink.MAX_LISTS):
             found, is_whole = [], True
             for kind, flags, _sequence, _port, message in self._answers(request):
-                if kind == ERROR and (code := read_error(message)[0]):
+                if kind == netlink.ERROR and (code := netlink.read_error(message)[0]):
                     raise Refused(code, f"nf_tables tells nothing: {_reason(code)}")
-                is_whole = is_whole and not flags & DUMP_INTERRUPTED
+                is_whole = is_whole and not flags & netlink.DUMP_INTERRUPTED
                 if kind == nft.SUBSYSTEM << 8 | wanted:
                     found.append(message)
             if is_whole:
@@ -126,9 +118,9 @@ class Channel:
         is_confirmed = False
         fault: Refused | None = None
         for kind, _flags, sequence, _port, message in self._answers(batch):
-            if kind != ERROR:
+            if kind != netlink.ERROR:
                 continue
-            code, said = read_error(message)
+            code, said = netlink.read_error(message)
             if not code:
                 is_confirmed = True
             elif fault is None:
@@ -141,30 +133,18 @@ class Channel:
 
     def _answers(self, request: bytes) -> list[tuple[int, int, int, int, bytes]]:
         try:
-            if len(request) > self._room:
-                self._make_room(len(request))
+            if len(request) > self._room:  # a batch is one datagram
+                widen(self._socket, socket.SO_SNDBUF, len(request))
+                self._room = self._measure()
             self._socket.send(request)
+            datagrams = [*netlink.arrived(self._socket)]
         except OSError as error:
             raise GateError(f"netlink: {error.strerror}") from error
-        found: list[tuple[int, int, int, int, bytes]] = []
-        while True:
-            try:
-                datagram = self._socket.recv(MAX_DATAGRAM)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno == errno.ENOBUFS:  # of many refusals the first are there, and say enough
-                    continue
-                raise GateError(f"netlink: {error.strerror}") from error
-            found += split(datagram)
+        # Of many refusals some may be lost: the first are there, and say enough.
+        return [parts for datagram in datagrams if datagram is not None for parts in netlink.split(datagram)]
 
-    def _make_room(self, size: int) -> None:
-        """A batch is one datagram. Where we may, the system's limit is no limit for it."""
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
-        except PermissionError:  # root of a user namespace only
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-        self._room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD
+    def _measure(self) -> int:
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD
 
 
 def _numbered(message: bytes, number: int) -> bytes:
@@ -179,7 +159,7 @@ def _read_key(element: bytes) -> bytes:
 
 def _describe(message: bytes) -> str:
     kind = HEADER.unpack_from(message)[1] & 0xFF
-    names = {number: read_text(value) for number, value in nft.attributes(message) if number in (1, 2, 3)}
+    names = {number: netlink.read_text(value) for number, value in nft.attributes(message) if number in (1, 2, 3)}
     name = f" of {names.get(2)}" if kind == nft.NEWRULE else ""
     return f"{_WHAT.get(kind, 'a change')}{name} in `{_FAMILY[message[HEADER.size]]} {names.get(1, '')}`"
 

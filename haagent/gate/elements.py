@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 
 from haagent.gate.channel import Channel, GateError, Overtaken, Refused
 from haagent.gate.prepared import Prepared, Sentence
@@ -20,6 +21,10 @@ ATTEMPTS = 8  # against other programs that change rules at the same moment
 SHORTEST_S = 0.001
 NOBODY = bytes(4)  # 0.0.0.0, to which no traffic goes
 
+# Which sentence about an address.
+Choice = Callable[[Prepared], Sentence]
+_opening, _extending, _closing = attrgetter("opening"), attrgetter("extending"), attrgetter("closing")
+
 
 class Elements:
     def __init__(self, channel: Channel, now: Callable[[], float]) -> None:
@@ -29,12 +34,11 @@ class Elements:
         self._nobody = Prepared(NOBODY)
 
     def prepare(self, addresses: Iterable[bytes]) -> None:
-        for address in addresses:
-            if address not in self._prepared:
-                self._prepared[address] = Prepared(address)
+        self._prepared |= {address: Prepared(address) for address in addresses if address not in self._prepared}
 
     def open(self, until: Mapping[bytes, float]) -> None:
         """Afterwards each is open, and ends with its instant."""
+        self.prepare(until)
         until = self._worth_saying(until)
         if not until:
             raise GateError("the lease ended before the gate could be opened")
@@ -89,9 +93,7 @@ class Elements:
         for address in known:
             del self.told[address]
 
-    def _say_of_some(
-        self, until: Mapping[bytes, float], sentence: Callable[[Prepared], Sentence]
-    ) -> tuple[list[bytes], float]:
+    def _say_of_some(self, until: Mapping[bytes, float], sentence: Choice) -> tuple[list[bytes], float]:
         """Of all whose time is not over yet. Those of which it is, and how long the rest took."""
         gone: list[bytes] = []
         for _ in range(ATTEMPTS):
@@ -112,7 +114,7 @@ class Elements:
         found = {family: self._channel.elements(family, KEY, OPEN) for family in FAMILIES}
         return {one for one in self._prepared if all(one in found[family] for family in families(one))}
 
-    def _say(self, until: Mapping[bytes, float], sentence: Callable[[Prepared], Sentence]) -> float:
+    def _say(self, until: Mapping[bytes, float], sentence: Choice) -> float:
         """Returns by how much the ends may be late."""
         for _ in range(ATTEMPTS):
             at = self._now() + EACH_S * len(until)
@@ -132,15 +134,3 @@ class Elements:
     def _worth_saying(self, until: Mapping[bytes, float]) -> dict[bytes, float]:
         at = self._now()
         return {address: end for address, end in until.items() if end - at >= SHORTEST_S}
-
-
-def _opening(prepared: Prepared) -> Sentence:
-    return prepared.opening
-
-
-def _extending(prepared: Prepared) -> Sentence:
-    return prepared.extending
-
-
-def _closing(prepared: Prepared) -> Sentence:
-    return prepared.closing

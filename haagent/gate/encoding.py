@@ -33,7 +33,7 @@ NAME = 1  # in every message of nf_tables that names a table, the attribute with
 
 _GENERIC = struct.Struct(">BBH")  # family, version, resource
 _NESTED = 0x8000
-_ACCEPT, _DROP, _GOTO = 1, 0, -4
+ACCEPT, DROP, GOTO = 1, 0, -4  # verdicts
 
 
 def open_socket() -> socket.socket:
@@ -52,13 +52,8 @@ def number(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack(">I", value & 0xFFFFFFFF))
 
 
-def long_number(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack(">Q", value))
-
-
-def message(kind: int, family: int, *attributes: bytes, flags: int = 0, sequence: int = 0) -> bytes:
-    body = _GENERIC.pack(family, 0, 0) + b"".join(attributes)
-    return netlink.message(SUBSYSTEM << 8 | kind, body, flags=flags, sequence=sequence)
+def message(kind: int, family: int, *attributes: bytes, flags: int = 0) -> bytes:
+    return netlink.message(SUBSYSTEM << 8 | kind, _GENERIC.pack(family, 0, 0) + b"".join(attributes), flags=flags)
 
 
 def batch(messages: bytes, *, generation: int = 0) -> bytes:
@@ -76,16 +71,16 @@ def attributes(found: bytes, at: int = HEADER.size + _GENERIC.size) -> Iterator[
 # Messages
 
 
-def get_tables(sequence: int) -> bytes:
-    return message(GETTABLE, 0, flags=DUMP, sequence=sequence)
+def get_tables() -> bytes:
+    return message(GETTABLE, 0, flags=DUMP)
 
 
-def get_generation(sequence: int) -> bytes:
-    return message(GETGEN, 0, sequence=sequence)
+def get_generation() -> bytes:
+    return message(GETGEN, 0)
 
 
-def get_elements(family: int, table: str, name: str, sequence: int) -> bytes:
-    return message(GETSETELEM, family, text(1, table), text(2, name), flags=DUMP, sequence=sequence)
+def get_elements(family: int, table: str, name: str) -> bytes:
+    return message(GETSETELEM, family, text(NAME, table), text(2, name), flags=DUMP)
 
 
 def new_table(family: int, name: str, *, flags: int, comment: str = "") -> bytes:
@@ -117,7 +112,7 @@ def new_rule(family: int, table: str, chain: str, *expressions: bytes) -> bytes:
 
 def element(key: bytes, lasts_ms: int = 0) -> bytes:
     """With a time-out it is written twice: an element that is there already takes its new end from the second."""
-    lasting = long_number(4, lasts_ms) + long_number(5, lasts_ms) if lasts_ms else b""
+    lasting = b"".join(attribute(kind, struct.pack(">Q", lasts_ms)) for kind in (4, 5)) if lasts_ms else b""
     return nested(1, nested(1, attribute(1, key)), lasting)
 
 
@@ -142,13 +137,13 @@ def _expression(name: str, *parts: bytes) -> bytes:
     return nested(1, text(1, name), nested(2, *parts))
 
 
+_LOAD_MARK = _expression("meta", number(1, REGISTER), number(2, 3))
+_STORE_MARK = _expression("meta", number(2, 3), number(3, REGISTER))
+
+
 def load_payload(offset: int, length: int) -> bytes:
     """From the network header."""
     return _expression("payload", number(1, REGISTER), number(2, 1), number(3, offset), number(4, length))
-
-
-def _load_meta(key: int) -> bytes:
-    return _expression("meta", number(1, REGISTER), number(2, key))
 
 
 def equals(payload: bytes, *, is_equal: bool = True) -> bytes:
@@ -165,15 +160,15 @@ def is_in(name: str) -> bytes:
 
 
 def has_mark(bit: int) -> bytes:
-    return _load_meta(3) + _bitwise(bit) + equals(bytes(4), is_equal=False)
+    return _LOAD_MARK + _bitwise(bit) + equals(bytes(4), is_equal=False)
 
 
 def set_mark(bit: int) -> bytes:
-    return _load_meta(3) + _bitwise(~bit & 0xFFFFFFFF, bit) + _expression("meta", number(2, 3), number(3, REGISTER))
+    return _LOAD_MARK + _bitwise(~bit & 0xFFFFFFFF, bit) + _STORE_MARK
 
 
 def clear_mark(bit: int) -> bytes:
-    return _load_meta(3) + _bitwise(~bit & 0xFFFFFFFF) + _expression("meta", number(2, 3), number(3, REGISTER))
+    return _LOAD_MARK + _bitwise(~bit & 0xFFFFFFFF) + _STORE_MARK
 
 
 def is_local(flags: int) -> bytes:
@@ -188,18 +183,6 @@ def count() -> bytes:
     return _expression("counter")
 
 
-def _verdict(code: int, chain: str = "") -> bytes:
+def verdict(code: int, chain: str = "") -> bytes:
     name = text(2, chain) if chain else b""
     return _expression("immediate", number(1, 0), nested(2, nested(2, number(1, code), name)))
-
-
-def accept() -> bytes:
-    return _verdict(_ACCEPT)
-
-
-def drop() -> bytes:
-    return _verdict(_DROP)
-
-
-def goto(chain: str) -> bytes:
-    return _verdict(_GOTO, chain)

@@ -57,20 +57,11 @@ class Gate:
         self._gated: set[bytes] = set()
         self._until: dict[bytes, float] = {}
         self._renewal: Renewal | None = None
-        self._monitor: Monitor | None = None
+        self._monitor: Monitor | None = None  # where other programs can change the permanent table
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: asyncio.TimerHandle | None = None
         self._renewed_at = 0.0
         self._said_at: dict[str, float] = {}
-
-    @property
-    def is_in_force(self) -> bool:
-        return self._elements is not None
-
-    @property
-    def is_shared(self) -> bool:
-        """Other programs can change the permanent table: this kernel does not let it be owned."""
-        return self._monitor is not None
 
     def start(self, addresses: Iterable[bytes], *, adopting: Collection[bytes] = ()) -> None:
         """Gate these. What is to be adopted stays as the earlier life left it: open, if that ended in peace."""
@@ -106,7 +97,6 @@ class Gate:
         self._until.update(ends)
         try:
             with self._hold():
-                self._elements.prepare(addresses)
                 self._elements.open(ends)
                 self._gate_more(addresses)  # after opening: what is adopted must not be shut for a moment
         except GateError:
@@ -151,14 +141,6 @@ class Gate:
         if self._elements is None:
             return False
         return all(address in self._gated and address not in self._elements.told for address in addresses)
-
-    def leave(self) -> None:
-        """Maintenance: the addresses stay and go on being served, so no table may stay."""
-        self._end(keeps=False)
-
-    def close(self, *, keeps: bool = False) -> None:
-        """`keeps`: an address could not be removed. The permanent table stays and keeps it silent."""
-        self._end(keeps=keeps)
 
     def state(self, addresses: Sequence[bytes]) -> tuple[GateState, str]:
         if self._elements is None:
@@ -220,7 +202,7 @@ class Gate:
         return False
 
     def _gate_more(self, addresses: Iterable[bytes]) -> None:
-        new = [address for address in addresses if address not in self._gated]
+        new = set(addresses) - self._gated
         self._change([*ruleset.gate(new)])
         self._gated.update(new)
 
@@ -255,7 +237,6 @@ class Gate:
         try:
             elements = self._build()
             if self._until:
-                elements.prepare(self._until)
                 elements.open(self._until)
         except GateError as error:
             self.why, self._is_blocked = str(error), True
@@ -324,7 +305,11 @@ class Gate:
 
     # ends
 
-    def _end(self, *, keeps: bool) -> None:
+    def close(self, *, keeps: bool = False) -> None:
+        """`keeps`: an address could not be removed. The permanent table stays and keeps it silent.
+
+        Otherwise no table stays: what is left in place, for maintenance, goes on being served.
+        """
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from haagent.gate import encoding as nft
 from haagent.gate.ruleset import GATE
 from haagent.kernel import netlink
-from haagent.kernel.monitor import arrived
 
 _NFNLGRP_NFTABLES = 7
 _BUDGET = 64  # datagrams per turn of the loop
@@ -35,7 +34,7 @@ class Monitor:
 
     def _drain(self) -> None:
         is_touched = False
-        for datagram in arrived(self._socket, most=_BUDGET):
+        for datagram in netlink.arrived(self._socket, most=_BUDGET):
             # Lost messages were perhaps about us.
             is_touched |= datagram is None or any(self._is_about_us(*parts) for parts in netlink.split(datagram))
         if is_touched:

@@ -11,7 +11,6 @@ from haagent.gate.state import GateState
 
 
 class NoGate:
-    is_in_force = False
     counters: Mapping[str, int] = {}
 
     def __init__(self, note: Remark = lambda _kind, _text: None) -> None:
@@ -32,7 +31,6 @@ class NoGate:
     def holds_back(self, addresses: Iterable[bytes]) -> bool:
         return False
 
-    def leave(self) -> None: ...
     def close(self, *, keeps: bool = False) -> None: ...
     def state(self, addresses: Sequence[bytes]) -> tuple[GateState, str]:
         return GateState.OFF, "the configuration says `gate: off`"

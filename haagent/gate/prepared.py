@@ -12,6 +12,7 @@ Three sentences, and none of them can do more than it says however late the kern
 
 from __future__ import annotations
 
+import re
 import struct
 
 from haagent.gate import encoding as nft
@@ -29,12 +30,7 @@ class Sentence:
 
     def __init__(self, messages: bytes) -> None:
         self._messages = bytearray(messages)
-        self._at: list[int] = []
-        mark = _LASTS.pack(_PLACEHOLDER_MS)
-        at = messages.find(mark)
-        while at >= 0:
-            self._at.append(at)
-            at = messages.find(mark, at + 1)
+        self._at = [found.start() for found in re.finditer(re.escape(_LASTS.pack(_PLACEHOLDER_MS)), messages)]
         *_, last = records(messages, HEADER)
         self._last = last[1]
 

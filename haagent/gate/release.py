@@ -16,7 +16,10 @@ def remove_tables(tell: Callable[[str], None]) -> None:
     except GateError:
         return  # this host has no netfilter
     try:
-        found = _tables(channel)
+        try:
+            found = channel.named(ruleset.GATE, ruleset.KEY)
+        except GateError:
+            return  # without privileges, or without nf_tables, there is none of ours to be seen
         if found:
             channel.build([*ruleset.removal(found)])
             tell("removed the gate's tables")
@@ -26,10 +29,3 @@ def remove_tables(tell: Callable[[str], None]) -> None:
         tell("the gate's tables belong to a process that still runs, and stay")
     finally:
         channel.close()
-
-
-def _tables(channel: Channel) -> list[tuple[int, str]]:
-    try:
-        return channel.named(ruleset.GATE, ruleset.KEY)
-    except GateError:
-        return []  # without privileges, or without nf_tables, there is none of ours to be seen

@@ -84,11 +84,11 @@ def _strip(family: int, name: str, hook: int, match: bytes) -> Iterator[bytes]:
 def _check(family: int, name: str, hook: int, match: bytes) -> Iterator[bytes]:
     chain, verdict = f"check_{name}", f"gated_{name}"
     yield nft.new_chain(family, GATE, verdict)
-    yield nft.new_rule(family, GATE, verdict, nft.has_mark(MARK), nft.clear_mark(MARK), nft.accept())
+    yield nft.new_rule(family, GATE, verdict, nft.has_mark(MARK), nft.clear_mark(MARK), nft.verdict(nft.ACCEPT))
     for question in _FOR_THIS_HOST if name == "arriving" else (b"",):
-        yield nft.new_rule(family, GATE, verdict, question, nft.count(), nft.drop())
+        yield nft.new_rule(family, GATE, verdict, question, nft.count(), nft.verdict(nft.DROP))
     yield nft.new_chain(family, GATE, chain, hook=hook, priority=CHECK)
-    yield nft.new_rule(family, GATE, chain, match, nft.goto(verdict))
+    yield nft.new_rule(family, GATE, chain, match, nft.verdict(nft.GOTO, verdict))
 
 
 def owned() -> Iterator[bytes]:

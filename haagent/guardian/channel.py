@@ -11,19 +11,18 @@ that does not read (it is stopped) is out of date when the channel is full; it i
 
 from __future__ import annotations
 
-import array
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
-from socket import SCM_RIGHTS, SO_SNDBUF, SOL_SOCKET, socket
+from socket import SO_SNDBUF, send_fds, socket
 
 from haagent.core.final_release import covers_claims, last_words, releases
 from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.wire import Sealer
 from haagent.guardian import messages
+from haagent.kernel.sockets import widen
 from haagent.parts import Facts, Still
 
-SO_SNDBUFFORCE = 32
 BUFFER_BYTES = 1 << 20
 
 Outlets = Sequence[tuple[socket, Sequence[tuple[object, ...]]]]
@@ -49,7 +48,7 @@ class GuardianChannel(Still):
         self.is_abandoned = False  # the guardian has died
         if channel is not None:
             channel.setblocking(False)
-            _widen(channel)
+            widen(channel, SO_SNDBUF, BUFFER_BYTES)
 
     @property
     def pid(self) -> int | None:
@@ -88,9 +87,7 @@ class GuardianChannel(Still):
 
     def before(self, beat: Heartbeat) -> None:
         """It is about to be sent: it must claim nothing that the guardian could not release."""
-        if self._channel is None:
-            return
-        if not covers_claims(self._released, beat):
+        if self._channel is not None and not covers_claims(self._released, beat):
             self._write(beat)
 
     def after(self, beat: Heartbeat) -> None:
@@ -124,9 +121,8 @@ class GuardianChannel(Still):
                 descriptors = self._descriptors(kind) if len(waiting) == 1 else []
                 if -1 in descriptors:
                     break  # a socket was closed meanwhile: a newer list is on its way
-                rights = [(SOL_SOCKET, SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
                 try:
-                    self._channel.sendmsg([waiting[0]], rights)
+                    send_fds(self._channel, [waiting[0]], descriptors)
                 except BlockingIOError:
                     return
                 except ConnectionError:  # it has died: `abandoned` is on its way
@@ -147,10 +143,3 @@ class GuardianChannel(Still):
         loop.remove_reader(self._channel)
         self.is_abandoned = True
         self._abandoned()
-
-
-def _widen(channel: socket) -> None:
-    try:
-        channel.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES)
-    except PermissionError:
-        channel.setsockopt(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES)

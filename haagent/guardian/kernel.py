@@ -18,20 +18,20 @@ from haagent.kernel.netlink import ACK, HEADER, Inquirer, Refused, attributes, m
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 IFA_ADDRESS, IFA_LOCAL = 1, 2
-ANSWER_S = 0.2
 
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
 
 
-class Kernel:
+class Kernel(Inquirer):
     def __init__(self) -> None:
-        self._inquirer = Inquirer(answer_s=ANSWER_S)
+        super().__init__(answer_s=0.2)
+        self.open()
 
     def strike(self, unwanted: Sequence[bytes]) -> int:
         """Afterwards no interface has any of these addresses. How many there were; Refused when that is not so."""
-        listed = self._inquirer.listed(RTM_GETADDR, bytes(_ADDRESS.size), wanted=RTM_NEWADDR)
+        listed = self.listed(RTM_GETADDR, bytes(_ADDRESS.size), wanted=RTM_NEWADDR)
         found = [each for each in listed if _is_among(each, unwanted)]
-        answers = self._inquirer.exchange([message(RTM_DELADDR, each[HEADER.size :], flags=ACK) for each in found])
+        answers = self.exchange([message(RTM_DELADDR, each[HEADER.size :], flags=ACK) for each in found])
         faults = [
             f"cannot remove {_text(each)}: {os.strerror(code)}"
             for each, (code, _) in zip(found, answers, strict=True)

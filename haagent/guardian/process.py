@@ -88,7 +88,7 @@ def say(level: str, text: str, *, node: str, as_json: bool) -> None:
 
 
 def line(level: str, text: str, node: str, *, as_json: bool) -> str:
-    if _is_journal():
+    if is_journal():
         return f"<{_PRIORITIES[level]}>{text}"
     now = time.time()
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
@@ -98,8 +98,8 @@ def line(level: str, text: str, node: str, *, as_json: bool) -> str:
     return f"time={at} level={level} node={node} event=guardian text={quoted}"
 
 
-def _is_journal() -> bool:
-    """As `log.is_journal`, which imports more than we want."""
+def is_journal() -> bool:
+    """Is stderr the stream that systemd connected to the journal? (systemd.exec(5), JOURNAL_STREAM)"""
     try:
         found = os.fstat(2)
     except OSError:

@@ -2,7 +2,7 @@
 
 In `available` a node that hears nobody counts alone, and whom it does not hear may be alive. Three things outside the
 heartbeats tell: whether a neighbour still answers for the addresses (`inquiry`), whether this node reaches its
-gateway, and whether it reaches a third party (`reach`). While a group is held, in both policies, somebody else who uses
+gateway or a third party (`uplink`). While a group is held, in both policies, somebody else who uses
 its addresses is noticed and answered (`conflict`). The core decides; here is only asked and heard.
 
 Where it is blind: a switch that answers ARP for the hosts behind it (EVPN suppression, proxy ARP of wireless

@@ -17,20 +17,10 @@ from ipaddress import ip_address
 
 import msgspec
 
+from haagent.kernel import rewriting as at
 from haagent.kernel.facts import IpAddress
 from haagent.kernel.layouts import Layouts
-from haagent.kernel.rewriting import (
-    ARP_SENDER_AT,
-    ARP_SENDER_MAC_AT,
-    ARP_TARGET_AT,
-    DESTINATION_AT,
-    IPV6_DESTINATION_AT,
-    IPV6_SENDER_AT,
-    ND_OPTION_AT,
-    ND_TARGET_AT,
-    SENDER_AT,
-    rewritten,
-)
+from haagent.kernel.rewriting import rewritten
 
 MARK = b"haagent"
 NONCE = b"haagnt"  # six bytes make the option one unit of eight
@@ -53,29 +43,29 @@ class Heard(msgspec.Struct, frozen=True):
 def question(layouts: Layouts, address: IpAddress, mac: bytes) -> bytes:
     """Who has it?"""
     if address.version == 4:
-        asked = {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_TARGET_AT: address.packed}
+        asked = {at.SENDER: mac, at.ARP_SENDER_MAC: mac, at.ARP_TARGET: address.packed}
         return rewritten(layouts.arp_request, asked) + _PADDING
-    return rewritten(layouts.marked_solicitation, _asked(address, mac) | {ND_OPTION_AT: NONCE})
+    return rewritten(layouts.marked_solicitation, _asked(address, mac) | {at.ND_OPTION: NONCE})
 
 
 def greeting(layouts: Layouts, mac: bytes, own: str, address: IpAddress, *, to: bytes | None = None) -> bytes:
     """To a gateway, from our `own` address (empty: there is none). `to`: its hardware address, when it is known."""
     sender = ip_address(own).packed if own else bytes(len(address.packed))
-    known = {DESTINATION_AT: to} if to else {}
+    known = {at.DESTINATION: to} if to else {}
     if address.version == 4:
-        asked = {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_SENDER_AT: sender, ARP_TARGET_AT: address.packed}
+        asked = {at.SENDER: mac, at.ARP_SENDER_MAC: mac, at.ARP_SENDER: sender, at.ARP_TARGET: address.packed}
         return rewritten(layouts.arp_request, asked | known)
     asked = _asked(address, mac) | known
     if not own:
         return rewritten(layouts.anonymous_solicitation, asked)
-    return rewritten(layouts.solicitation, asked | {IPV6_SENDER_AT: sender, ND_OPTION_AT: mac})
+    return rewritten(layouts.solicitation, asked | {at.IPV6_SENDER: sender, at.ND_OPTION: mac})
 
 
 def _asked(address: IpAddress, mac: bytes) -> dict[int, bytes]:
     """To the group of those whose addresses end like this one."""
     group = bytes.fromhex("ff0200000000000000000001ff") + address.packed[-3:]
-    ethernet = {DESTINATION_AT: bytes.fromhex("3333") + group[-4:], SENDER_AT: mac}
-    return ethernet | {IPV6_DESTINATION_AT: group, ND_TARGET_AT: address.packed}
+    ethernet = {at.DESTINATION: bytes.fromhex("3333") + group[-4:], at.SENDER: mac}
+    return ethernet | {at.IPV6_DESTINATION: group, at.ND_TARGET: address.packed}
 
 
 def read_arp(frame: bytes) -> Heard | None:

@@ -20,13 +20,11 @@ from haagent.core.events import Guarded
 from haagent.guards.conflict import Conflict
 from haagent.guards.frames import Heard, question
 from haagent.guards.inquiry import Inquiry
-from haagent.guards.sniffer import Ear
+from haagent.guards.sniffer import Sniffer
 from haagent.kernel.facts import IpAddress
 from haagent.kernel.layouts import Layouts
 
 TOLD_AFTER_S = 1.0  # a heartbeat that is merely late is no line of history
-
-Post = Callable[[Guarded], None]
 
 
 class GroupGuard:
@@ -34,11 +32,11 @@ class GroupGuard:
         self,
         name: str,
         addresses: Iterable[IpAddress],
-        ear: Ear,
+        sniffer: Sniffer,
         *,
         round_s: float,
         layouts: Layouts,
-        post: Post,
+        post: Callable[[Guarded], None],
         note: Note,
         is_held: Callable[[str], bool],
         defend: Callable[[str], None],
@@ -46,7 +44,7 @@ class GroupGuard:
         self.name = name
         self.addresses = {address.packed: address for address in addresses}
         self._layouts = layouts
-        self.ear = ear
+        self.sniffer = sniffer
         self.conflict = Conflict()
         self.inquiry: Inquiry | None = None
         self._round_s = round_s
@@ -65,15 +63,15 @@ class GroupGuard:
         self._stop()
         if not on:
             return
-        self.ear.drain()  # what was said before the question answers nothing
+        self.sniffer.drain()  # what was said before the question answers nothing
         self.inquiry = Inquiry(now=self._now(), round_s=self._round_s)
         self._told, self._asking_since, self._is_noted = None, self._now(), False
         self._tick()
 
     def ask_once(self) -> None:
         """When the addresses have just been taken: an answer to it is a conflict."""
-        if self.inquiry is None and not self.ear.fault:
-            self.ear.say(self._questions())
+        if self.inquiry is None and not self.sniffer.fault:
+            self.sniffer.say(self._questions())
 
     def prepare(self) -> None:
         """Write the questions before they are needed: the interface is there, or has changed."""
@@ -85,25 +83,24 @@ class GroupGuard:
         if self._is_held(self.name):
             self._heard_while_held(said)
         elif self.inquiry is not None and not said.is_probe:
-            self.inquiry.answered(f"{self._which(said)} is still answered by {_text(said.mac)} on {self.ear.interface}")
+            who, which = said.mac.hex(":"), self.addresses[said.address]
+            self.inquiry.answered(f"{which} is still answered by {who} on {self.sniffer.interface}")
             self._publish()
 
     def _heard_while_held(self, said: Heard) -> None:
-        who, which, now = _text(said.mac), self._which(said), self._now()
+        who, where, which = said.mac.hex(":"), self.sniffer.interface, self.addresses[said.address]
+        now = self._now()
         if said.is_probe:
             if not said.is_marked:
                 self.conflict.counters["probes"] += 1
                 if self.conflict.may_say(now, f"{who} asks {which}"):
-                    self._note(Kind.CONFLICT, f"{who} on {self.ear.interface} asks whether {which} is free: it is not")
+                    self._note(Kind.CONFLICT, f"{who} on {where} asks whether {which} is free: it is not")
             return
         self.conflict.heard(now)
         if count := self.conflict.may_say(now, f"{who} {which}"):
             times = f" ({count} times since this was last said)" if count > 1 else ""
-            text = f"{who} on {self.ear.interface} says that it has {which}{times}"
+            text = f"{who} on {where} says that it has {which}{times}"
             self._note(Kind.CONFLICT, f"{text}; this node holds the lease and announces the address again")
-        self._owe_a_defence(now)
-
-    def _owe_a_defence(self, now: float) -> None:
         if self.conflict.defend_at is not None and self._defence is None:
             wait_s = max(0.0, self.conflict.defend_at - now)
             self._defence = asyncio.get_running_loop().call_later(wait_s, self._defend_now)
@@ -119,15 +116,14 @@ class GroupGuard:
     # asking
 
     def _tick(self) -> None:
-        self._timer = None
         inquiry = self.inquiry
         if inquiry is None:
             return
-        self.ear.drain()
+        self.sniffer.drain()
         now = self._now()
-        if not self.ear.has_neighbours:
+        if not self.sniffer.has_neighbours:
             inquiry.word, inquiry.due = "", now + TOLD_AFTER_S
-        elif inquiry.advance(now) and (self.ear.fault or not self.ear.say(self._questions())):
+        elif inquiry.advance(now) and (self.sniffer.fault or not self.sniffer.say(self._questions())):
             inquiry.void()
         self._publish()
         if self.inquiry is inquiry:  # what was published may have ended it
@@ -149,7 +145,7 @@ class GroupGuard:
         self._post(Guarded(self.name, word))
 
     def _questions(self) -> tuple[bytes, ...]:
-        link = self.ear.link
+        link = self.sniffer.link
         if link is None or not link.is_ethernet:
             return ()
         if link.mac != self._mac:
@@ -170,16 +166,11 @@ class GroupGuard:
         self._stop()
         if self._defence is not None:
             self._defence.cancel()
-            self._defence = None
 
     def _stop(self) -> None:
         self.inquiry = None
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-
-    def _which(self, said: Heard) -> str:
-        return str(self.addresses[said.address])
 
     def _note(self, kind: Kind, text: str) -> None:
         self._tell(kind, self.name, text)
@@ -187,7 +178,3 @@ class GroupGuard:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _text(mac: bytes) -> str:
-    return mac.hex(":")

@@ -1,4 +1,4 @@
-"""All guards of one node: an ear on each interface, a guard for each group, and the world outside.
+"""All guards of one node: a sniffer on each interface, a guard for each group, and the world outside.
 
 One object per process, on the loop's thread. It answers the core with `Guarded` and `GatewayChanged`; everything else
 that it sees is a line of history.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from haagent.config import Config, GroupConfig, GuardsConfig
 from haagent.core.event_kinds import Kind, Note
@@ -17,22 +16,13 @@ from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards.frames import Heard
 from haagent.guards.group import GroupGuard
 from haagent.guards.inquiry import round_s
-from haagent.guards.sniffer import Ear
-from haagent.guards.uplink import Outside
-from haagent.kernel.facts import IpAddress, Link
+from haagent.guards.sniffer import Sniffer
+from haagent.guards.uplink import Uplink
+from haagent.kernel.facts import Link
 from haagent.kernel.layouts import Layouts
 from haagent.kernel.links import Links
 from haagent.kernel.routes import Routes
 from haagent.parts import Commit, Ending, Facts, Still
-
-
-class Holder(Protocol):
-    """The activation, as the guards see it."""
-
-    @property
-    def links(self) -> Links: ...
-    def holds(self, group: str) -> bool: ...
-    def defend(self, group: str) -> None: ...
 
 
 class Guards(Still):
@@ -45,7 +35,9 @@ class Guards(Still):
         *,
         lease_s: float,
         counts: bool,
-        holder: Holder,
+        links: Links,
+        is_held: Callable[[str], bool],
+        defend: Callable[[str], None],
         layouts: Layouts,
         post: Callable[[Guarded | GatewayChanged], None],
         note: Note,
@@ -54,14 +46,15 @@ class Guards(Still):
         """`counts`: what is outside matters to the core (`available`). Else the gateway is not even asked."""
         self._specs, self._wanted = tuple(groups), wanted
         self._lease_s, self._counts = lease_s, counts
-        self._holder, self._post, self._tell, self._now = holder, post, note, now
+        self._links, self._is_held, self._defend = links, is_held, defend
+        self._post, self._tell, self._now = post, note, now
         self._layouts = layouts
         self._routes = Routes()
-        self._ears: dict[str, Ear] = {}
+        self._sniffers: dict[str, Sniffer] = {}
         self._unsubscribe: list[Callable[[], None]] = []
         self._groups: dict[str, GroupGuard] = {}
         self._watched: set[str] = set()
-        self._outside: Outside | None = None
+        self._uplink: Uplink | None = None
         self._overdue_at = self._hurried_for = float("inf")
         self._alarm: asyncio.TimerHandle | None = None
         self._is_open = False
@@ -114,7 +107,7 @@ class Guards(Still):
 
     @property
     def looks_outside(self) -> bool:
-        return self._outside is not None
+        return self._uplink is not None
 
     def expect(self, at: float) -> None:
         """When the next peer should have been heard, on the agent's clock; called after each step. If that passes, soon
@@ -125,12 +118,12 @@ class Guards(Still):
         if self._alarm is not None:  # put off, and not left to wake us ten times a second for nothing
             self._alarm.cancel()
             self._alarm = None
-        if self._outside is not None and at not in (self._hurried_for, float("inf")):
+        if self._uplink is not None and at not in (self._hurried_for, float("inf")):
             self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - self._now()), self._look)
 
     def hurry(self) -> None:
-        if self._outside is not None:
-            self._outside.hurry()
+        if self._uplink is not None:
+            self._uplink.hurry()
 
     def _look(self) -> None:
         self._alarm = None
@@ -143,29 +136,26 @@ class Guards(Still):
     # what is heard
 
     def _heard(self, interface: str, said: Heard) -> None:
-        if self._holder.links.has_mac(said.mac):
+        if self._links.has_mac(said.mac):
             return  # our own frame, thrown back by the switch or heard by another interface of this host
         for group in self._groups.values():
-            if group.ear.interface == interface and said.address in group.addresses:
+            if group.sniffer.interface == interface and said.address in group.addresses:
                 group.heard(said)
-        if self._outside is not None:
-            self._outside.heard(interface, said)
+        if self._uplink is not None:
+            self._uplink.heard(interface, said)
 
     # the rest
 
     def counters(self) -> Counter[str]:
         """Of all groups: strangers that used an address while it was held here, and what was done about it."""
-        total: Counter[str] = Counter()
-        for group in self._groups.values():
-            total += group.conflict.counters
-        return total
+        return sum((group.conflict.counters for group in self._groups.values()), Counter())
 
     def status(self) -> Facts:
         facts = {
             "arp": self._wanted.arp,
-            "outside": self._outside.status() if self._outside is not None else None,
+            "outside": self._uplink.status() if self._uplink is not None else None,
             "groups": {name: group.status() for name, group in self._groups.items()},
-            "faults": [ear.complaint for ear in self._ears.values() if ear.complaint],
+            "faults": [sniffer.complaint for sniffer in self._sniffers.values() if sniffer.complaint],
         }
         return {"guards": facts, "warnings": [*warnings(facts)]}
 
@@ -177,80 +167,79 @@ class Guards(Still):
                 self._groups[spec.name] = GroupGuard(
                     spec.name,
                     [address.ip for address in spec.addresses],
-                    self._ear(spec.interface),
+                    self._sniffer(spec.interface),
                     round_s=round_s(self._lease_s),
                     layouts=self._layouts,
                     post=self._post,
                     note=self._tell,
-                    is_held=self._holder.holds,
-                    defend=self._holder.defend,
+                    is_held=self._is_held,
+                    defend=self._defend,
                 )
         if self._counts and self._wanted.looks_outside:
-            self._outside = Outside(
+            self._uplink = Uplink(
                 self._wanted,
                 interfaces=[spec.interface for spec in self._specs],
                 lease_s=self._lease_s,
                 layouts=self._layouts,
                 routes=self._routes,
-                links=self._holder.links,
-                ear_of=self._tuned_ear,
+                links=self._links,
+                sniffer_of=self._tuned_sniffer,
+                ours={address.ip.packed for spec in self._specs for address in spec.addresses},
                 said=lambda reachable: self._post(GatewayChanged(reachable)),
                 note=lambda kind, text: self._tell(kind, "", text),
-                is_ours=self._is_ours,
             )
-        for interface in tuple(self._ears):
-            self._tuned_ear(interface)
+        for interface in tuple(self._sniffers):
+            self._tuned_sniffer(interface)
         for group in self._groups.values():
             group.prepare()
-        if self._outside is not None:
-            self._outside.open()
+        if self._uplink is not None:
+            self._uplink.look()
 
     def _tear_down(self) -> Ending | None:
         """Nothing is asked or heard any more. What is returned waits for the end of questions that are under way."""
-        outside, self._outside = self._outside, None
         ending = None
-        if outside is not None:
-            was, ending = outside.reachable, outside.close()
-            if was is not None and self._is_open:
+        if self._uplink is not None:
+            ending = self._uplink.close()
+            if self._uplink.reachable is not None and self._is_open:
                 self._post(GatewayChanged(None))
+            self._uplink = None
         for group in self._groups.values():
             group.close()
         self._groups.clear()
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._unsubscribe.clear()
-        for ear in self._ears.values():
-            ear.close()
-        self._ears.clear()
+        for sniffer in self._sniffers.values():
+            sniffer.close()
+        self._sniffers.clear()
         return ending
 
-    def _ear(self, interface: str) -> Ear:
-        if interface not in self._ears:
-            ear = Ear(interface, heard=self._heard, tell=lambda text: self._tell(Kind.UNWATCHED, "", text))
-            links = self._holder.links
-            ear.link_changed(links.get(interface))
-            self._ears[interface] = ear
-            self._unsubscribe.append(links.subscribe(interface, lambda link: self._link_changed(ear, link)))
-        return self._ears[interface]
+    def _sniffer(self, interface: str) -> Sniffer:
+        if interface not in self._sniffers:
+            sniffer = Sniffer(interface, heard=self._heard, tell=lambda text: self._tell(Kind.UNWATCHED, "", text))
+            sniffer.link_changed(self._links.get(interface))
+            self._sniffers[interface] = sniffer
+            self._unsubscribe.append(self._links.subscribe(interface, lambda link: self._link_changed(sniffer, link)))
+        return self._sniffers[interface]
 
-    def _tuned_ear(self, interface: str) -> Ear:
+    def _tuned_sniffer(self, interface: str) -> Sniffer:
         """Listens for what the groups and the gateways of that interface need now."""
-        ear = self._ear(interface)
+        sniffer = self._sniffer(interface)
         addresses = [
-            address for group in self._groups.values() if group.ear is ear for address in group.addresses.values()
+            address
+            for group in self._groups.values()
+            if group.sniffer is sniffer
+            for address in group.addresses.values()
         ]
-        gateways = self._outside.addresses_on(interface) if self._outside is not None else []
-        ear.listen_for(addresses, gateways)
-        return ear
+        gateways = self._uplink.addresses_on(interface) if self._uplink is not None else []
+        sniffer.listen_for(addresses, gateways)
+        return sniffer
 
-    def _link_changed(self, ear: Ear, link: Link | None) -> None:
-        ear.link_changed(link)
+    def _link_changed(self, sniffer: Sniffer, link: Link | None) -> None:
+        sniffer.link_changed(link)
         for group in self._groups.values():
-            if group.ear is ear:
+            if group.sniffer is sniffer:
                 group.prepare()
-
-    def _is_ours(self, address: IpAddress) -> bool:
-        return any(address.packed == one.ip.packed for spec in self._specs for one in spec.addresses)
 
 
 def warnings(facts: Facts) -> Iterator[str]:

@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from haagent.config import ProbeConfig
+from haagent.kernel.rewriting import checksum
 
 ICMP_FILTER = 1  # of a raw ICMP socket, level SOL_RAW: a set bit keeps that type away
 ICMP6_FILTER = 1  # of a raw ICMPv6 socket, level IPPROTO_ICMPV6
@@ -26,22 +27,14 @@ SOL_RAW = 255
 ECHO_REPLY, ECHO, ECHO_REPLY_V6, ECHO_V6 = 0, 8, 129, 128
 MAX_LINE = 1024
 
-Question = Callable[[], Awaitable[bool]]
 
-
-def question(wanted: ProbeConfig) -> Question:
-    """One asking; True: it has answered. Whoever calls limits the time."""
+async def answers(wanted: ProbeConfig) -> bool:
     kinds: dict[str, Callable[[str], Awaitable[bool]]] = {"tcp": _tcp, "http": _http, "icmp": _icmp}
-    ask = kinds[wanted.kind]
-
-    async def asked() -> bool:
-        try:
-            async with asyncio.timeout(wanted.timeout_s):
-                return await ask(wanted.target)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            return False
-
-    return asked
+    try:
+        async with asyncio.timeout(wanted.timeout_s):
+            return await kinds[wanted.kind](wanted.target)
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return False
 
 
 async def _tcp(target: str) -> bool:
@@ -89,17 +82,10 @@ async def _icmp(target: str) -> bool:
             blocked[ECHO_REPLY_V6 // 8] &= ~(1 << ECHO_REPLY_V6 % 8)
             opened.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, bytes(blocked))
             opened.connect((plain, 0, 0, socket.if_nametoindex(scope) if scope else 0))
-        opened.send(_echo(number) if is_v4 else struct.pack(">BBH", ECHO_V6, 0, 0) + number)
+        sums = checksum(bytes((ECHO, 0)) + number) if is_v4 else bytes(2)  # IPv6's is the kernel's to write
+        opened.send(bytes((ECHO if is_v4 else ECHO_V6, 0)) + sums + number)
         while True:
             said = await loop.sock_recv(opened, 256)
             body = said[4 * (said[0] & 15) :] if is_v4 and said else said  # IPv4 gives its header along
             if body[4:8] == number:
                 return True
-
-
-def _echo(number: bytes) -> bytes:
-    first, second = struct.unpack(">HH", number)
-    total = (ECHO << 8) + first + second
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    return struct.pack(">BBH", ECHO, 0, ~total & 0xFFFF) + number

@@ -24,7 +24,7 @@ def hurried_s(lease_s: float) -> float:
     return max(SHORTEST_S, min(HURRIED_S, lease_s / STEPS_PER_LEASE))
 
 
-class Reach:
+class Reachability:
     def __init__(self, *, now: float, hurried_s: float) -> None:
         self.reachable: bool | None = None
         self.due = now

@@ -15,38 +15,30 @@ from collections.abc import Callable, Iterable
 from haagent.guards import filter as packet_filter
 from haagent.guards.frames import Heard, read_arp, read_discovery
 from haagent.kernel.facts import IpAddress, Link
-from haagent.kernel.packet import close_aside
+from haagent.kernel.sockets import close_aside
 
 ETH_P_ARP, ETH_P_IPV6 = 0x0806, 0x86DD
 PACKET_OUTGOING = 4
 BUDGET = 64  # frames read at one waking of each socket: a flood takes its turn like everybody else
 QUEUE_BYTES = 128 * 1024
 
-Tell = Callable[[str], None]
 
-
-class Ear:
-    def __init__(self, interface: str, *, heard: Callable[[str, Heard], None], tell: Tell) -> None:
+class Sniffer:
+    def __init__(self, interface: str, *, heard: Callable[[str, Heard], None], tell: Callable[[str], None]) -> None:
         self.interface = interface
         self.link: Link | None = None
-        self.frames_read = 0
+        self.complaint = ""  # what the kernel refuses; a link that is down is somebody else's to report
         self._heard, self._tell = heard, tell
         self._addresses: frozenset[IpAddress] = frozenset()
         self._gateways: frozenset[IpAddress] = frozenset()
         self._sockets: dict[int, socket.socket] = {}
-        self._fault = ""
 
     @property
     def fault(self) -> str:
         """Why nothing can be asked or heard here; empty: it can."""
         if self.link is None:
             return f"{self.interface} does not exist"
-        return self.link.fault() or self._fault
-
-    @property
-    def complaint(self) -> str:
-        """What the kernel refuses; a link that is down is somebody else's to report."""
-        return self._fault
+        return self.link.fault() or self.complaint
 
     @property
     def has_neighbours(self) -> bool:
@@ -110,7 +102,7 @@ class Ear:
             self._complain(f"cannot listen on {self.interface}: {error.strerror}")
             self.close()
             return
-        self._fault = ""
+        self.complaint = ""
 
     def _opened(self, kind: int, program: list[packet_filter.Instruction]) -> socket.socket:
         # Protocol 0 receives nothing: no frame comes in before the filter is there.
@@ -142,14 +134,13 @@ class Ear:
                 return
             if sender[2] == PACKET_OUTGOING:
                 continue
-            self.frames_read += 1
             found = read(frame)
             if found is not None:
                 self._heard(self.interface, found)
 
     def _complain(self, text: str) -> None:
-        if text != self._fault:
-            self._fault = text
+        if text != self.complaint:
+            self.complaint = text
             self._tell(text)
 
 

@@ -1,7 +1,7 @@
 """Does this node reach the world: its gateways and the third party together, as one word for the core.
 
-Each is a `Reach` of its own. The node reaches the world while any of them answers, and has lost it when none does;
-until enough is known the last word stands.
+Each has a `Reachability` of its own. The node reaches the world while any of them answers, and has lost it when none
+does; until enough is known the last word stands.
 
 A gateway is asked by ARP or neighbour solicitation and not by an echo request: every router answers those, or it could
 not route, while many drop echoes. It is asked at its known hardware address first, so that a whole link need not look
@@ -15,7 +15,7 @@ is gone for three seconds while the interface is well is: then it is not watched
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from ipaddress import ip_address
 from typing import Any
 
@@ -25,8 +25,8 @@ from haagent.config import GuardsConfig, ProbeConfig
 from haagent.core.event_kinds import Kind, Remark
 from haagent.guards import probe
 from haagent.guards.frames import Heard, greeting
-from haagent.guards.reachability import Reach, hurried_s
-from haagent.guards.sniffer import Ear
+from haagent.guards.reachability import Reachability, hurried_s
+from haagent.guards.sniffer import Sniffer
 from haagent.kernel.facts import AddressError, IpAddress
 from haagent.kernel.layouts import Layouts
 from haagent.kernel.links import Links
@@ -37,21 +37,19 @@ LOOK_S = 1.0
 LOOKS_UNTIL_GONE = 3
 
 
-class Place(msgspec.Struct, frozen=True, order=True):
+class Place(msgspec.Struct, frozen=True):
     interface: str
-    address: str
+    address: IpAddress
 
 
 class Gateway:
-    """One router, asked through an ear."""
+    """One router, asked through an sniffer."""
 
-    def __init__(self, place: Place, ear: Ear, reach: Reach, layouts: Layouts) -> None:
-        self.place, self.ear, self.reach = place, ear, reach
+    def __init__(self, place: Place, sniffer: Sniffer, reach: Reachability, layouts: Layouts) -> None:
+        self.place, self.sniffer, self.reach = place, sniffer, reach
         self._layouts = layouts
-        self.address: IpAddress = ip_address(place.address)
         self.own = ""  # our address towards it
         self._mac: bytes | None = None
-        self._written: tuple[object, bytes] = (None, b"")
 
     def heard(self, said: Heard, now: float) -> None:
         if not said.is_probe:
@@ -59,21 +57,19 @@ class Gateway:
             self.reach.answered(now)
 
     def ask(self) -> None:
-        if self.ear.fault or self.ear.link is None or not self.ear.has_neighbours:
+        link = self.sniffer.link
+        if self.sniffer.fault or link is None or not link.is_ethernet:
             return
         to = self._mac if not self.reach.has_missed else None
-        what = (self.ear.link.mac, self.own, to)
-        if self._written[0] != what:
-            self._written = (what, greeting(self._layouts, self.ear.link.mac, self.own, self.address, to=to))
-        self.ear.say([self._written[1]])
+        self.sniffer.say([greeting(self._layouts, link.mac, self.own, self.place.address, to=to)])
 
 
 class ThirdParty:
     """Asked by attempts that run beside one another: a slow one must not keep the next from being made."""
 
-    def __init__(self, wanted: ProbeConfig, reach: Reach, answered: Callable[[], None]) -> None:
+    def __init__(self, wanted: ProbeConfig, reach: Reachability, answered: Callable[[], None]) -> None:
         self.wanted, self.reach = wanted, reach
-        self._question, self._answered = probe.question(wanted), answered
+        self._answered = answered
         self._attempts: set[asyncio.Task[None]] = set()
 
     def ask(self) -> None:
@@ -82,7 +78,7 @@ class ThirdParty:
         attempt.add_done_callback(self._attempts.discard)
 
     async def _attempt(self) -> None:
-        if await self._question():
+        if await probe.answers(self.wanted):
             self._answered()
 
     def close(self) -> Ending:
@@ -94,7 +90,7 @@ class ThirdParty:
         await asyncio.gather(*attempts, return_exceptions=True)
 
 
-class Outside:
+class Uplink:
     def __init__(
         self,
         wanted: GuardsConfig,
@@ -104,10 +100,10 @@ class Outside:
         layouts: Layouts,
         routes: Routes,
         links: Links,
-        ear_of: Callable[[str], Ear],
+        sniffer_of: Callable[[str], Sniffer],
+        ours: Set[bytes],
         said: Callable[[bool | None], None],
         note: Remark,
-        is_ours: Callable[[IpAddress], bool],
     ) -> None:
         self.reachable: bool | None = None
         self.why_not_watched = ""
@@ -115,26 +111,22 @@ class Outside:
         self._wanted = wanted
         self._interfaces = tuple(dict.fromkeys(interfaces))
         self._lease_s, self._layouts = lease_s, layouts
-        self._routes, self._links, self._ear_of = routes, links, ear_of
-        self._said, self._note, self._is_ours = said, note, is_ours
+        self._routes, self._links, self._sniffer_of = routes, links, sniffer_of
+        self._ours, self._said, self._note = ours, said, note
         self._missing: dict[Place, int] = {}  # looks at which the route was not there
         self._third_party: ThirdParty | None = None
+        if wanted.probe is not None:
+            # Three attempts, begun a third of the time-out apart, are over with the time-out of the first.
+            reach = Reachability(now=_now(), hurried_s=wanted.probe.timeout_s / 3)
+            self._third_party = ThirdParty(wanted.probe, reach, self._third_party_answered)
         self._timer: asyncio.TimerHandle | None = None
         self._looked: asyncio.TimerHandle | None = None
-
-    def open(self) -> None:
-        if self._wanted.probe is not None:
-            # Three attempts, begun a third of the time-out apart, are over with the time-out of the first.
-            reach = Reach(now=_now(), hurried_s=self._wanted.probe.timeout_s / 3)
-            self._third_party = ThirdParty(self._wanted.probe, reach, self._third_party_answered)
-        self._look()
 
     def close(self) -> Ending | None:
         """Nothing is asked any more; what is returned waits for the end of what is under way."""
         for timer in (self._timer, self._looked):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._looked = None
         return None if self._third_party is None else self._third_party.close()
 
     def hurry(self) -> None:
@@ -146,18 +138,18 @@ class Outside:
 
     def heard(self, interface: str, said: Heard) -> None:
         for gateway in self.gateways.values():
-            if gateway.place.interface == interface and gateway.address.packed == said.address:
+            if gateway.place.interface == interface and gateway.place.address.packed == said.address:
                 gateway.heard(said, _now())
                 self._judge()
 
     def addresses_on(self, interface: str) -> list[IpAddress]:
-        return [gateway.address for gateway in self.gateways.values() if gateway.place.interface == interface]
+        return [place.address for place in self.gateways if place.interface == interface]
 
     def status(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "reachable": self.reachable,
             "gateways": [
-                {"address": place.address, "interface": place.interface, "reachable": gateway.reach.reachable}
+                {"address": str(place.address), "interface": place.interface, "reachable": gateway.reach.reachable}
                 for place, gateway in self.gateways.items()
             ],
             "why_not_watched": self.why_not_watched,
@@ -178,8 +170,8 @@ class Outside:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for ear in {gateway.place.interface: gateway.ear for gateway in self.gateways.values()}.values():
-            ear.drain()
+        for sniffer in {gateway.place.interface: gateway.sniffer for gateway in self.gateways.values()}.values():
+            sniffer.drain()
         now = _now()
         for asked in self._asked():
             if asked.reach.advance(now):
@@ -195,13 +187,13 @@ class Outside:
         self._judge()
 
     def _judge(self) -> None:
-        words = [asked.reach.reachable for asked in self._asked()]
-        if not words:
-            word = None
-        elif True in words:
-            word = True
+        words = {asked.reach.reachable for asked in self._asked()}
+        if True in words:
+            word: bool | None = True
+        elif None in words:
+            word = self.reachable
         else:
-            word = False if None not in words else self.reachable
+            word = False if words else None
         if word != self.reachable:
             before, self.reachable = self.reachable, word
             if word is not None and before is not None:
@@ -216,8 +208,9 @@ class Outside:
 
     # where the gateways are
 
-    def _look(self) -> None:
-        self._looked = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+    def look(self) -> None:
+        """From now on, each second, at the routes."""
+        self._looked = asyncio.get_running_loop().call_later(LOOK_S, self.look)
         try:
             found, why_none = self._places() if self._wanted.gateway != "off" else ({}, "")
             self._follow(found)
@@ -232,10 +225,10 @@ class Outside:
         for place, own in found.items():
             self._missing.pop(place, None)
             if place not in self.gateways:
-                reach = Reach(now=_now(), hurried_s=hurried_s(self._lease_s))
-                self.gateways[place] = Gateway(place, self._ear_of(place.interface), reach, self._layouts)
+                reach = Reachability(now=_now(), hurried_s=hurried_s(self._lease_s))
+                self.gateways[place] = Gateway(place, self._sniffer_of(place.interface), reach, self._layouts)
             self.gateways[place].own = own
-            self._ear_of(place.interface)
+            self._sniffer_of(place.interface)
 
     def _miss(self, place: Place) -> None:
         link = self._links.get(place.interface)
@@ -244,7 +237,7 @@ class Outside:
         self._missing[place] = self._missing.get(place, 0) + 1
         if self._missing[place] >= LOOKS_UNTIL_GONE:
             del self._missing[place], self.gateways[place]
-            self._ear_of(place.interface)
+            self._sniffer_of(place.interface)
 
     def _places(self) -> tuple[dict[Place, str], str]:
         """Where a gateway is to be asked, and our own address towards it; why there is none."""
@@ -255,11 +248,11 @@ class Outside:
         for interface in self._interfaces:
             link = self._links.get(interface)
             address = self._routes.gateway(link.index) if link is not None else None
-            if link is None or address is None or self._is_ours(address):
+            if link is None or address is None or address.packed in self._ours:
                 without.append(interface)
                 continue
             way = self._routes.way_to(address, index=link.index)
-            found[Place(interface, str(address))] = self._own(way.source if way is not None else None)
+            found[Place(interface, address)] = self._own(way.source if way is not None else None)
         where = " and ".join(without)
         return found, f"no default route on {where}: write `gateway: ADDRESS` of a router there, or `gateway: off`"
 
@@ -269,12 +262,12 @@ class Outside:
         way = self._routes.way_to(address, index=link.index if link is not None else 0)
         if way is None or not way.is_direct:
             return {}, f"{address} is not on a link of this host: write the address of a neighbour"
-        plain = str(ip_address(address.packed))
+        plain = ip_address(address.packed)  # without the interface's name
         return {Place(self._links.name_of(way.index), plain): self._own(way.source)}, ""
 
     def _own(self, source: IpAddress | None) -> str:
         """Not one that moves between nodes: the gateway would learn a wrong owner of it."""
-        return "" if source is None or self._is_ours(source) else str(source)
+        return "" if source is None or source.packed in self._ours else str(source)
 
     def _complain(self, text: str) -> None:
         if text and text != self.why_not_watched:

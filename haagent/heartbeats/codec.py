@@ -9,7 +9,7 @@ from haagent.core.messages import Heartbeat
 from haagent.core.wire import Opener, Rejected, Sealer
 
 
-class Envelope:
+class Codec:
     def __init__(self, config: Config, keys: tuple[bytes, ...], *, boot: int) -> None:
         self._cluster, self._me, self._boot = config.cluster, config.me, boot
         self.dropped: Counter[str] = Counter()  # by cause

@@ -19,7 +19,7 @@ from haagent.core.messages import Heartbeat
 from haagent.core.view import View
 from haagent.guardian.channel import GuardianChannel
 from haagent.heartbeats import LinkStatus, Transport
-from haagent.heartbeats.codec import Envelope
+from haagent.heartbeats.codec import Codec
 from haagent.parts import Commit, Facts, Still
 
 MEND_S = 1.0  # how often a broken link is tried again
@@ -55,14 +55,14 @@ class Heartbeats(Still):
         self.is_listening = False  # before the core is stepped nobody is heard
         self._config, self._guardian = config, guardian
         self._post, self._view, self._refused, self._background = post, view, refused, background
-        self._envelope = Envelope(config, keys, boot=boot)
-        self._guardian.seal_with(self._envelope.sealer(keys))
+        self._codec = Codec(config, keys, boot=boot)
+        self._guardian.seal_with(self._codec.sealer(keys))
         self._transport = Transport(
             config.heartbeat,
             me=config.nodes[config.me],
             peers=config.peers,
             heard=self._heard,
-            dropped=self._envelope.count_drop,
+            dropped=self._codec.count_drop,
         )
 
     async def open(self) -> None:
@@ -71,7 +71,7 @@ class Heartbeats(Still):
 
     def say(self, beat: Heartbeat) -> None:
         self._guardian.before(beat)
-        self._transport.send(self._envelope.seal(beat))
+        self._transport.send(self._codec.seal(beat))
         self._guardian.after(beat)
 
     async def prepare(self, config: Config) -> Commit:
@@ -79,8 +79,8 @@ class Heartbeats(Still):
 
         def apply() -> None:
             self._config = config
-            self._envelope.rekey(config, keys)
-            self._guardian.seal_with(self._envelope.sealer(keys))
+            self._codec.rekey(config, keys)
+            self._guardian.seal_with(self._codec.sealer(keys))
             mine = config.nodes[config.me]
             self._report(self._transport.reconfigure(config.heartbeat, me=mine, peers=config.peers))
 
@@ -93,14 +93,14 @@ class Heartbeats(Still):
 
     def counters(self) -> Mapping[str, int]:
         """Datagrams that were not believed, by cause."""
-        total = self._envelope.dropped + Counter(self._refused())
+        total = self._codec.dropped + Counter(self._refused())
         return {f"dropped_{cause}": count for cause, count in total.items()}
 
     async def close(self) -> None:
         self._transport.close()
 
     def _heard(self, datagram: bytes, link: str) -> None:
-        beat = self._envelope.open(datagram) if self.is_listening else None
+        beat = self._codec.open(datagram) if self.is_listening else None
         if beat is not None:
             self._post(HeartbeatHeard(beat, link))
 

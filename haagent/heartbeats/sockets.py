@@ -22,9 +22,10 @@ import struct
 from socket import AF_INET, IPPROTO_IP, IPPROTO_IPV6, SOL_SOCKET
 
 from haagent.heartbeats.plan import Binding
+from haagent.kernel.sockets import widen
 
 # Not all of these are in the socket module of every Python; the values are fixed by the kernel.
-SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_MEMINFO = 32, 33, 55
+SO_MEMINFO = 55
 IP_PKTINFO, IP_MULTICAST_ALL, IPV6_MULTICAST_ALL = 8, 49, 29
 SIOCGIFFLAGS, SIOCGIFADDR = 0x8913, 0x8915
 IFF_UP, IFF_RUNNING = 0x1, 0x40
@@ -44,7 +45,8 @@ def open_socket(binding: Binding) -> socket.socket:
     sock = socket.socket(binding.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         _mark(sock)
-        _size_buffers(sock)
+        for queue in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            widen(sock, queue, BUFFER_BYTES)
         if binding.is_multicast:
             _join(sock, binding)
         sock.setsockopt(SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,15 +89,6 @@ def _mark(sock: socket.socket) -> None:
         sock.setsockopt(IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(IPPROTO_IPV6, socket.IPV6_TCLASS, CS6)
     sock.setsockopt(SOL_SOCKET, socket.SO_PRIORITY, PRIORITY)  # after IP_TOS, which changes it as well
-
-
-def _size_buffers(sock: socket.socket) -> None:
-    sizes = ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF))
-    for beyond_limit, within_limit in sizes:
-        try:
-            sock.setsockopt(SOL_SOCKET, beyond_limit, BUFFER_BYTES)
-        except PermissionError:
-            sock.setsockopt(SOL_SOCKET, within_limit, BUFFER_BYTES)  # up to net.core.{r,w}mem_max
 
 
 def _join(sock: socket.socket, binding: Binding) -> None:

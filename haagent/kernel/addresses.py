@@ -1,6 +1,6 @@
 """Asking the kernel: add, renew, remove and list addresses over one netlink socket that stays open.
 
-Messages to add are written ahead of need (`prepare`); `haagent.kernel.encoding` says how and why.
+Messages to add are written ahead of need; `haagent.kernel.encoding` says how and why.
 
 A VIP may be the first address of its subnet on an interface ("primary"); when the kernel removes a primary it
 takes the others of the subnet along, the host's own included, unless `promote_secondaries` is set. We set it on
@@ -17,60 +17,50 @@ from collections.abc import Sequence
 from haagent.kernel import encoding
 from haagent.kernel.encoding import Prepared
 from haagent.kernel.facts import AddressError, Link, Seen, Vip
-from haagent.kernel.layouts import Layouts
 from haagent.kernel.links import Links
 from haagent.kernel.netlink import HEADER, Inquirer
 
 GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO})
-ANSWER_S = 1.0  # an acknowledgement is there at once; a kernel that needs longer than this is not answering
 
 
-class Kernel:
+class Kernel(Inquirer):
     def __init__(self) -> None:
+        super().__init__()
         self.links = Links()
-        self._inquirer: Inquirer | None = None
-        self._prepared: dict[Vip, Prepared] = {}
+        self._prepared: dict[Vip, Prepared] = {}  # what `add` and `remove` send
         self._own: set[tuple[int, int, int]] = set()  # subnets of the host's own IPv6 addresses
-
-    @property
-    def port(self) -> int:
-        return 0 if self._inquirer is None else self._inquirer.port
-
-    def open(self) -> None:
-        if self._inquirer is None:
-            self._inquirer = Inquirer(answer_s=ANSWER_S)
-
-    def close(self) -> None:
-        if self._inquirer is not None:
-            self._inquirer.close()
-            self._inquirer = None
-
-    @property
-    def _opened(self) -> Inquirer:
-        if self._inquirer is None:
-            raise AddressError("the netlink socket is not open")
-        return self._inquirer
-
-    def prepare(self, vip: Vip, layouts: Layouts) -> None:
-        """What `add` and `remove` will send."""
-        self._prepared[vip] = Prepared(vip, layouts)
 
     def add(self, vips: Sequence[Vip], lifetime_s: int) -> None:
         """Add, or renew: the kernel lets them go `lifetime_s` seconds from now. All are tried, then faults raised."""
-        try:
-            self._add(vips, lifetime_s, self._indexes(vips, is_fresh=False))
-        except _NoSuchLink:
-            # The interface was made anew and the monitor has not told yet: ask for its number and try once more.
+        answers = self._add(vips, lifetime_s, is_fresh=False)
+        if any(code == errno.ENODEV for code, _ in answers):
+            # The interface was made anew and the news has not been read yet: ask for its number and try once more.
+            answers = self._add(vips, lifetime_s, is_fresh=True)
+        faults = []
+        for vip, (code, text) in zip(vips, answers, strict=True):
+            if code == errno.ENODEV:
+                raise AddressError(f"{vip.interface} does not exist")
+            if code:
+                faults.append(f"cannot add {vip}: {_reason(code, text)}")
+        if faults:
+            raise AddressError("; ".join(faults))
+
+    def _add(self, vips: Sequence[Vip], lifetime_s: int, *, is_fresh: bool) -> list[tuple[int, str]]:
+        requests = []
+        for vip in vips:
+            link = None if is_fresh else self.links.get(vip.interface)
             try:
-                self._add(vips, lifetime_s, self._indexes(vips, is_fresh=True))
-            except _NoSuchLink as gone:
-                raise AddressError(f"{gone.name} does not exist") from None
+                index = link.index if link else socket.if_nametoindex(vip.interface)
+            except OSError:
+                raise AddressError(f"{vip.interface} does not exist") from None
+            requests.append(self._prepared[vip].add(index=index, lifetime_s=lifetime_s, own=self._own))
+        return self.exchange(requests)
 
     def remove(self, vips: Sequence[Vip]) -> None:
         """Afterwards no interface of this host has any of them, whoever added it and with whatever prefix."""
         found = [(vip, self.links.get(vip.interface)) for vip in vips]
         requests = [self._prepared[vip].remove(index=link.index) for vip, link in found if link is not None]
-        self._opened.exchange(requests)  # a refusal is judged below, by what is left
+        self.exchange(requests)  # a refusal is judged below, by what is left
         unwanted = [vip.packed for vip in vips]
         for message in self._list_addresses():
             # Reading a message takes longer than searching it, and what is searched for is normally not there.
@@ -90,49 +80,20 @@ class Kernel:
         return found
 
     def _list_addresses(self) -> list[bytes]:
-        found = self._opened.listed(encoding.RTM_GETADDR, encoding.EVERY_ADDRESS, wanted=encoding.RTM_NEWADDR)
+        found = self.listed(encoding.RTM_GETADDR, encoding.EVERY_ADDRESS, wanted=encoding.RTM_NEWADDR)
         return [message for message in found if message[HEADER.size] in (encoding.AF_INET, encoding.AF_INET6)]
 
     def load_links(self) -> None:
-        found = self._opened.listed(encoding.RTM_GETLINK, encoding.EVERY_LINK, wanted=encoding.RTM_NEWLINK)
+        found = self.listed(encoding.RTM_GETLINK, encoding.EVERY_LINK, wanted=encoding.RTM_NEWLINK)
         self.links.replace(encoding.read_link(message) for message in found)
 
     def promote_secondaries(self, link: Link) -> None:
         self._change(encoding.promoting(link.index), f"set promote_secondaries on {link.name}")
 
     def _change(self, request: bytes, what: str) -> None:
-        ((code, text),) = self._opened.exchange([request])
+        ((code, text),) = self.exchange([request])
         if code and code not in GONE:
             raise AddressError(f"cannot {what}: {_reason(code, text)}")
-
-    def _indexes(self, vips: Sequence[Vip], *, is_fresh: bool) -> list[int]:
-        indexes = []
-        for vip in vips:
-            link = None if is_fresh else self.links.get(vip.interface)
-            try:
-                indexes.append(link.index if link else socket.if_nametoindex(vip.interface))
-            except OSError:
-                raise AddressError(f"{vip.interface} does not exist") from None
-        return indexes
-
-    def _add(self, vips: Sequence[Vip], lifetime_s: int, indexes: list[int]) -> None:
-        requests = [
-            self._prepared[vip].add(index=index, lifetime_s=lifetime_s, own=self._own)
-            for vip, index in zip(vips, indexes, strict=True)
-        ]
-        faults = []
-        for vip, (code, text) in zip(vips, self._opened.exchange(requests), strict=True):
-            if code == errno.ENODEV:
-                raise _NoSuchLink(vip.interface)
-            if code:
-                faults.append(f"cannot add {vip}: {_reason(code, text)}")
-        if faults:
-            raise AddressError("; ".join(faults))
-
-
-class _NoSuchLink(Exception):
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 def _is_own_v6(seen: Seen) -> bool:

@@ -14,30 +14,34 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
+from haagent.kernel import rewriting as at
 from haagent.kernel.facts import IpAddress, Link
 from haagent.kernel.layouts import Layouts
-from haagent.kernel.packet import close_aside
-from haagent.kernel.rewriting import (
-    ARP_SENDER_AT,
-    ARP_SENDER_MAC_AT,
-    ARP_TARGET_AT,
-    ARP_TARGET_MAC_AT,
-    IPV6_SENDER_AT,
-    ND_OPTION_AT,
-    ND_TARGET_AT,
-    SENDER_AT,
-    rewritten,
-)
+from haagent.kernel.rewriting import rewritten
+from haagent.kernel.sockets import close_aside
 
 
 def announcements(layouts: Layouts, address: IpAddress, mac: bytes, *, is_router: bool) -> list[bytes]:
     """Sender and target of both forms of ARP are the address itself."""
     if address.version == 6:
         said = layouts.router_advertisement if is_router else layouts.advertisement
-        places = {SENDER_AT: mac, IPV6_SENDER_AT: address.packed, ND_TARGET_AT: address.packed, ND_OPTION_AT: mac}
+        places = {
+            at.SENDER: mac,
+            at.IPV6_SENDER: address.packed,
+            at.ND_TARGET: address.packed,
+            at.ND_OPTION: mac,
+        }
         return [rewritten(said, places)]
-    places = {SENDER_AT: mac, ARP_SENDER_MAC_AT: mac, ARP_SENDER_AT: address.packed, ARP_TARGET_AT: address.packed}
-    return [rewritten(layouts.arp_request, places), rewritten(layouts.arp_reply, places | {ARP_TARGET_MAC_AT: mac})]
+    places = {
+        at.SENDER: mac,
+        at.ARP_SENDER_MAC: mac,
+        at.ARP_SENDER: address.packed,
+        at.ARP_TARGET: address.packed,
+    }
+    return [
+        rewritten(layouts.arp_request, places),
+        rewritten(layouts.arp_reply, places | {at.ARP_TARGET_MAC: mac}),
+    ]
 
 
 def _forwards(interface: str) -> bool:
@@ -58,60 +62,46 @@ class Announcer:
         self._socket: socket.socket | None = None
         self._frames: tuple[bytes, ...] = ()
         self.sent = 0  # frames, for status
-        self.failed = 0
 
     @property
     def is_ready(self) -> bool:
-        return self._socket is not None or self._has_no_neighbours
-
-    @property
-    def _has_no_neighbours(self) -> bool:
-        return self._link is not None and not self._link.is_ethernet
+        """It can tell the neighbours, or has none."""
+        return self._socket is not None or (self._link is not None and not self._link.is_ethernet)
 
     def link_changed(self, link: Link | None) -> None:
         """Follow the interface: another hardware address (a bond does that) or another interface of the same name."""
         before, self._link = self._link, link
         if link is None or not link.is_ethernet:
-            self._shut()
+            self.close()
             self._frames = ()
             return
         if before is None or before.mac != link.mac or not self._frames:
-            self._write_frames()
+            is_router = _forwards(link.name)
+            self._frames = tuple(
+                frame
+                for address in self._addresses
+                for frame in announcements(self._layouts, address, link.mac, is_router=is_router)
+            )
         if before is None or before.index != link.index or self._socket is None:
             self._reopen()
-
-    def _write_frames(self) -> None:
-        link = self._link
-        if link is None or not link.is_ethernet:
-            return
-        is_router = _forwards(link.name)
-        self._frames = tuple(
-            frame
-            for address in self._addresses
-            for frame in announcements(self._layouts, address, link.mac, is_router=is_router)
-        )
 
     def send(self) -> bool:
         """Once, now. False: at least one frame did not leave; what to do about it is the caller's."""
         if self._socket is None and not self._reopen():
-            return self._has_no_neighbours
+            return self.is_ready
         assert self._socket is not None
         for frame in self._frames:
             try:
                 self._socket.send(frame)
             except OSError as error:
-                self.failed += 1
-                self._shut()  # ENXIO, ENETDOWN: opened again by the next call or the next link event
+                self.close()  # ENXIO, ENETDOWN: opened again by the next call or the next link event
                 self._note(f"announcement not sent: {error.strerror}")
                 return False
         self.sent += len(self._frames)
         return True
 
-    def close(self) -> None:
-        self._shut()
-
     def _reopen(self) -> bool:
-        self._shut()
+        self.close()
         if self._link is None or not self._link.is_ethernet:
             return False
         opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # 0: receive nothing
@@ -125,7 +115,7 @@ class Announcer:
         self._socket = opened
         return True
 
-    def _shut(self) -> None:
+    def close(self) -> None:
         if self._socket is not None:
             close_aside(self._socket)
             self._socket = None

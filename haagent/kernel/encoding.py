@@ -36,7 +36,6 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_AF_SPEC = 1, 3, 26
 IFLA_INET_CONF, DEVCONF_PROMOTE_SECONDARIES = 1, 20
 IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
 ARPHRD_ETHER = 1
-FOREVER = 0xFFFFFFFF
 
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
 _LINK = struct.Struct("=BxHiII")  # family, hardware type, index, flags, changed
@@ -107,40 +106,24 @@ def promoting(index: int) -> bytes:
 
 def read_address(found: bytes) -> Seen:
     _family, prefix, _flags, _scope, index = _ADDRESS.unpack_from(found, HEADER.size)
-    packed, local, label, tag, valid = b"", b"", "", 0, FOREVER
-    for kind, payload in attributes(found, _ATTRIBUTES_AT):
-        if kind == IFA_ADDRESS:
-            packed = payload
-        elif kind == IFA_LOCAL:
-            local = payload
-        elif kind == IFA_LABEL:
-            label = read_text(payload)
-        elif kind == IFA_PROTO:
-            tag = payload[0]
-        elif kind == IFA_CACHEINFO:
-            valid = _LIFETIMES.unpack_from(payload)[1]
+    known = dict(attributes(found, _ATTRIBUTES_AT))
     return Seen(
-        packed=local or packed,
+        packed=known.get(IFA_LOCAL) or known.get(IFA_ADDRESS, b""),
         prefix=prefix,
         index=index,
-        tag=tag,
-        label=label,
-        valid_s=None if valid == FOREVER else valid,
+        tag=known[IFA_PROTO][0] if IFA_PROTO in known else 0,
+        label=read_text(known.get(IFA_LABEL, b"")),
         raw=found,
     )
 
 
 def read_link(found: bytes) -> Link:
     _family, hardware, index, flags, _changed = _LINK.unpack_from(found, HEADER.size)
-    name, mac = "", b""
-    for kind, payload in attributes(found, HEADER.size + _LINK.size):
-        if kind == IFLA_IFNAME:
-            name = read_text(payload)
-        elif kind == IFLA_ADDRESS:
-            mac = payload
+    known = dict(attributes(found, HEADER.size + _LINK.size))
+    mac = known.get(IFLA_ADDRESS, b"")
     return Link(
         index=index,
-        name=name,
+        name=read_text(known.get(IFLA_IFNAME, b"")),
         mac=mac,
         is_up=bool(flags & IFF_UP),
         has_carrier=bool(flags & IFF_LOWER_UP),

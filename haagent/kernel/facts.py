@@ -56,7 +56,6 @@ class Seen(msgspec.Struct, frozen=True):
     index: int
     tag: int
     label: str
-    valid_s: int | None  # None: for ever
     raw: bytes
 
     @property

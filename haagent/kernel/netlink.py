@@ -6,10 +6,12 @@ it too. This module imports little of the standard library and nothing else.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 
 ERROR, DONE = 2, 3
@@ -20,6 +22,7 @@ ACK_TLVS = 0x200  # of an acknowledgement: attributes follow
 SOL_NETLINK, ADD_MEMBERSHIP, CAP_ACK, EXT_ACK = 270, 1, 10, 11
 MAX_DATAGRAM = 1 << 16
 AT_ONCE = 128  # requests: the queue has room for 277 acknowledgements
+ANSWER_S = 1.0  # an answer is there at once; a kernel that needs longer than this is not answering
 MAX_LISTS = 5  # a list that changed while it was read is read again
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -93,20 +96,41 @@ def open_socket(protocol: int = socket.NETLINK_ROUTE, *, groups: int = 0) -> soc
     return opened
 
 
-class Inquirer:
-    """A socket that stays open for requests to rtnetlink. The kernel works on a request inside `send`, and its answer
-    lies in the queue when that returns: asking is synchronous and needs no loop. Everything may raise `Refused`."""
+def arrived(opened: socket.socket, *, most: int = sys.maxsize) -> Iterator[bytes | None]:
+    """What has come in by now. None: the queue was full, and messages were lost."""
+    for _ in range(most):
+        try:
+            yield opened.recv(MAX_DATAGRAM)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None
 
-    def __init__(self, *, answer_s: float) -> None:
+
+class Inquirer:
+    """A socket for requests to rtnetlink, from `open` to `close`. The kernel works on a request inside `send`, and its
+    answer lies in the queue when that returns: asking is synchronous and needs no loop. It may raise `Refused`."""
+
+    def __init__(self, *, answer_s: float = ANSWER_S) -> None:
         self._answer_s = answer_s
-        self._socket = open_socket()
+        self._socket: socket.socket | None = None
         self._readable = select.poll()
-        self._readable.register(self._socket, select.POLLIN)
         self._sequence = 0
-        self.port: int = self._socket.getsockname()[0]
+        self.port = 0
+
+    def open(self) -> None:
+        if self._socket is None:
+            self._socket = open_socket()
+            self._readable.register(self._socket, select.POLLIN)
+            self.port = self._socket.getsockname()[0]
 
     def close(self) -> None:
-        self._socket.close()
+        if self._socket is not None:
+            self._readable.unregister(self._socket)
+            self._socket.close()
+            self._socket, self.port = None, 0
 
     def exchange(self, requests: Sequence[bytes]) -> list[tuple[int, str]]:
         """Sent together, each with the wish to be acknowledged. Per request, in their order: errno and text."""
@@ -122,24 +146,21 @@ class Inquirer:
 
     def listed(self, kind: int, body: bytes, *, wanted: int) -> list[bytes]:
         """All that the kernel has, as messages of the type `wanted`."""
+        request = message(kind, body, flags=DUMP)
         for _ in range(MAX_LISTS):
-            found, is_whole = self._list(message(kind, body, flags=DUMP), wanted)
+            found, is_whole = [], True
+            for _, told, flags, answer in self._ask([request]):
+                is_whole = is_whole and not flags & DUMP_INTERRUPTED
+                if told == wanted:
+                    found.append(answer)
+                elif told == ERROR:
+                    code, said = read_error(answer)
+                    raise Refused(f"the kernel lists nothing: {said or os.strerror(code)}")
+                elif told == DONE:
+                    break
             if is_whole:
                 break
         return found
-
-    def _list(self, request: bytes, wanted: int) -> tuple[list[bytes], bool]:
-        found, is_whole = [], True
-        for _, kind, flags, answer in self._ask([request]):
-            is_whole = is_whole and not flags & DUMP_INTERRUPTED
-            if kind == wanted:
-                found.append(answer)
-            elif kind == ERROR:
-                code, said = read_error(answer)
-                raise Refused(f"the kernel lists nothing: {said or os.strerror(code)}")
-            elif kind == DONE:
-                break
-        return found, is_whole
 
     def answer(self, request: bytes) -> tuple[int, bytes]:
         """To one question: its type, and the whole of it."""
@@ -148,6 +169,8 @@ class Inquirer:
 
     def _ask(self, requests: Sequence[bytes]) -> Iterator[tuple[int, int, int, bytes]]:
         """Which request is answered; the answer's type, flags, and the whole of it. Who asks knows the last one."""
+        if self._socket is None:
+            raise Refused("the netlink socket is not open")
         together, at = bytearray().join(requests), 0
         numbers: dict[int, int] = {}
         for number, request in enumerate(requests):

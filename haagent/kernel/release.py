@@ -7,6 +7,7 @@ Needs no loop and not pyroute2: a removal repeats the kernel's own words. Runnin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from haagent.kernel.addresses import Kernel
 from haagent.kernel.facts import AddressError, IpInterface, Seen
@@ -15,9 +16,8 @@ from haagent.kernel.facts import AddressError, IpInterface, Seen
 def release_all(addresses: Iterable[IpInterface], tell: Callable[[str], None] = print) -> bool:
     """All of these, and everything with our tag, on all interfaces. True: nothing is left."""
     unwanted = {address.ip.packed for address in addresses}
-    kernel = Kernel()
     is_clean = True
-    try:
+    with closing(Kernel()) as kernel:
         kernel.open()
         kernel.load_links()
         found = [seen for seen in kernel.seen() if seen.packed in unwanted or seen.is_ours]
@@ -31,8 +31,6 @@ def release_all(addresses: Iterable[IpInterface], tell: Callable[[str], None] = 
                 tell(str(error))
         if not found:
             tell("nothing to remove")
-    finally:
-        kernel.close()
     return is_clean
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-DESTINATION_AT, SENDER_AT, TYPE_AT = 0, 6, 12  # of Ethernet
-ARP_SENDER_MAC_AT, ARP_SENDER_AT, ARP_TARGET_MAC_AT, ARP_TARGET_AT = 22, 28, 32, 38
-IPV6_SENDER_AT, IPV6_DESTINATION_AT = 22, 38
-CHECKSUM_AT, ND_TARGET_AT, ND_OPTION_AT = 56, 62, 80  # of neighbour discovery; what its first option says
+# Where in a frame what stands.
+DESTINATION, SENDER, TYPE = 0, 6, 12  # of Ethernet
+ARP_SENDER_MAC, ARP_SENDER, ARP_TARGET_MAC, ARP_TARGET = 22, 28, 32, 38
+IPV6_SENDER, IPV6_DESTINATION = 22, 38
+CHECKSUM, ND_TARGET, ND_OPTION = 56, 62, 80  # of neighbour discovery; what its first option says
 _IPV6 = b"\x86\xdd"
 _ONES = 0xFFFF
 
@@ -19,14 +20,14 @@ _ONES = 0xFFFF
 def rewritten(frame: bytes, changes: Mapping[int, bytes]) -> bytes:
     """`changes`: where, and what is there then; even places and lengths."""
     changed = bytearray(frame)
-    total = ~int.from_bytes(frame[CHECKSUM_AT : CHECKSUM_AT + 2], "big") & _ONES
+    total = ~int.from_bytes(frame[CHECKSUM : CHECKSUM + 2], "big") & _ONES
     for at, new in changes.items():
         end = at + len(new)
-        if at >= IPV6_SENDER_AT:
+        if at >= IPV6_SENDER:
             total += _sum(new) + (len(new) // 2) * _ONES - _sum(frame[at:end])  # ~x is 0xffff - x
         changed[at:end] = new
-    if frame[TYPE_AT : TYPE_AT + 2] == _IPV6:
-        changed[CHECKSUM_AT : CHECKSUM_AT + 2] = _folded(total)
+    if frame[TYPE : TYPE + 2] == _IPV6:
+        changed[CHECKSUM : CHECKSUM + 2] = _folded(total)
     return bytes(changed)
 
 

@@ -22,7 +22,6 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_MULTIPATH, RTA_VIA = 1, 4, 5, 7,
 FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: tell the route, not what becomes of the packet
 UNICAST = 1
 NOWHERE = {4: ("192.0.2.1", "198.51.100.1", "203.0.113.1"), 6: ("2001:db8::1",)}
-ANSWER_S = 1.0
 _ROUTE = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, protocol, scope, type, flags
 _HOP = struct.Struct("=HBBi")  # length, flags, hops, interface
 
@@ -35,23 +34,12 @@ class Way(msgspec.Struct, frozen=True):
     is_direct: bool  # without a router: the address is a neighbour's
 
 
-class Routes:
-    def __init__(self) -> None:
-        self._inquirer: netlink.Inquirer | None = None
-
-    def open(self) -> None:
-        self._inquirer = netlink.Inquirer(answer_s=ANSWER_S)
-
-    def close(self) -> None:
-        if self._inquirer is not None:
-            self._inquirer.close()
-            self._inquirer = None
-
+class Routes(netlink.Inquirer):
     def gateway(self, index: int) -> IpAddress | None:
         """Of the interface's default route; IPv4 first. None: it has no such route."""
         for version, places in NOWHERE.items():
             for place in places:
-                answer = self._ask(ip_address(place), index=index, flags=FIB_MATCH)
+                answer = self._route(ip_address(place), index=index, flags=FIB_MATCH)
                 if answer is None or _ROUTE.unpack_from(answer, netlink.HEADER.size)[1]:
                     continue  # no way, or one that is meant for this network: routers throw such packets away
                 found = _gateway_in(answer, index)
@@ -61,7 +49,7 @@ class Routes:
 
     def way_to(self, address: IpAddress, *, index: int = 0) -> Way | None:
         """`index`: over this interface only. None: there is no way."""
-        answer = self._ask(address, index=index)
+        answer = self._route(address, index=index)
         if answer is None or _ROUTE.unpack_from(answer, netlink.HEADER.size)[7] != UNICAST:
             return None
         found = _attributes(answer)
@@ -71,15 +59,13 @@ class Routes:
         is_direct = RTA_GATEWAY not in found and RTA_VIA not in found
         return Way(struct.unpack("=I", found[RTA_OIF])[0], source, is_direct)
 
-    def _ask(self, address: IpAddress, *, index: int, flags: int = 0) -> bytes | None:
+    def _route(self, address: IpAddress, *, index: int, flags: int = 0) -> bytes | None:
         family = AF_INET if address.version == 4 else AF_INET6
         body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, flags)
         body += netlink.attribute(RTA_DST, address.packed)
         if index:
             body += netlink.attribute(RTA_OIF, struct.pack("=I", index))
-        if self._inquirer is None:
-            raise AddressError("the netlink socket is not open")
-        kind, answer = self._inquirer.answer(netlink.message(RTM_GETROUTE, body))
+        kind, answer = self.answer(netlink.message(RTM_GETROUTE, body))
         if kind == netlink.ERROR:
             _check_refusal(*netlink.read_error(answer))
         return answer if kind == RTM_NEWROUTE else None

@@ -11,7 +11,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Final
+from io import FileIO
+from typing import BinaryIO
 
 import msgspec
 
@@ -42,24 +43,14 @@ async def run(words: Sequence[str], *, env: Mapping[str, str], timeout_s: float,
     """Cancelled, it kills the program. Raises `CannotStart`."""
     output = _Output(asyncio.get_running_loop())
     try:
-        source = _readable(stdin)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=source,
-                stdout=output.write_end,
-                stderr=output.write_end,
-                env=dict(env),
-                start_new_session=True,
-            )
-        finally:
-            os.close(source)
-    except (OSError, ValueError) as error:
-        output.close()
-        raise CannotStart(getattr(error, "strerror", None) or str(error)) from error
-    as_ordinary(process.pid)
-    output.started()
-    try:
+            with output.write_end as end, _readable(stdin) as source:
+                process = await asyncio.create_subprocess_exec(
+                    *words, stdin=source, stdout=end, stderr=end, env=dict(env), start_new_session=True
+                )
+        except (OSError, ValueError) as error:
+            raise CannotStart(getattr(error, "strerror", None) or str(error)) from error
+        as_ordinary(process.pid)
         status = await _wait(process, timeout_s)
     finally:
         text = output.close()
@@ -86,39 +77,33 @@ def _kill_group(pid: int) -> None:
         return  # it ended by itself in this moment
 
 
-def _readable(data: bytes) -> int:
+def _readable(data: bytes) -> BinaryIO:
     """A pipe that holds all of it already: whether and when the program reads is its own affair."""
     if not data:
-        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return open(os.devnull, "rb")
     if len(data) > MAX_INPUT:
         raise ValueError(f"it is to be told more than {MAX_INPUT} bytes")
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     os.write(write_end, data)
     os.close(write_end)
-    return read_end
+    return open(read_end, "rb")
 
 
 class _Output:
     """A pipe of our own: a program that was left running in the background must not keep us waiting for its end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop: Final = loop
-        self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(self.write_end, True)  # the program's side: shells do not expect EAGAIN
+        self._loop = loop
+        self._read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(write_end, True)  # the program's side: shells do not expect EAGAIN
+        self.write_end = FileIO(write_end, "wb")
         self._kept = b""
-        self._is_write_open = True
         loop.add_reader(self._read_end, self._drain)
-
-    def started(self) -> None:
-        os.close(self.write_end)
-        self._is_write_open = False
 
     def close(self) -> str:
         self._drain()
         self._loop.remove_reader(self._read_end)
         os.close(self._read_end)
-        if self._is_write_open:
-            os.close(self.write_end)
         return self._kept.decode(errors="replace")
 
     def _drain(self) -> None:

@@ -16,7 +16,6 @@ import copy
 import functools
 import logging
 import logging.handlers
-import os
 import queue
 import sys
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import msgspec
 
 from haagent.core import events
 from haagent.core.event_kinds import severity_of
+from haagent.guardian.process import is_journal
 
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 MAX_WAITING = 10_000  # lines; a few MiB at most
@@ -139,15 +139,6 @@ def _writer(node: str, *, as_json: bool) -> logging.Handler:
             handler = JournalHandler(SYSLOG_IDENTIFIER="haagent", NODE=node)
             handler.setFormatter(logging.Formatter("%(message)s"))
     return handler
-
-
-def is_journal() -> bool:
-    """Is stderr the stream that systemd connected to the journal? (systemd.exec(5), JOURNAL_STREAM)"""
-    try:
-        found = os.fstat(2)
-    except OSError:
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 class _Fields(logging.Formatter):

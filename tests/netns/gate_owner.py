@@ -37,7 +37,7 @@ class Owner:
 
     def facts(self) -> dict[str, Any]:
         state, why = self.gate.state(self.vips)
-        is_shared = self.gate.is_shared
+        is_shared = self.gate._monitor is not None
         return {"state": state, "why": why, "notes": self.notes, "counters": +self.gate.counters, "shared": is_shared}
 
     def do(self, verb: str, seconds: str = "0") -> dict[str, Any]:
@@ -48,7 +48,6 @@ class Owner:
             "keep": lambda: self._keep(float(seconds)),
             "rehearse": lambda: [self.gate.rehearse() for _ in range(100)],
             "shut": lambda: self.gate.shut(self.vips),
-            "leave": self.gate.leave,
             "close": self.gate.close,
             "facts": lambda: None,
         }

@@ -295,7 +295,7 @@ def test_leaving_in_maintenance_and_adopting_leave_no_gap(
         owner.do("open", 600)
         probe.wait_answer(by="A")
         start_s = time.monotonic()
-        owner.do("leave")
+        owner.do("close")
         assert tables(lab, "A") == set()
         owner.send(signal.SIGKILL)
         heir = make_owner(lab, "A", "--adopting")

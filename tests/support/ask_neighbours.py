@@ -18,7 +18,6 @@ from haagent.config import GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards import Guards
 from haagent.kernel.host import Host
-from haagent.kernel.links import Links
 from tests.support.layouts import LAYOUTS
 
 FOUR_ROUNDS_S = 0.05  # whoever is wrong about who answers would have said so by then
@@ -30,29 +29,19 @@ class Spec(msgspec.Struct, frozen=True):
     interface: str = "eth0"
 
 
-class Nobody:
-    """An activation that holds nothing."""
-
-    def __init__(self, links: Links) -> None:
-        self.links = links
-
-    def holds(self, group: str) -> bool:
-        return False
-
-    def defend(self, group: str) -> None: ...
-
-
 async def ask(times: int, addresses: list[str]) -> dict[str, list[tuple[float, str]]]:
     said: list[tuple[float, Guarded | GatewayChanged]] = []
     host = Host(LAYOUTS)
-    await host.open([], lambda: None)
+    host.start([], lambda: None)
     guards = Guards(
         [Spec(address, (ip_interface(address),)) for address in addresses],
         GuardsConfig(gateway="off"),
         lease_s=0.35,
         counts=True,
         layouts=LAYOUTS,
-        holder=Nobody(host.links),
+        links=host.links,
+        is_held=lambda _group: False,
+        defend=lambda _group: None,
         post=lambda event: said.append((time.monotonic(), event)),
         note=lambda *_: None,
         now=clock.now,

@@ -33,7 +33,7 @@ def link(name: str, index: int, *, is_up: bool = True, has_carrier: bool = True,
 
 
 def seen(address: str, prefix: int, index: int) -> Seen:
-    return Seen(ip_address(address).packed, prefix, index, tag=0, label="", valid_s=None, raw=b"")
+    return Seen(ip_address(address).packed, prefix, index, tag=0, label="", raw=b"")
 
 
 def bare_host(tmp_path: Path) -> Subject:

@@ -36,7 +36,7 @@ class FakeHost:
         for index, name in enumerate(interfaces, 1):
             self.links.learn(link(name, index))
 
-    async def open(self, vips: Iterable[Vip], changed: Callable[[], None]) -> None:
+    def start(self, vips: Iterable[Vip], changed: Callable[[], None]) -> None:
         self.changed = changed
 
     def watch(self, vips: Iterable[Vip]) -> None: ...
@@ -55,7 +55,7 @@ class FakeHost:
         from ipaddress import ip_interface
 
         packed, prefix = ip_interface(address).ip.packed, ip_interface(address).network.prefixlen
-        self.held[packed, index] = Seen(packed, prefix, index, tag, "", None, b"")
+        self.held[packed, index] = Seen(packed, prefix, index, tag, "", b"")
 
     def remove(self, vips: Sequence[Vip]) -> None:
         self._ask("remove")

@@ -33,7 +33,7 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 class Wire:
-    """Takes an ear's place: keeps what is said, and answers for whom it is told to."""
+    """Takes a sniffer's place: keeps what is said, and answers for whom it is told to."""
 
     stage: Stage
 
@@ -75,7 +75,7 @@ class Wire:
 
 
 class Stage:
-    """Also the activation, and the kernel's routes."""
+    """Also the kernel's routes."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
@@ -89,12 +89,6 @@ class Stage:
         self.defences: list[float] = []
         self.routed: IpAddress | None = GATEWAY
         self.guards: Guards
-
-    def holds(self, group: str) -> bool:
-        return group in self.held
-
-    def defend(self, group: str) -> None:
-        self.defences.append(self.now())
 
     # the routes
     def open(self) -> None: ...
@@ -116,7 +110,9 @@ class Stage:
             wanted,
             lease_s=LEASE_S,
             counts=counts,
-            holder=self,
+            links=self.links,
+            is_held=lambda group: group in self.held,
+            defend=lambda _group: self.defences.append(self.now()),
             post=lambda event: self.posted.append((self.now(), event)),
             note=lambda kind, group, text: self.notes.append((kind, group, text)),
             layouts=LAYOUTS,

@@ -26,8 +26,8 @@ ARROWS: dict[str, set[str]] = {
     **{room: set() for room in ("core", "kernel", "plugins")},
     "config": {"plugins"},
     "parts": {"config"},
-    "status": {"config", "parts"},
     "guardian": {"kernel", "parts"},
+    "status": {"config", "guardian", "parts"},
     "gate": {"kernel"},
     "backends": {"config", "kernel", "plugins"},
     "checks": {"config", "kernel", "plugins"},
@@ -41,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "coordination": {"config", "parts", "status"},
     "simulate": {"config", "coordination"},
     "control": {"config", "fencing", "parts", "trace"},
-    "heartbeats": {"config", "guardian", "parts"},
+    "heartbeats": {"config", "guardian", "kernel", "parts"},
     "web": {"config", "parts"},
     "agent": {
         *("activation", "config", "control", "coordination", "fencing", "gate", "guardian", "guards", "heartbeats"),

@@ -63,12 +63,10 @@ class FakeGate:
     def holds_back(self, addresses: Iterable[bytes]) -> bool:
         return self.is_in_force and all(one in self.gated and one not in self.until for one in addresses)
 
-    def leave(self) -> None:
-        self.log.append("left")
-        self.gated.clear()
-
     def close(self, *, keeps: bool = False) -> None:
         self.log.append("kept" if keeps else "removed")
+        if not keeps:
+            self.gated.clear()
 
     def state(self, addresses: Sequence[bytes]) -> tuple[GateState, str]:
         is_open = any(address in self.until or address not in self.gated for address in addresses)
@@ -343,7 +341,7 @@ def test_leaving_removes_the_gate_and_no_address() -> None:
         lives.append(life)
         life.activation.take("web", ONE, life.now() + 600)
         life.activation.leave()
-        assert life.host.log[-1] == "left"
+        assert life.host.log[-1] == "removed"
         assert life.host.held
 
     live(story)

@@ -279,16 +279,16 @@ def test_a_rename_is_an_end_and_a_beginning() -> None:
 
 
 def test_a_fight_is_slowed_down_and_told_once_a_minute() -> None:
-    fight, now, spoken, repairs = RepairBackoff(), 0.0, 0, 0
+    backoff, now, spoken, repairs = RepairBackoff(), 0.0, 0, 0
     while now < 120:
-        if now >= fight.not_before:
-            fight.incident(now)
+        if now >= backoff.not_before:
+            backoff.incident(now)
             repairs += 1
-            spoken += fight.may_speak(now)
+            spoken += backoff.may_speak(now)
         now += 0.001  # the other one is always faster
-    assert fight.is_on
+    assert backoff.is_on
     assert 120 <= repairs <= 140  # one per second in the end
     assert 6 <= spoken <= 9
-    fight.incident(now + 30)  # calm in between: over
-    assert not fight.is_on
-    assert fight.not_before == now + 30
+    backoff.incident(now + 30)  # calm in between: over
+    assert not backoff.is_on
+    assert backoff.not_before == now + 30

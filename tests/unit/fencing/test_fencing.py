@@ -14,8 +14,8 @@ import pytest
 
 from haagent.config import FencingConfig, NodeConfig, parse
 from haagent.core.events import Fenced
-from haagent.fencing import FenceError, Fences, find, options_in
-from haagent.fencing.agent import last_words, run
+from haagent.fencing import FenceError, Fences
+from haagent.fencing.agent import find, last_words, options_in, run
 from tests.support.small_agent import FILE
 
 Program = Callable[..., FencingConfig]
@@ -161,6 +161,10 @@ class Stage:
         )
         asyncio.run(self.fences.prepare(config)).apply()
 
+    def states(self) -> dict[str, Any]:
+        nodes: dict[str, Any] = self.fences.status()["fencing"]["nodes"]
+        return nodes
+
     def play(self, story: Callable[[], Awaitable[None]]) -> None:
         async def whole() -> None:
             try:
@@ -183,7 +187,7 @@ class TestFences:
             await stage.fences.fence_all(["A"])
 
         stage.play(story)
-        agent = stage.fences.config("A").agent  # type: ignore[union-attr]
+        agent = stage.states()["A"]["agent"]
         assert stage.posted == [Fenced("A", f"{agent} has confirmed `off`")]
         assert stage.notes == [("fencing", f"fencing A: {agent} is asked to do `off`")]
 
@@ -219,13 +223,13 @@ class TestFences:
             waiting = asyncio.get_running_loop().create_task(stage.fences.fence_all(["A"]))
             await asyncio.sleep(0.05)
             waiting.cancel()
-            assert stage.fences.states()["A"]["running"]
+            assert stage.states()["A"]["running"]
             async with asyncio.timeout(20):
                 while not stage.posted:
                     await asyncio.sleep(0.01)
 
         stage.play(story)
-        assert stage.fences.states()["A"] | {"agent": ""} == {
+        assert stage.states()["A"] | {"agent": ""} == {
             "agent": "",
             "action": "off",
             "timeout_s": 10.0,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from haagent.guards.conflict import DEFEND_S, REMIND_S, Conflict
 from haagent.guards.inquiry import ROUND_S, SHORTEST_ROUND_S, SLOW_S, YOUNG_S, Inquiry, round_s
-from haagent.guards.reachability import HURRIED_S, LOST_S, REGULAR_S, Reach, hurried_s
+from haagent.guards.reachability import HURRIED_S, LOST_S, REGULAR_S, Reachability, hurried_s
 
 THEY = "10.0.0.1 is still answered by 02:00:00:00:00:01 on eth0"
 Answers = Callable[[float], bool]  # to a question asked then: is it answered?
@@ -126,11 +126,11 @@ class TestInquiry:
 
 
 class Target:
-    """Asks as a `Reach` says; answers come at once."""
+    """Asks as a `Reachability` says; answers come at once."""
 
     def __init__(self, answers: Answers) -> None:
         self.now = 0.0
-        self.reach = Reach(now=0.0, hurried_s=HURRIED_S)
+        self.reach = Reachability(now=0.0, hurried_s=HURRIED_S)
         self.asked: list[float] = []
         self.words: list[tuple[float, bool | None]] = []
         self._answers = answers

@@ -19,7 +19,7 @@ ANSWERED = "10.20.1.100 is still answered by 02:00:00:00:00:02 on eth0"
 
 @pytest.fixture(autouse=True)
 def _no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "Ear", Wire)
+    monkeypatch.setattr(room, "Sniffer", Wire)
 
 
 def test_nobody_answers_is_known_after_thirty_milliseconds() -> None:
@@ -271,8 +271,8 @@ def test_an_address_of_a_group_is_nobodys_gateway_and_no_source() -> None:
         stage.routed = VIP
         await stage.begin()
         assert "no default route" in stage.guards.status()["guards"]["outside"]["why_not_watched"]
-        assert stage.guards._outside is not None
-        assert stage.guards._outside._own(VIP) == ""
+        assert stage.guards._uplink is not None
+        assert stage.guards._uplink._own(VIP) == ""
 
     play(story)
 
@@ -281,11 +281,11 @@ def test_the_probe_counts_as_much_as_the_gateway(monkeypatch: pytest.MonkeyPatch
     async def story(stage: Stage) -> None:
         reached = {"it": True}
 
-        async def ask() -> bool:
+        async def ask(_wanted: ProbeConfig) -> bool:
             await asyncio.sleep(0.001)
             return reached["it"]
 
-        monkeypatch.setattr("haagent.guards.probe.question", lambda wanted: ask)
+        monkeypatch.setattr("haagent.guards.probe.answers", ask)
         await stage.begin(GuardsConfig(probe=ProbeConfig(tcp="10.0.0.1:443", timeout_s=0.175)))
         await asyncio.sleep(2.5)
         del stage.answering[GATEWAY.packed]

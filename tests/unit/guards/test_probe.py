@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from haagent.config import ProbeConfig
-from haagent.guards.probe import question
+from haagent.guards.probe import answers
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -41,7 +41,7 @@ def asked(serve: Serve | None, target: str, *, kind: str, timeout_s: float = 5.0
             server.close()  # the port is known to be free
             await server.wait_closed()
         try:
-            return await question(ProbeConfig(**{kind: target.replace("PORT", str(port))}, timeout_s=timeout_s))()
+            return await answers(ProbeConfig(**{kind: target.replace("PORT", str(port))}, timeout_s=timeout_s))
         finally:
             server.close()
 

@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import cast
 
-from haagent.kernel.packet import close_aside
+from haagent.kernel.sockets import close_aside
 
 
 class Slow:
