@@ -24,7 +24,6 @@ from haagent.kernel.facts import AddressError, IpInterface, Link, Seen
 
 NET_ADMIN, NET_RAW = 12, 13  # numbers of capabilities
 ANSWER_S = 0.5  # an agent that is alive answers in milliseconds, and the doctor has three seconds
-FAMILY_DIRECTORIES = {4: "ipv4", 6: "ipv6"}
 
 
 @dataclass
@@ -49,7 +48,7 @@ class Subject:
 
     def sysctl(self, family: int, interface: str, name: str) -> int | None:
         """`interface`: or `all`. The dots of a VLAN's name stay dots, since this is a path."""
-        text = self.read(f"/proc/sys/net/{FAMILY_DIRECTORIES[family]}/conf/{interface}/{name}")
+        text = self.read(f"/proc/sys/net/ipv{family}/conf/{interface}/{name}")
         return int(text) if text is not None and text.lstrip("-").isdigit() else None
 
     def capabilities(self, pid: int | str = "self") -> int:
@@ -116,6 +115,11 @@ class Subject:
     @property
     def groups(self) -> tuple[GroupConfig, ...]:
         return tuple(self.config.groups.values()) if self.config else ()
+
+    @property
+    def others(self) -> list[dict[str, Any]]:
+        """The other members, as the running agent sees them."""
+        return [member for member in (self.agent or {}).get("members", ()) if not member["me"]]
 
     @property
     def peers(self) -> tuple[NodeConfig, ...]:

@@ -66,9 +66,7 @@ async def port(subject: Subject) -> AsyncIterator[Finding]:
     if rules is None:
         return
     suspects = list(_suspects(rules, config.heartbeat.port))
-    heard = subject.agent is not None and any(
-        not member["me"] and member["state"] != "offline" for member in subject.agent.get("members", ())
-    )
+    heard = any(member["state"] != "offline" for member in subject.others)
     for chain, is_foreign in suspects:
         family, table, name = chain.split()
         text = f"chain {chain} drops by default, and no rule there names UDP port {config.heartbeat.port}"

@@ -45,9 +45,7 @@ def _told_by_agent(subject: Subject, agent: Facts) -> Iterator[Finding]:
                 mend="ip address show; see what `interfaces` says above",
             )
     names = {link["name"] for link in agent.get("links", ()) if link["is_up"]}
-    for member in agent.get("members", ()):
-        if member["me"]:
-            continue
+    for member in subject.others:
         missing = sorted(names - set(member["links"]))
         if member["state"] == "offline":
             yield _silent(subject, member["name"], "the agent does not hear it, or is not heard by it")
@@ -134,8 +132,7 @@ async def peers(subject: Subject) -> AsyncIterator[Finding]:
     if config is None or not subject.peers or subject.agent_fault:
         return
     if subject.agent is not None:
-        members = [member for member in subject.agent.get("members", ()) if not member["me"] and member["version"]]
-        facts = [(member["name"], member["config_matches"], member["version"]) for member in members]
+        facts = [(one["name"], one["config_matches"], one["version"]) for one in subject.others if one["version"]]
     else:
         beats = (await subject.hearing()).beats.values()
         facts = [(beat.node, beat.config_hash in ("", config.digest), beat.version) for beat in beats]

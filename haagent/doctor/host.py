@@ -92,7 +92,8 @@ CLOUDS = (
 
 
 def cloud(subject: Subject) -> Iterator[Finding]:
-    name = _cloud(subject)
+    said = {file: subject.read(f"/sys/class/dmi/id/{file}") or "" for file, _, _ in CLOUDS}
+    name = next((name for file, begins, name in CLOUDS if said[file].startswith(begins)), "")
     if not name:
         yield ok("the firmware names no cloud")
         return
@@ -114,10 +115,3 @@ def cloud(subject: Subject) -> Iterator[Finding]:
                 mend="let the provider route the address (a secondary address, an elastic IP, a load balancer)",
             )
             break
-
-
-def _cloud(subject: Subject) -> str:
-    for file, begins, name in CLOUDS:
-        if (subject.read(f"/sys/class/dmi/id/{file}") or "").startswith(begins):
-            return name
-    return ""

@@ -19,7 +19,7 @@ from haagent.config import Config, KeyFileError, load_keys
 from haagent.core.messages import Heartbeat
 from haagent.core.wire import MAX_DATAGRAM, Cause, Opener, Rejected
 from haagent.heartbeats import sockets
-from haagent.heartbeats.plan import Binding, LinkPlan, plan
+from haagent.heartbeats.plan import LinkPlan, plan
 
 LISTEN_S = 1.5
 LONGEST_S = 2.2
@@ -89,7 +89,9 @@ class _Listener:
         if not self._binding.is_multicast:
             return
         try:
-            _send_to_itself(self._binding, self._token)
+            with socket.socket(self._binding.family, socket.SOCK_DGRAM) as sender:
+                sockets.multicast_over(sender, self._binding.interface, hops=0, comes_back=True)
+                sender.sendto(self._token, sockets.address(self._binding, self._binding.host))
             async with asyncio.timeout(PROBE_S):
                 await self._came_back.wait()
         except TimeoutError:
@@ -119,9 +121,3 @@ class _Listener:
             if beat is not None:
                 self._hearing.beats[beat.node] = beat
                 self._hearing.links[self._binding.name].add(beat.node)
-
-
-def _send_to_itself(binding: Binding, data: bytes) -> None:
-    with socket.socket(binding.family, socket.SOCK_DGRAM) as sender:
-        sockets.multicast_over(sender, binding.interface, hops=0, comes_back=True)
-        sender.sendto(data, sockets.address(binding, binding.host))

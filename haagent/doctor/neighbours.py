@@ -42,7 +42,12 @@ async def neighbours(subject: Subject) -> AsyncIterator[Finding]:
             yield ok(f"the addresses of {group.name} are answered, and {holder} holds it")
         else:
             for address, mac in sorted(heard.items()):
-                yield _taken(group, address, mac)
+                yield error(
+                    f"{mac} answers for {address} of {group.name} on {group.interface}, "
+                    "and no node is known to hold it",
+                    why="Two hosts with one address: clients reach sometimes one, sometimes the other.",
+                    mend=f"find the host (`ip neigh`, the switch's table of {mac}), or choose another address",
+                )
 
 
 def _is_examined(subject: Subject, group: GroupConfig) -> bool:
@@ -103,11 +108,3 @@ def question(mac: bytes, address: IpAddress) -> bytes:
     pseudo = bytes(16) + asked + struct.pack(">II", len(said), socket.IPPROTO_ICMPV6)
     said = said[:2] + checksum(pseudo + said) + said[4:]
     return ethernet + struct.pack(">IHBB", 6 << 28, len(said), socket.IPPROTO_ICMPV6, 255) + bytes(16) + asked + said
-
-
-def _taken(group: GroupConfig, address: str, mac: str) -> Finding:
-    return error(
-        f"{mac} answers for {address} of {group.name} on {group.interface}, and no node is known to hold it",
-        why="Two hosts with one address: clients reach sometimes one, sometimes the other.",
-        mend=f"find the host (`ip neigh`, the switch's table of {mac}), or choose another address",
-    )

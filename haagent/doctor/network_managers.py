@@ -37,13 +37,13 @@ def _networkd(subject: Subject, name: str, index: int) -> Iterator[Finding]:
         yield ok(f"systemd-networkd manages {name} and keeps what it does not know")
         return
     drop_in = f"/etc/systemd/network/{file.rpartition('/')[2]}.d"
+    manager = "systemd-networkd"
     if "netplan" in file:
-        text = f"netplan (systemd-networkd) manages {name}, and does not keep addresses that it does not know"
+        manager = "netplan (systemd-networkd)"
         mend = f"cp {EXAMPLES}/netplan.yaml /etc/netplan/90-haagent.yaml, with {name} in it; netplan apply"
     else:
-        text = f"systemd-networkd manages {name}, and does not keep addresses that it does not know"
         mend = f"mkdir -p {drop_in} && cp {EXAMPLES}/networkd.conf {drop_in}/haagent.conf && networkctl reload"
-    yield warning(text, why=WHY, mend=mend)
+    yield warning(f"{manager} manages {name}, and does not keep addresses that it does not know", why=WHY, mend=mend)
 
 
 def _keep_configuration(subject: Subject, file: str) -> str:

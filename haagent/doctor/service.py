@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 
 from haagent import __version__
@@ -16,7 +15,9 @@ PROPERTIES = "LoadState,ActiveState,SubState,Result,UnitFileState,NRestarts,Need
 async def unit(subject: Subject) -> AsyncIterator[Finding]:
     if not subject.is_usual_place or subject.read("/proc/1/comm") != "systemd":
         return
-    facts = await _properties()
+    output = await output_of("systemctl", "show", UNIT, f"--property={PROPERTIES}")
+    lines = (output or b"").decode(errors="replace").splitlines()
+    facts = dict(line.split("=", 1) for line in lines if "=" in line)
     if facts.get("LoadState") != "loaded":
         if facts:
             yield info(f"there is no {UNIT}", why="Nothing starts the agent after a boot.", mend="install the package")
@@ -46,15 +47,6 @@ def _judge(subject: Subject, facts: dict[str, str]) -> Iterator[Finding]:
         yield warning(text, why="Nobody starts it again.", mend="stop it, and `systemctl start haagent`")
     if state == "active" and not is_failing:
         yield ok(f"{UNIT} is active")
-
-
-async def _properties() -> dict[str, str]:
-    program = shutil.which("systemctl", path="/usr/bin:/bin")
-    if program is None:
-        return {}
-    output = await output_of(program, "show", UNIT, f"--property={PROPERTIES}")
-    lines = (output or b"").decode(errors="replace").splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def agent(subject: Subject) -> Iterator[Finding]:
