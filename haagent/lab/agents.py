@@ -84,13 +84,13 @@ class Agents:
         self._site.adopt(child)
         return identify(child.pid)
 
-    def processes(self, now: LabState, name: str) -> list[Process]:
-        """Of the node's agent: everybody on the host but its keeper and visitors."""
+    def processes(self, now: LabState, name: str, *, with_visitors: bool = False) -> list[Process]:
+        """Of the node's agent: everybody on the host but its keeper and, unless wanted, visitors."""
         keeper = now.hosts[name].keeper
         return [
             process
             for process in processes.in_namespace(keeper)
-            if process != keeper and not processes.is_visitor(process)
+            if process != keeper and (with_visitors or not processes.is_visitor(process))
         ]
 
     def tree(self, name: str) -> Tree:
@@ -120,16 +120,12 @@ class Agents:
             raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
         root.send(number)
 
-    def is_frozen(self, now: LabState, name: str) -> bool:
-        agent = now.hosts[name].agent
-        return agent is not None and agent.is_frozen
-
     # ---- what they say ----
 
     def status(self, name: str) -> dict[str, Any]:
         """As the node's agent sees the cluster: the content of `haagent status --json`."""
-        now = self._site.state()
-        if self.is_frozen(now, name):
+        agent = self._site.state().hosts[name].agent
+        if agent is not None and agent.is_frozen:
             raise LabError(f"the agent of {name} is frozen")
         try:
             with Client(str(self._site.run_directory(name))) as client:
@@ -170,11 +166,9 @@ class Agents:
         self._site.wait_for(checked, what=what, within_s=within_s)
 
     def _all_held(self, names: list[str]) -> bool:
-        views = [self.status(name)["groups"] for name in names]
-        groups = [group["name"] for group in views[0]]
-        return bool(groups) and all(
-            self.holder(group) and len({_holder_in(view, group) for view in views}) == 1 for group in groups
-        )
+        views = [{group["name"]: group["holder"] for group in self.status(name)["groups"]} for name in names]
+        is_agreed = all(view == views[0] for view in views)
+        return bool(views[0]) and is_agreed and all(self.holder(group) for group in views[0])
 
     def tail(self, name: str, lines: int = 12) -> str:
         try:
@@ -189,10 +183,6 @@ def _own_processor(now: LabState, name: str) -> list[str]:
     usable = sorted(os.sched_getaffinity(0))
     number = [node.name for node in now.plan.nodes].index(name)
     return [] if number >= len(usable) else ["taskset", "--cpu-list", str(usable[number])]
-
-
-def _holder_in(view: list[dict[str, Any]], group: str) -> str:
-    return next((str(one["holder"]) for one in view if one["name"] == group), "")
 
 
 def executable() -> list[str]:

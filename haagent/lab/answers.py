@@ -20,13 +20,24 @@ straight at each node are evidence alike.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import msgspec
 
-from haagent.lab.outage import UNANSWERED, Trace
-
 SILENT_ASKS = 10
+UNANSWERED = -1
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """The record of one address. The lists run in parallel, one entry per tick; instants are microseconds."""
+
+    address: str
+    interval_s: float
+    start_s: float  # CLOCK_MONOTONIC; the instants count from here
+    sent: list[int]
+    replied: list[int]  # UNANSWERED where no answer came
+    answered_by: list[str]
+    direct_replied: dict[str, list[int]] = {}  # per node: when its answer to the direct probe of this tick came
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -74,27 +85,19 @@ def dual_ms(trace: Trace, *, start_s: float = 0.0, end_s: float = float("inf")) 
 
 
 def spans(trace: Trace) -> list[Span]:
-    return [span for node in nodes(trace) for span in _spans_of(trace, node)]
-
-
-def nodes(trace: Trace) -> list[str]:
-    """Everybody who answered at all."""
-    return sorted({*trace.answered_by, *(name for names in trace.direct for name in names)} - {""})
+    nodes = sorted({*trace.answered_by, *trace.direct_replied} - {""})
+    return [span for node in nodes for span in _spans_of(trace, node)]
 
 
 def _spans_of(trace: Trace, node: str) -> Iterator[Span]:
-    first = came = 0
-    last_tick = -1
-    asked = 0
-    for tick, answer in _answers(trace, node):
-        if last_tick < 0 or tick - last_tick > SILENT_ASKS:
-            if last_tick >= 0:
-                yield _span(trace, node, first, asked, came)
-            first = came = answer
-        first, came = min(first, answer), max(came, answer)
-        asked, last_tick = trace.sent[tick], tick
-    if last_tick >= 0:
-        yield _span(trace, node, first, asked, came)
+    answers = list(_answers(trace, node))
+    breaks = [at for at in range(1, len(answers)) if answers[at][0] - answers[at - 1][0] > SILENT_ASKS]
+    for begin, end in pairwise([0, *breaks, len(answers)]):
+        if begin == end:
+            return  # it never answered
+        came = [answer for _, answer in answers[begin:end]]
+        instants = (min(came), trace.sent[answers[end - 1][0]], max(came))
+        yield Span(node, *(trace.start_s + at / 1e6 for at in instants))
 
 
 def _answers(trace: Trace, node: str) -> Iterator[tuple[int, int]]:
@@ -106,8 +109,3 @@ def _answers(trace: Trace, node: str) -> Iterator[tuple[int, int]]:
             instants.append(routed)
         if instants:
             yield tick, min(instants)
-
-
-def _span(trace: Trace, node: str, first: int, asked: int, came: int) -> Span:
-    start_s = trace.start_s
-    return Span(node, start_s + first / 1e6, start_s + asked / 1e6, start_s + came / 1e6)

@@ -15,11 +15,12 @@ state file, re-read under a lock for each change, so several commands may work o
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from haagent.lab import configuration, namespaces, processes, state, topology
 from haagent.lab.agents import AGENT, Agents
@@ -33,10 +34,6 @@ from haagent.lab.site import Site
 from haagent.lab.state import HostState, LabState, changing
 
 Tell = Callable[[str], None]
-
-
-def _quiet(_: str) -> None:
-    pass
 
 
 class Lab(Site):
@@ -59,7 +56,7 @@ class Lab(Site):
         command: Sequence[str] | None = AGENT,
         dies_with_us: bool = False,
         own_processors: bool = False,
-        tell: Tell = _quiet,
+        tell: Tell = lambda _: None,
     ) -> Lab:
         """Build the hosts and start the agents (`command`; None: no agents). Nothing is left if it fails."""
         namespaces.require_tools()
@@ -91,9 +88,7 @@ class Lab(Site):
     def __enter__(self) -> Lab:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.down()
 
     def down(self) -> bool:
@@ -128,40 +123,30 @@ class Lab(Site):
 
     def _build(self, *, needs_user: bool) -> None:
         with changing(self.directory) as now:
-            names = [SWITCH, *(host.name for host in now.plan.hosts)]
-            for name in names:
-                keeper = self._keep(name, user=now.root, makes_user=needs_user and now.root is None)
+            for name in (SWITCH, *(host.name for host in now.plan.hosts)):
+                keeper, child = namespaces.keep(
+                    name,
+                    user=now.root,
+                    makes_user=needs_user and now.root is None,
+                    dies_with_us=self.dies_with_us,
+                    environment=self.environment(),
+                )
+                self.adopt(child)
                 now.hosts[name] = HostState(keeper=keeper)
                 if needs_user and now.root is None:
                     now.root = keeper  # the switch is first: its keeper owns the user namespace
                 state.save(self.directory, now)
             pids = {name: host.keeper.pid for name, host in now.hosts.items()}
-            self.configure(now, SWITCH, topology.switch_script(now.plan, pids))
+            self.configure(SWITCH, topology.switch_script(now.plan, pids))
             for host in now.plan.hosts:
-                self.configure(now, host.name, topology.host_script(host, client=now.plan.client))
-
-    def _keep(self, name: str, *, user: Process | None, makes_user: bool) -> Process:
-        keeper, child = namespaces.keep(
-            name,
-            user=user,
-            makes_user=makes_user,
-            dies_with_us=self.dies_with_us,
-            environment=self.environment(),
-        )
-        self.adopt(child)
-        return keeper
+                self.configure(host.name, topology.host_script(host, client=now.plan.client))
 
     # ---- using ----
 
     def probe(self, *, interval_s: float = 0.001, asks_directly: bool = True) -> Measurement:
         """A measurement from the client host; use it as a context."""
-        plan = self.state().plan
-        return Measurement(
-            plan,
-            lambda words: self.start_on(CLIENT, words),
-            interval_s=interval_s,
-            asks_directly=asks_directly,
-        )
+        start = partial(self.start_on, CLIENT)
+        return Measurement(self.state().plan, start, interval_s=interval_s, asks_directly=asks_directly)
 
     def start(self, name: str) -> None:
         """Start the agent again; a lost host boots first."""
@@ -185,9 +170,7 @@ def _undisturbed() -> Iterator[None]:
 def _remove(directory: Path) -> None:
     """The lab's directory, and the room of all labs when this was the last."""
     if directory.is_dir():
-        for path in sorted(directory.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-        directory.rmdir()
+        shutil.rmtree(directory)
     try:
         directory.parent.rmdir()
     except OSError:

@@ -22,18 +22,11 @@ AFTER_S = 0.3  # a window ends so long after the service is back, to see what fo
 GROUP = "web"
 
 Tell = Callable[[str], None]
-
-
-class Act(msgspec.Struct, frozen=True):
-    """One thing done, and the window of time in which the client saw its effect."""
-
-    name: str
-    start_s: float
-    end_s: float
+Act = tuple[str, float, float]  # what was done, and the window of time in which the client saw its effect
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The same, with what the client saw: one outage per address."""
+    """What was done, and what the client saw of it: one outage per address."""
 
     name: str
     outages: list[Outage]
@@ -49,7 +42,7 @@ def play(lab: Lab, tell: Tell) -> list[Seen]:
     with lab.probe() as probe:
         probe.wait_answer()
         acts = [_nothing(tell), _lose_host(lab, probe, tell, first), _move(lab, probe, tell, first)]
-    return [Seen(act.name, probe.outages(start_s=act.start_s, end_s=act.end_s)) for act in acts]
+    return [Seen(name, probe.outages(start_s=start_s, end_s=end_s)) for name, start_s, end_s in acts]
 
 
 def table(seen: list[Seen]) -> str:
@@ -84,7 +77,7 @@ def _nothing(tell: Tell) -> Act:
     tell("1. Nothing is done, to know this machine's own noise.")
     start_s = time.monotonic()
     time.sleep(QUIET_S)
-    return Act("no fault", start_s, time.monotonic())
+    return "no fault", start_s, time.monotonic()
 
 
 def _lose_host(lab: Lab, probe: Measurement, tell: Tell, name: str) -> Act:
@@ -98,7 +91,7 @@ def _lose_host(lab: Lab, probe: Measurement, tell: Tell, name: str) -> Act:
     tell(f"   {took_over} has taken over. {name} boots again ...")
     lab.start(name)
     lab.wait_for(lambda: _is_back(lab, name, took_over), what=f"{name} is online again", within_s=15.0)
-    return Act(f"host {name} lost", start_s, end_s)
+    return f"host {name} lost", start_s, end_s
 
 
 def _move(lab: Lab, probe: Measurement, tell: Tell, name: str) -> Act:
@@ -109,7 +102,7 @@ def _move(lab: Lab, probe: Measurement, tell: Tell, name: str) -> Act:
     probe.wait_answer(by=name, within_s=10.0)
     time.sleep(AFTER_S)
     tell(_indented(said))
-    return Act(f"planned move to {name}", start_s, time.monotonic())
+    return f"planned move to {name}", start_s, time.monotonic()
 
 
 def _holder(lab: Lab) -> str:

@@ -32,10 +32,8 @@ class Echo:
 
     def message(self, sequence: int) -> bytes:
         """For ICMPv6 through a raw socket the kernel replaces the checksum by the right one."""
-        total = self._sum + sequence
-        while total >> 16:
-            total = (total & 0xFFFF) + (total >> 16)
-        header = struct.pack("!BBHHH", self._type, 0, ~total & 0xFFFF, self._identifier, sequence)
+        checksum = _checksum(self._sum + sequence)
+        header = struct.pack("!BBHHH", self._type, 0, checksum, self._identifier, sequence)
         return header + _PAYLOAD
 
 
@@ -47,11 +45,14 @@ def frame_header(*, address: str, source: str, mac: str, source_mac: str) -> byt
     if is_ipv6(address):
         return macs + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, length, 58, 64) + ends
     bare = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, 1, 0) + ends
-    total = _sum(bare)
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return macs + b"\x08\x00" + bare[:10] + struct.pack("!H", ~total & 0xFFFF) + bare[12:]
+    return macs + b"\x08\x00" + bare[:10] + struct.pack("!H", _checksum(_sum(bare))) + bare[12:]
 
 
 def _sum(data: bytes) -> int:
     return sum(struct.unpack(f"!{len(data) // 2}H", data))
+
+
+def _checksum(total: int) -> int:
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

@@ -105,9 +105,8 @@ class Faults:
         with changing(self._site.directory) as now:
             host = now.plan.node(name)
             now.hosts[name].crashed = True
-            keeper = now.hosts[name].keeper
-            everybody = [process for process in processes.in_namespace(keeper) if process != keeper]
-            processes.freeze_all(everybody)  # visitors included: the host is gone
+            everybody = self._agents.processes(now, name, with_visitors=True)  # the host is gone
+            processes.freeze_all(everybody)
             for port in host.ports:
                 self._plug(now, port.cable, to="down")
             processes.send_all(everybody, signal.SIGKILL)
@@ -119,7 +118,7 @@ class Faults:
         with changing(self._site.directory) as now:
             host = now.plan.node(name)
             if now.hosts[name].crashed:
-                self._site.configure(now, name, topology.reboot_script(host, client=now.plan.client))
+                self._site.configure(name, topology.reboot_script(host, client=now.plan.client))
                 shutil.rmtree(self._site.run_directory(name), ignore_errors=True)  # /run is empty after a boot
                 for port in host.ports:
                     self._plug(now, port.cable, to="up")
@@ -128,8 +127,8 @@ class Faults:
     # ---- how ----
 
     def _apply(self, now: LabState) -> None:
-        self._site.configure(now, SWITCH, f"nft -f - <<'EOF'\n{rules(now.plan, now.damage)}EOF")
+        self._site.configure(SWITCH, f"nft -f - <<'EOF'\n{rules(now.plan, now.damage)}EOF")
 
     def _plug(self, now: LabState, cable: str, *, to: str) -> None:
-        self._site.configure(now, SWITCH, f"ip link set {cable} {to}")
+        self._site.configure(SWITCH, f"ip link set {cable} {to}")
         now.damage.unplugged = sorted({*now.damage.unplugged, cable} - ({cable} if to == "up" else set()))

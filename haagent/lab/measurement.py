@@ -6,14 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 import msgspec
 
+from haagent.lab.answers import Trace
 from haagent.lab.errors import LabError
 from haagent.lab.outage import Outage, measure
-from haagent.lab.plan import OBSERVER4, OBSERVER6, Plan
-from haagent.lab.probe import Last, Record, Specification, Target
+from haagent.lab.plan import Plan
+from haagent.lab.probe import Last, Specification
 
 Starter = Callable[[list[str]], "subprocess.Popen[bytes]"]
 
@@ -22,29 +22,18 @@ class Measurement:
     """Use as a context; instants are CLOCK_MONOTONIC (`time.monotonic()`), the same in every process."""
 
     def __init__(self, plan: Plan, start: Starter, *, interval_s: float = 0.001, asks_directly: bool = True) -> None:
-        port = plan.client.ports[0]
-        self._specification = Specification(
-            addresses=plan.vips,
-            interval_s=interval_s,
-            interface=port.link,
-            mac=port.mac,
-            sources=tuple(OBSERVER6 if ":" in vip else OBSERVER4 for vip in plan.vips),
-            targets=tuple(Target(node.name, node.ports[0].mac, node.ttl) for node in plan.nodes),
-            asks_directly=asks_directly,
-        )
+        self._specification = Specification(plan, interval_s, asks_directly)
         self._start = start
         self._process: subprocess.Popen[bytes] | None = None
-        self._record: Record | None = None
+        self._traces: list[Trace] | None = None
 
     def __enter__(self) -> Measurement:
         words = [sys.executable, "-c", _probe_program(), msgspec.json.encode(self._specification).decode()]
         self._process = self._start(words)
-        self._heard(b"ready")
+        self._heard()  # it is ready
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.stop()
         elif self._process is not None:
@@ -72,13 +61,13 @@ class Measurement:
                 raise LabError(f"no answer{f' from {by}' if by else ''} after {within_s:g} s (last: {seen})")
             time.sleep(0.01)
 
-    def stop(self) -> Record:
-        """End the probing; the whole record."""
-        if self._record is None:
+    def stop(self) -> list[Trace]:
+        """End the probing; the whole record, by address."""
+        if self._traces is None:
             self._tell(b"stop\n")
-            self._record = msgspec.json.decode(self._heard(), type=Record)
+            self._traces = msgspec.json.decode(self._heard(), type=list[Trace])
             self._close()
-        return self._record
+        return self._traces
 
     def outage(
         self,
@@ -89,14 +78,13 @@ class Measurement:
         threshold_ms: float = 3.0,
     ) -> Outage:
         """Ends the probing if it still runs."""
-        for trace in self.stop().traces:
+        for trace in self.stop():
             if trace.address == address:
                 return measure(trace, start_s=start_s, end_s=end_s, threshold_ms=threshold_ms)
         raise LabError(f"{address} was not probed")
 
     def outages(self, *, start_s: float = 0.0, end_s: float = float("inf")) -> list[Outage]:
-        addresses = self._specification.addresses
-        return [self.outage(address, start_s=start_s, end_s=end_s) for address in addresses]
+        return [measure(trace, start_s=start_s, end_s=end_s) for trace in self.stop()]
 
     def _tell(self, word: bytes) -> None:
         if self._process is None or self._process.stdin is None:
@@ -104,11 +92,11 @@ class Measurement:
         self._process.stdin.write(word)
         self._process.stdin.flush()
 
-    def _heard(self, expected: bytes = b"") -> bytes:
+    def _heard(self) -> bytes:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
-        if not line or (expected and line != expected):
+        if not line:
             self._process.kill()
             complaint = self._process.stderr.read().decode(errors="replace") if self._process.stderr else ""
             self._close()

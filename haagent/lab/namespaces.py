@@ -116,16 +116,13 @@ def _attempt(command: list[str]) -> str:
 
 def _remedy() -> str:
     """What a person can do about it, read from the switches that distributions have for this."""
-    switches = {
-        "kernel/unprivileged_userns_clone": ("0", "sysctl kernel.unprivileged_userns_clone=1"),
-        "kernel/apparmor_restrict_unprivileged_userns": (
-            "1",
-            "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-        "user/max_user_namespaces": ("0", "sysctl user.max_user_namespaces=10000"),
-    }
-    for switch, (closed, remedy) in switches.items():
+    switches = (
+        ("kernel/unprivileged_userns_clone", 0, 1),
+        ("kernel/apparmor_restrict_unprivileged_userns", 1, 0),
+        ("user/max_user_namespaces", 0, 10000),
+    )
+    for switch, closed, opened in switches:
         path = Path("/proc/sys") / switch
-        if path.exists() and path.read_text().strip() == closed:
-            return f"Run it as root, or let users have namespaces: {remedy}"
+        if path.exists() and path.read_text().strip() == str(closed):
+            return f"Run it as root, or let users have namespaces: sysctl {switch.replace('/', '.')}={opened}"
     return "Run it as root; in a container, start the container with CAP_SYS_ADMIN and CAP_NET_ADMIN"

@@ -7,31 +7,19 @@ the end, and yet the client was stuck. Without any fault a gap is one interval p
 noise must be read beside every figure.
 
 Whether *two* hosts answer cannot be seen from probes that follow the client's ARP table: they reach one host at a
-time. So at each tick the client also asks every node directly (same address, each node's own MAC), and a tick at
-which two of them answered is time served twice.
+time. So at each tick the client also asks every node directly (same address, each node's own MAC). `answers` says what
+follows from that.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import msgspec
 
+from haagent.lab.answers import UNANSWERED, Trace, dual_ms
+
 IN_FLIGHT_S = 0.02  # probes sent so shortly before the end may just not have been answered yet
-UNANSWERED = -1
-
-
-class Trace(msgspec.Struct, frozen=True):
-    """The record of one address. The lists run in parallel, one entry per tick; instants are microseconds."""
-
-    address: str
-    interval_s: float
-    start_s: float  # CLOCK_MONOTONIC; the instants count from here
-    sent: list[int]
-    replied: list[int]  # UNANSWERED where no answer came
-    answered_by: list[str]
-    direct: list[list[str]]  # who answered the direct probes of this tick; empty when there were none
-    direct_replied: dict[str, list[int]] = {}  # per node: when its answer to the direct probe of this tick came
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -50,7 +38,7 @@ class Outage(msgspec.Struct, frozen=True):
     worst_ms: float  # the longest gap
     gaps: list[Gap]  # all above the threshold, in order
     answered_by: list[str]  # in order of appearance, repeated when it changes back
-    dual_ms: float  # two hosts answered for the address
+    dual_ms: float  # two hosts answered for the address at once
     gap_p50_ms: float
     gap_p99_ms: float
     stall_ms: float  # the prober itself was late by so much: an upper bound of its own error
@@ -68,8 +56,8 @@ def measure(trace: Trace, *, start_s: float = 0.0, end_s: float = float("inf"), 
         answered=len(hits),
         worst_ms=round(lengths[-1], 3) if lengths else 0.0,
         gaps=[gap for gap in gaps if gap.ms > threshold_ms],
-        answered_by=_turns([trace.answered_by[tick] for tick in hits]),
-        dual_ms=round(sum(len(trace.direct[tick]) > 1 for tick in ticks) * trace.interval_s * 1e3, 3),
+        answered_by=[name for name, _ in groupby(trace.answered_by[tick] for tick in hits)],
+        dual_ms=dual_ms(trace, start_s=start_s, end_s=end_s),
         gap_p50_ms=_share(lengths, 0.5),
         gap_p99_ms=_share(lengths, 0.99),
         stall_ms=_stall_ms(trace, ticks),
@@ -90,10 +78,6 @@ def _gaps(trace: Trace, ticks: list[int], hits: list[int]) -> list[Gap]:
     if silence > IN_FLIGHT_S * 1e6:
         gaps.append(Gap(trace.start_s + sent / 1e6, silence / 1e3, who, ""))
     return gaps
-
-
-def _turns(names: list[str]) -> list[str]:
-    return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
 
 
 def _stall_ms(trace: Trace, ticks: list[int]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from haagent.lab.cluster import Lab
 from haagent.lab.errors import LabError
 from haagent.lab.plan import Host
-from haagent.lab.state import LabState
+from haagent.lab.state import HostState, LabState
 
 Facts = dict[str, Any]
 
@@ -33,14 +33,13 @@ def _look_at(lab: Lab, now: LabState, host: Host) -> Facts:
         "up": known.keeper.is_alive and not known.crashed,
     }
     if host.runs_agent and now.command:
-        facts["agent"] = _state_of(lab, now, host.name)
+        facts["agent"] = _state_of(known)
         facts["pid"] = known.agent.pid if known.agent is not None else None
         facts["sees"] = _view_of(lab, host.name) if facts["agent"] == "running" else None
     return facts
 
 
-def _state_of(lab: Lab, now: LabState, name: str) -> str:
-    known = now.hosts[name]
+def _state_of(known: HostState) -> str:
     if known.crashed:
         return "host lost"
     if known.agent is None or not known.agent.is_alive:

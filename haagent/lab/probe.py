@@ -22,11 +22,13 @@ import struct
 import sys
 import time
 from array import array
+from contextlib import suppress
 
 import msgspec
 
+from haagent.lab.answers import UNANSWERED, Trace
 from haagent.lab.echo import REPLY4, REPLY6, Echo, frame_header, is_ipv6
-from haagent.lab.outage import UNANSWERED, Trace
+from haagent.lab.plan import OBSERVER4, OBSERVER6, Host, Plan
 
 _SO_TIMESTAMPNS = 35
 _SOL_RAW = 255  # with ICMP_FILTER = 1; the socket module names neither
@@ -34,22 +36,10 @@ _IDENTIFIER = 0x4841  # of probes that follow the client's own routing; node num
 _RING = 1 << 16  # sequence numbers wrap after 65 s; an answer is never that late
 
 
-class Target(msgspec.Struct, frozen=True):
-    """A node that may answer."""
-
-    name: str
-    mac: str
-    ttl: int
-
-
 class Specification(msgspec.Struct, frozen=True):
-    addresses: tuple[str, ...]
-    interval_s: float = 0.001
-    interface: str = "eth0"
-    mac: str = ""  # of the interface
-    sources: tuple[str, ...] = ()  # of direct probes, one per probed address
-    targets: tuple[Target, ...] = ()  # who is known by which TTL
-    asks_directly: bool = True
+    plan: Plan  # which addresses to ask for, and who is known by which TTL
+    interval_s: float
+    asks_directly: bool
 
 
 class Last(msgspec.Struct, frozen=True):
@@ -58,24 +48,19 @@ class Last(msgspec.Struct, frozen=True):
     by: str
 
 
-class Record(msgspec.Struct, frozen=True):
-    traces: list[Trace]
-    send_errors: int  # the kernel refused to send: no route, no answer to ARP
-    is_real_time: bool
-
-
 class Line:
     """One probed address: its socket and its record."""
 
-    def __init__(self, address: str, *, interval_s: float) -> None:
+    def __init__(self, address: str, specification: Specification) -> None:
         self.address = address
-        self.interval_s = interval_s
+        self._specification = specification
         self._is_ipv6 = is_ipv6(address)
         self._echo = Echo(address=address, identifier=_IDENTIFIER)
         self.sent, self.replied, self.ttl = array("q"), array("q"), array("B")
-        self.direct = array("H")  # bit k: node k answered
-        self.direct_replied: list[array[int]] = []  # per node
-        self._direct: list[tuple[bytes, Echo]] = []
+        self._direct = [self._to(number, node) for number, node in enumerate(specification.plan.nodes, 1)]
+        if not specification.asks_directly:
+            self._direct.clear()
+        self.direct_replied = [array("q") for _ in self._direct]  # per node
         self.latest = (0.0, 0)
         self.socket = self._open()
 
@@ -94,33 +79,25 @@ class Line:
         opened.setblocking(False)
         return opened
 
-    def ask_directly(self, target: Target, *, source: str, source_mac: str) -> None:
-        number = len(self._direct)
-        self.direct_replied.append(array("q"))
-        header = frame_header(address=self.address, source=source, mac=target.mac, source_mac=source_mac)
-        echo = Echo(address=self.address, identifier=_IDENTIFIER + number + 1, source=source)
-        self._direct.append((header, echo))
+    def _to(self, number: int, node: Host) -> tuple[bytes, Echo]:
+        """What asks this very node."""
+        source = OBSERVER6 if self._is_ipv6 else OBSERVER4
+        macs = {"mac": node.ports[0].mac, "source_mac": self._specification.plan.client.ports[0].mac}
+        echo = Echo(address=self.address, identifier=_IDENTIFIER + number, source=source)
+        return frame_header(address=self.address, source=source, **macs), echo
 
-    def ask(self, wire: socket.socket | None, at_us: int) -> int:
-        """Send this tick's probes; returns how many the kernel refused."""
+    def ask(self, wire: socket.socket, at_us: int) -> None:
+        """Send this tick's probes. What the kernel refuses (no route, no answer to ARP) stays unanswered."""
         sequence = len(self.sent) % _RING
         self.sent.append(at_us)
-        self.replied.append(UNANSWERED)
         self.ttl.append(0)
-        self.direct.append(0)
-        for replied in self.direct_replied:
+        for replied in (self.replied, *self.direct_replied):
             replied.append(UNANSWERED)
-        refused = 0
-        try:
+        with suppress(OSError):
             self.socket.sendto(self._echo.message(sequence), (self.address, 0))
-        except OSError:
-            refused += 1
-        for header, echo in self._direct if wire is not None else ():
-            try:
-                wire.send(header + echo.message(sequence))  # type: ignore[union-attr]
-            except OSError:
-                refused += 1
-        return refused
+        for header, echo in self._direct:
+            with suppress(OSError):
+                wire.send(header + echo.message(sequence))
 
     def drain(self, start_s: float) -> None:
         ahead_ns = time.time_ns() - time.monotonic_ns()  # the kernel stamps in wall-clock time
@@ -150,7 +127,6 @@ class Line:
         if tick < 0 or not 0 <= number <= len(self._direct):
             return
         if number:
-            self.direct[tick] |= 1 << (number - 1)
             replied = self.direct_replied[number - 1]
             if replied[tick] == UNANSWERED:
                 replied[tick] = int((at_s - start_s) * 1e6)
@@ -158,52 +134,47 @@ class Line:
             self.replied[tick], self.ttl[tick] = int((at_s - start_s) * 1e6), ttl
             self.latest = (at_s, ttl)
 
-    def trace(self, start_s: float, targets: tuple[Target, ...]) -> Trace:
-        names = {target.ttl: target.name for target in targets}
-        sets = [
-            [target.name for bit, target in enumerate(targets) if mask >> bit & 1] for mask in range(1 << len(targets))
-        ]
+    def last(self) -> Last:
+        at_s, ttl = self.latest
+        return Last(self.address, at_s, self._specification.plan.name_of_ttl(ttl))
+
+    def trace(self, start_s: float) -> Trace:
+        plan = self._specification.plan
         return Trace(
             address=self.address,
-            interval_s=self.interval_s,
+            interval_s=self._specification.interval_s,
             start_s=start_s,
             sent=self.sent.tolist(),
             replied=self.replied.tolist(),
-            answered_by=[names.get(ttl, f"ttl {ttl}") if ttl else "" for ttl in self.ttl],
-            direct=[sets[mask] for mask in self.direct],
+            answered_by=[plan.name_of_ttl(ttl) if ttl else "" for ttl in self.ttl],
             direct_replied={
-                target.name: replied.tolist() for target, replied in zip(targets, self.direct_replied, strict=False)
+                node.name: replied.tolist() for node, replied in zip(plan.nodes, self.direct_replied, strict=False)
             },
         )
 
 
 class Prober:
     def __init__(self, specification: Specification) -> None:
-        self._specification = specification
-        self._lines = [Line(address, interval_s=specification.interval_s) for address in specification.addresses]
-        self._wire: socket.socket | None = None
-        if specification.asks_directly:
-            self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0: it only sends
-            self._wire.bind((specification.interface, 0))
-            for line, source in zip(self._lines, specification.sources, strict=True):
-                for target in specification.targets:
-                    line.ask_directly(target, source=source, source_mac=specification.mac)
-        self._send_errors = 0
+        self._interval_s = specification.interval_s
+        self._lines = [Line(address, specification) for address in specification.plan.vips]
+        self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0: it only sends
+        self._wire.bind((specification.plan.client.ports[0].link, 0))
 
-    def run(self) -> Record:
-        is_real_time = _become_real_time()
+    def run(self) -> list[Trace]:
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(20))
         gc.collect()
         gc.freeze()
         gc.disable()  # nothing here makes cycles
         start_s = time.monotonic()
-        due, interval_s = start_s, self._specification.interval_s
+        due, interval_s = start_s, self._interval_s
         sockets: dict[int, Line] = {line.socket.fileno(): line for line in self._lines}
         _say(b"ready")
         while True:
             now = time.monotonic()
             if now >= due:
                 for line in self._lines:
-                    self._send_errors += line.ask(self._wire, int((time.monotonic() - start_s) * 1e6))
+                    line.ask(self._wire, int((time.monotonic() - start_s) * 1e6))
                 due += interval_s * (int((now - due) / interval_s) + 1)  # drift-free; missed ticks are not made up
             wait_s = max(0.0, due - time.monotonic())
             readable, _, _ = select.select([0, *sockets], [], [], wait_s)
@@ -211,35 +182,14 @@ class Prober:
                 if descriptor:
                     sockets[descriptor].drain(start_s)
                 elif not self._obey():
-                    return self._record(start_s, is_real_time=is_real_time)
+                    return [line.trace(start_s) for line in self._lines]
 
     def _obey(self) -> bool:
         words = os.read(0, 4096).split()
         if not words or b"stop" in words:
             return False
-        names = {target.ttl: target.name for target in self._specification.targets}
-        last = [
-            Last(line.address, line.latest[0], names.get(line.latest[1], f"ttl {line.latest[1]}"))
-            for line in self._lines
-        ]
-        _say(msgspec.json.encode(last))
+        _say(msgspec.json.encode([line.last() for line in self._lines]))
         return True
-
-    def _record(self, start_s: float, *, is_real_time: bool) -> Record:
-        targets = self._specification.targets
-        return Record(
-            traces=[line.trace(start_s, targets) for line in self._lines],
-            send_errors=self._send_errors,
-            is_real_time=is_real_time,
-        )
-
-
-def _become_real_time() -> bool:
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(20))
-    except PermissionError:
-        return False
-    return True
 
 
 def _say(text: bytes) -> None:

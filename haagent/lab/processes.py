@@ -16,9 +16,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -35,36 +36,39 @@ class Process(msgspec.Struct, frozen=True):
     @property
     def is_alive(self) -> bool:
         """A zombie has no namespaces and holds nothing: it counts as gone."""
-        stat = _stat(self.pid)
-        return stat is not None and stat[1] == self.started and stat[0] not in ("Z", "X")
+        return self._state() not in ("", "Z", "X")
 
     @property
     def is_frozen(self) -> bool:
-        stat = _stat(self.pid)
-        return stat is not None and stat[1] == self.started and stat[0] == "T"
+        return self._state() == "T"
 
-    def send(self, number: signal.Signals) -> bool:
-        """False when it is gone already."""
-        try:
+    def _state(self) -> str:
+        """Empty: it is gone, and its pid may be another's."""
+        stat = _stat(self.pid)
+        return stat.state if stat is not None and stat.started == self.started else ""
+
+    def send(self, number: signal.Signals) -> None:
+        """To nobody when it is gone already."""
+        with suppress(ProcessLookupError):
             descriptor = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return False
-        try:
-            if not self.is_alive:
-                return False
-            signal.pidfd_send_signal(descriptor, number)
-        except ProcessLookupError:
-            return False
-        finally:
-            os.close(descriptor)
-        return True
+            try:
+                if self.is_alive:
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
+
+
+class Stat(NamedTuple):
+    state: str
+    parent: int
+    started: int
 
 
 def identify(pid: int) -> Process:
     stat = _stat(pid)
     if stat is None:
         raise LabError(f"process {pid} ended as soon as it was started")
-    return Process(pid=pid, started=stat[1])
+    return Process(pid=pid, started=stat.started)
 
 
 def namespace_of(pid: int) -> str | None:
@@ -88,20 +92,9 @@ def marked(directory: Path) -> list[Process]:
     return [process for process in _everybody() if process.pid != os.getpid() and mark in environment_of(process.pid)]
 
 
-def name_of(pid: int) -> str:
-    """As `ps` shows it; empty when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-
-
 def parent_of(pid: int) -> int | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(text.rpartition(")")[2].split()[1])
+    stat = _stat(pid)
+    return stat.parent if stat else None
 
 
 def is_same_program(one: int, other: int) -> bool:
@@ -123,18 +116,17 @@ def is_visitor(process: Process) -> bool:
     return f"{VISITOR}=1" in environment_of(process.pid)
 
 
-def send_all(processes: Iterable[Process], number: signal.Signals) -> int:
-    return sum(process.send(number) for process in processes)
+def send_all(processes: Iterable[Process], number: signal.Signals) -> None:
+    for process in processes:
+        process.send(number)
 
 
-def freeze_all(processes: Iterable[Process], *, within_s: float = 1.0) -> int:
+def freeze_all(processes: Sequence[Process], *, within_s: float = 1.0) -> None:
     """Returns when they have really stopped: a process that is just running does so a moment after the signal."""
-    found = list(processes)
-    frozen = send_all(found, signal.SIGSTOP)
+    send_all(processes, signal.SIGSTOP)
     deadline = time.monotonic() + within_s
-    while not all(one.is_frozen or not one.is_alive for one in found) and time.monotonic() < deadline:
+    while not all(one.is_frozen or not one.is_alive for one in processes) and time.monotonic() < deadline:
         time.sleep(0.0005)
-    return frozen
 
 
 def wait_gone(processes: Iterable[Process], *, within_s: float = 5.0) -> list[Process]:
@@ -156,11 +148,11 @@ def _everybody() -> list[Process]:
     return found
 
 
-def _stat(pid: int) -> tuple[str, int] | None:
-    """(state, start time). The name in parentheses may contain spaces and parentheses: cut after the last one."""
+def _stat(pid: int) -> Stat | None:
+    """The name in parentheses may contain spaces and parentheses: cut after the last one."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()
-    return fields[0], int(fields[19])
+    return Stat(fields[0], int(fields[1]), int(fields[19]))

@@ -29,9 +29,9 @@ class Site:
     def state(self) -> LabState:
         return state.load(self.directory)
 
-    def command_line(self, name: str, command: Sequence[str], *, known: LabState | None = None) -> list[str]:
+    def command_line(self, name: str, command: Sequence[str]) -> list[str]:
         """What to execute here so that `command` runs on that host."""
-        known = known or self.state()
+        known = self.state()
         if name != SWITCH:
             known.plan.host(name)
         return namespaces.inside(known.hosts[name].keeper, command, user=known.root, cwd=Path.cwd())
@@ -50,9 +50,8 @@ class Site:
         self, name: str, command: Sequence[str], *, checks: bool = True, within_s: float = 30.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on a host and return its output; with `checks` a failure raises with what it said."""
-        words = self.command_line(name, command)
         done = subprocess.run(  # noqa: S603 - running commands is what this is for
-            words,
+            self.command_line(name, command),
             capture_output=True,
             text=True,
             check=False,
@@ -85,8 +84,9 @@ class Site:
 
     def wait_for(self, condition: Callable[[], Any], *, what: str, within_s: float = 10.0) -> None:
         """Until the condition holds. A LabError inside it means: not yet."""
-        deadline, reason = time.monotonic() + within_s, ""
+        deadline = time.monotonic() + within_s
         while True:
+            reason = ""
             try:
                 if condition():
                     return
@@ -106,11 +106,8 @@ class Site:
             child.wait(timeout=10)
         self._children.clear()
 
-    def configure(self, now: LabState, name: str, script: str) -> None:
-        words = namespaces.inside(now.hosts[name].keeper, ["sh", "-e", "-c", script], user=now.root)
-        done = subprocess.run(  # noqa: S603 - our own script
-            words, capture_output=True, text=True, check=False, env=self.environment(), stdin=subprocess.DEVNULL
-        )
+    def configure(self, name: str, script: str) -> None:
+        done = self.run(name, ["sh", "-e", "-c", script], checks=False)
         if done.returncode:
             raise LabError(f"{name} could not be set up: {done.stderr.strip() or done.returncode}")
 

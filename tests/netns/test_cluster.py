@@ -12,6 +12,7 @@ import time
 import pytest
 
 from haagent.lab import Lab, Measurement, Wishes
+from haagent.lab.answers import UNANSWERED
 from haagent.lab.plan import VIP4, VIP6
 from tests.support.observe import (
     LEASE_MS,
@@ -152,9 +153,14 @@ def _margin_ms(probe: Measurement, vip: str, window: Window) -> float:
 
 def _direct_answers(probe: Measurement, vip: str, window: Window) -> list[tuple[float, str]]:
     """Who answered when, whatever the client's tables say."""
-    trace = next(trace for trace in probe.stop().traces if trace.address == vip)
-    ticks = ((trace.start_s + sent / 1e6, names) for sent, names in zip(trace.sent, trace.direct, strict=True))
-    return [(at_s, name) for at_s, names in ticks if window[0] <= at_s <= window[1] for name in names]
+    trace = next(trace for trace in probe.stop() if trace.address == vip)
+    asked = [trace.start_s + sent / 1e6 for sent in trace.sent]
+    return sorted(
+        (at_s, name)
+        for name, replied in trace.direct_replied.items()
+        for at_s, reply in zip(asked, replied, strict=True)
+        if reply != UNANSWERED and window[0] <= at_s <= window[1]
+    )
 
 
 def test_an_address_removed_behind_the_agents_back_returns(make_lab: MakeLab, measured: Measured) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from haagent.lab import Lab, Measurement
+from haagent.lab.answers import UNANSWERED
 from haagent.lab.plan import CLIENT, VIP4, VIP6
 from tests.netns.gate_sight import Owner, asked, bind, tables
 from tests.support.observe import MakeLab, Measured, gap_ms, serves
@@ -50,7 +51,7 @@ def pings(lab: Lab, source: str, target: str) -> bool:
 
 def replies(probe: Measurement, vip: str) -> list[tuple[float, float]]:
     """When a probe was sent and when it was answered."""
-    trace = next(trace for trace in probe.stop().traces if trace.address == vip)
+    trace = next(trace for trace in probe.stop() if trace.address == vip)
     pairs = zip(trace.sent, trace.replied, strict=True)
     return [(trace.start_s + sent / 1e6, trace.start_s + back / 1e6) for sent, back in pairs if back > 0]
 
@@ -61,8 +62,8 @@ def last_reply(probe: Measurement, vip: str) -> float:
 
 def answered_ms(probe: Measurement, vip: str) -> int:
     """In how many milliseconds the host answered what was put to it directly, whatever the client's tables say."""
-    trace = next(trace for trace in probe.stop().traces if trace.address == vip)
-    return sum(1 for names in trace.direct if names)
+    trace = next(trace for trace in probe.stop() if trace.address == vip)
+    return sum(max(replies) != UNANSWERED for replies in zip(*trace.direct_replied.values(), strict=True))
 
 
 def silence(lab: Lab, probe: Measurement) -> None:

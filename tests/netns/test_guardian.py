@@ -73,7 +73,8 @@ def test_two_small_processes_and_their_names(make_lab: MakeLab, measured: Measur
     lab = make_lab(nodes=1)
     lab.wait_ready()
     pids = lab.agents.status("A")["pids"]
-    found = {process.pid: processes.name_of(process.pid) for process in lab.agents.processes(lab.state(), "A")}
+    everybody = lab.agents.processes(lab.state(), "A")
+    found = {process.pid: Path(f"/proc/{process.pid}/comm").read_text().strip() for process in everybody}
     assert found == {pids["guardian"]: "haagent-guard", pids["agent"]: "haagent-agent"}
     started = lab.state().hosts["A"].agent
     assert started is not None
@@ -174,7 +175,7 @@ def test_a_guardian_that_slept_through_it_disturbs_nobody(make_lab: MakeLab) -> 
 
 
 def _is_agent(process: processes.Process) -> bool:
-    return processes.name_of(process.pid) == "haagent-agent"
+    return Path(f"/proc/{process.pid}/comm").read_text().strip() == "haagent-agent"
 
 
 def ballots_on(lab: Lab, node: str) -> set[str]:

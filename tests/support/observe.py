@@ -16,6 +16,7 @@ from typing import Any
 from haagent.lab import Lab, Measurement
 from haagent.lab.outage import Outage
 from haagent.lab.plan import CLIENT, VIP4, VIP6
+from trials.chaos.cluster import addresses
 
 MakeLab = Callable[..., Lab]
 Measured = Callable[[str, str], None]
@@ -95,12 +96,6 @@ def holder(lab: Lab, name: str = "web") -> str:
     found = lab.agents.holder(name)
     assert found is not None, f"nobody, or more than one, holds {name}"
     return found
-
-
-def addresses(lab: Lab, node: str) -> set[str]:
-    """All of a host, without prefix."""
-    listed = json.loads(lab.run(node, ["ip", "-j", "address"]).stdout)
-    return {info["local"] for link in listed for info in link["addr_info"]}
 
 
 def serves(lab: Lab, node: str, *vips: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from haagent.lab.outage import UNANSWERED, Trace
+from haagent.lab.answers import UNANSWERED, Trace
 from trials.chaos.history import Blow, History
 from trials.chaos.metronome import Late
 from trials.chaos.schedule import Mode, Strike
@@ -30,7 +30,7 @@ def trace(
     """`routed`: whom the client's table leads to from a time on; else to the first who answers. `late`: the answer of
     this node to the request of this time came only then (milliseconds)."""
     sent = [at * 1000 for at in range(length)]
-    replied, by, direct = [], [], []
+    replied, by = [], []
     per_node: dict[str, list[int]] = {name: [] for name in answering}
     for at in range(length):
         here = [name for name, times in answering.items() if any(begin <= at < end for begin, end in times)]
@@ -42,8 +42,7 @@ def trace(
         is_answered = asked in here
         replied.append(sent[at] + trip_us if is_answered else UNANSWERED)
         by.append(asked if is_answered else "")
-        direct.append(here)
-    return Trace("10.20.1.100", 0.001, START_S, sent, replied, by, direct, per_node)
+    return Trace("10.20.1.100", 0.001, START_S, sent, replied, by, per_node)
 
 
 def history(

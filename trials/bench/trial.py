@@ -7,8 +7,8 @@ import time
 import msgspec
 
 from haagent.lab import Measurement
-from haagent.lab.answers import overlaps, spans
-from haagent.lab.outage import Trace, measure
+from haagent.lab.answers import Trace, overlaps, spans
+from haagent.lab.outage import measure
 from haagent.lab.plan import CLIENT, VIP4
 from trials.bench.faults import BESIDE_S, Fault
 from trials.bench.products import Product, renew
@@ -58,7 +58,7 @@ def run(product: Product, fault: Fault) -> Sample:
         ended_s = time.monotonic()
     if fault.renews:
         renew(product, holder)
-    trace = probe.stop().traces[0]
+    trace = probe.stop()[0]
     return _sample(trace, holder, has_it=has_it, instants=(quiet_s, struck_s, mended_s, ended_s))
 
 

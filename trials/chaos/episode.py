@@ -13,7 +13,8 @@ from contextlib import suppress
 import msgspec
 
 from haagent.lab import LabError
-from haagent.lab.outage import Trace, measure
+from haagent.lab.answers import Trace
+from haagent.lab.outage import measure
 from trials.chaos.cluster import SETTLED_S, Cluster, wait_settled, words
 from trials.chaos.faults import DEEDS
 from trials.chaos.history import SETTLED, Blow, History, check
@@ -50,7 +51,7 @@ def play(cluster: Cluster, strikes: Sequence[Strike], told: Told) -> History:
         except LabError as error:
             unsettled = str(error)
         ended_s = time.monotonic()
-        record, late = probe.stop(), beat.since()
+        traces, late = probe.stop(), beat.since()
     history = History(
         seed=told.seed,
         number=told.number,
@@ -61,8 +62,8 @@ def play(cluster: Cluster, strikes: Sequence[Strike], told: Told) -> History:
         quiet_s=quiet_s,
         ended_s=ended_s,
         blows=tuple(blows),
-        traces=record.traces,
-        noise_ms=max(told.noise_ms, *(_quiet_ms(trace, quiet_s, blows) for trace in record.traces)),
+        traces=traces,
+        noise_ms=max(told.noise_ms, *(_quiet_ms(trace, quiet_s, blows) for trace in traces)),
         late=late,
         unsettled=unsettled,
     )

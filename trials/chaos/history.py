@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from haagent.lab.answers import overlaps
-from haagent.lab.outage import Gap, Trace, measure
+from haagent.lab.answers import Trace, overlaps
+from haagent.lab.outage import Gap, measure
 from trials.chaos import bounds
 from trials.chaos.metronome import Late
 from trials.chaos.schedule import Mode, Strike

@@ -57,7 +57,7 @@ def test_a_single_answer_in_the_midst_of_anothers_counts() -> None:
 def test_the_clients_own_requests_are_evidence_too() -> None:
     """Nobody is asked directly here: the client's table leads to one node and then to another, and back at once."""
     seen = trace({"A": [(0, 100)], "B": [(0, 100)]}, length=100, routed=[(0, "A"), (40, "B"), (45, "A")])
-    alone = type(seen)(seen.address, 0.001, START_S, seen.sent, seen.replied, seen.answered_by, [[] for _ in seen.sent])
+    alone = type(seen)(seen.address, 0.001, START_S, seen.sent, seen.replied, seen.answered_by)
     assert [(one.older, one.younger) for one in overlaps(alone)] == [("A", "B")]
 
 

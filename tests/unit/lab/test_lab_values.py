@@ -6,16 +6,16 @@ import struct
 
 import pytest
 
+from haagent.lab.answers import UNANSWERED, Trace
 from haagent.lab.damage import EVERYBODY, Cut, Damage, rules
 from haagent.lab.echo import Echo, frame_header
 from haagent.lab.errors import LabError
-from haagent.lab.outage import UNANSWERED, Trace, measure
+from haagent.lab.outage import measure
 from haagent.lab.plan import draw
+from tests.support import sample_histories
 
 
-def trace(
-    sent: list[int], replied: list[int], by: list[str] | None = None, direct: list[list[str]] | None = None
-) -> Trace:
+def trace(sent: list[int], replied: list[int], by: list[str] | None = None) -> Trace:
     """In milliseconds."""
     return Trace(
         address="10.20.1.100",
@@ -24,7 +24,6 @@ def trace(
         sent=[ms * 1000 for ms in sent],
         replied=[ms if ms == UNANSWERED else ms * 1000 for ms in replied],
         answered_by=by or ["A" if ms != UNANSWERED else "" for ms in replied],
-        direct=direct or [[] for _ in sent],
     )
 
 
@@ -64,7 +63,9 @@ class TestOutage:
         assert measure(whole, start_s=100.0025, end_s=100.0055).answered_by == ["B"]
 
     def test_two_who_answer(self) -> None:
-        assert measure(trace([0, 1, 2], [0, 1, 2], direct=[["A"], ["A", "B"], ["B"]])).dual_ms == 1.0
+        seen = sample_histories.trace({"A": [(0, 60)], "B": [(50, 100)]}, length=100)
+        assert measure(seen).dual_ms == pytest.approx(8.8)
+        assert measure(seen, start_s=sample_histories.START_S + 0.07).dual_ms == 0
 
     def test_the_prober_s_own_lateness(self) -> None:
         assert measure(trace([0, 1, 9, 10], [0, 1, 9, 10])).stall_ms == 7.0
