@@ -7,12 +7,11 @@ row is the same measurement with no fault at all, because a shared machine has p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import msgspec
 
 from haagent.lab.agents import executable
-from haagent.lab.cluster import Lab
+from haagent.lab.cluster import Lab, Tell
 from haagent.lab.errors import LabError
 from haagent.lab.measurement import Measurement
 from haagent.lab.outage import Outage
@@ -21,7 +20,6 @@ QUIET_S = 1.5  # how long the noise is measured
 AFTER_S = 0.3  # a window ends so long after the service is back, to see what follows
 GROUP = "web"
 
-Tell = Callable[[str], None]
 Act = tuple[str, float, float]  # what was done, and the window of time in which the client saw its effect
 
 

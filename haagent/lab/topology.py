@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.lab.plan import CLIENT, OBSERVER4, OBSERVER6, Host, Plan, Port
+from haagent.lab.plan import CLIENT, OBSERVER4, OBSERVER6, Host, Plan
 
 GATEWAY4 = "10.20.1.1"  # the client host: the way out, as far as the nodes can tell
 
@@ -41,9 +41,7 @@ def host_script(host: Host, *, client: Host) -> str:
 def reboot_script(host: Host, *, client: Host) -> str:
     """What a crashed host would have lost: every address, rule and route that is not its own."""
     flush = [
-        f"{words} dev {port.link}{end}"
-        for port in host.ports
-        for words, end in (("link set", " down"), ("address flush", ""))
+        line for port in host.ports for line in (f"link set dev {port.link} down", f"address flush dev {port.link}")
     ]
     return f"nft flush ruleset\n{_batch([*flush, *_addresses(host, client)])}"
 
@@ -51,7 +49,10 @@ def reboot_script(host: Host, *, client: Host) -> str:
 def _addresses(host: Host, client: Host) -> list[str]:
     lines: list[str] = []
     for port in host.ports:
-        lines += _interface(port)
+        lines.append(f"address replace {port.ipv4} dev {port.link}")
+        if port.ipv6:
+            lines.append(f"address replace {port.ipv6} dev {port.link} nodad")
+        lines.append(f"link set {port.link} up")
     observers = [OBSERVER4, OBSERVER6] if host.ports[0].ipv6 else [OBSERVER4]
     if host.name == CLIENT:
         # deprecated from the start: never the source of anything but direct probes
@@ -59,13 +60,6 @@ def _addresses(host: Host, client: Host) -> list[str]:
     mac = client.ports[0].mac
     lines += [f"neigh replace {one} lladdr {mac} dev eth0 nud permanent" for one in observers]
     return [*lines, f"route replace default via {GATEWAY4} dev eth0"]
-
-
-def _interface(port: Port) -> list[str]:
-    lines = [f"address replace {port.ipv4} dev {port.link}"]
-    if port.ipv6:
-        lines.append(f"address replace {port.ipv6} dev {port.link} nodad")
-    return [*lines, f"link set {port.link} up"]
 
 
 def _batch(lines: list[str]) -> str:
