@@ -41,6 +41,7 @@ floating addresses there, tells the neighbours, and can always say why.
 |---|---|
 | `/etc/haagent/haagent.yaml` | The configuration, the same on every node: `haagent.yaml`(5). |
 | `/etc/haagent/cluster.key` | The cluster key, readable by the agent's user alone. |
+| `/run/haagent` | Belongs to the agent's user or root; nobody else may write there, else the agent does not start. |
 | `/run/haagent/haagent.sock` | The socket of the running agent, for root and members of the group haagent. |
 | `/var/lib/haagent/memory.json` | Operators' orders (standby, maintenance), kept over a restart. |
 """

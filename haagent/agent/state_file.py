@@ -14,6 +14,7 @@ import os
 import msgspec
 
 from haagent.config.files import write_whole
+from haagent.control.directories import is_trusted
 from haagent.core.settings import Memory
 from haagent.parts import Still
 
@@ -28,6 +29,8 @@ def load(state_dir: str) -> Memory:
     path = os.path.join(state_dir, NAME)
     try:
         with open(path, "rb") as file:
+            if not is_trusted(owner := os.fstat(file.fileno()).st_uid):
+                raise PermissionError(f"it belongs to user {owner}")
             return msgspec.json.decode(file.read(MAX_BYTES), type=Memory)
     except FileNotFoundError:
         return Memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ def run(invocation: Invocation, file: str, *, node: str | None, log_level: str) 
 
 def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, node: str | None, log_level: str) -> int:
     from haagent.config import load, load_keys
+    from haagent.control.directories import Unsafe, checked_directory
     from haagent.control.place import AlreadyRunning, run_lock
     from haagent.status import log
 
@@ -49,6 +51,8 @@ def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, n
     try:
         config = load(file, node=node)
         keys = () if config.heartbeat.insecure else load_keys(config.key_files)
+        with contextlib.suppress(FileNotFoundError):  # it is made when there is something to keep
+            os.close(checked_directory(invocation.state_dir))
         owner = os.getpid() if invocation.guardian is None else os.getppid()
         with (
             run_lock(invocation.run_dir, pid=owner) as lock,
@@ -73,6 +77,8 @@ def _run(invocation: Invocation, file: str, layouts: Callable[[], Layouts], *, n
             except CannotOpen as error:
                 hint = ". Run the agent as root" if isinstance(error.__cause__, PermissionError) else ""
                 raise Failure(f"{error}{hint}.") from error
+    except Unsafe as error:
+        raise Failure(f"{error}.") from error
     except AlreadyRunning as error:
         raise Failure(f"{error}. Stop that one, or give this one its own --run-dir and --state-dir.") from error
     except PermissionError as error:

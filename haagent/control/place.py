@@ -3,15 +3,21 @@
 The lock (`RUN_DIR/haagent.lock`, flock) is what makes a run directory belong to one agent. It goes with the processes
 that hold it, the agent and its guardian, however they end, so nothing is ever stale: who has the lock may replace
 whatever else an earlier life left. The file stays; to remove it would let two agents lock two files of the same name.
+Nobody else may open it: a lock can be held by whoever can read it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import shlex
+import stat
 import time
 from collections.abc import Iterator
+
+from haagent.control.directories import Unsafe, checked_directory, is_trusted
 
 SOCKET = "haagent.sock"
 LOCK = "haagent.lock"
@@ -42,14 +48,14 @@ def socket_path(run_dir: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def run_lock(run_dir: str, *, pid: int | None = None) -> Iterator[int]:
-    """Own the run directory, which is made if need be; AlreadyRunning when another agent does.
+    """Own the run directory, made if need be. AlreadyRunning: another agent does. Unsafe: anybody else could.
 
     `pid`: who is to be named as its owner, if not this process. What is yielded is the lock's descriptor: whoever has a
     copy of it keeps the lock.
     """
-    os.makedirs(run_dir, mode=0o755, exist_ok=True)
-    lock = os.open(os.path.join(run_dir, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    lock = _open_lock(run_dir)
     try:
+        _check_lock(lock, run_dir)
         if not _locked(lock):
             raise AlreadyRunning(run_dir, _pid(lock))
         os.ftruncate(lock, 0)
@@ -57,6 +63,37 @@ def run_lock(run_dir: str, *, pid: int | None = None) -> Iterator[int]:
         yield lock
     finally:
         os.close(lock)
+
+
+def _open_lock(run_dir: str) -> int:
+    try:
+        directory = checked_directory(run_dir)
+    except FileNotFoundError:
+        os.makedirs(run_dir, mode=0o755, exist_ok=True)
+        directory = checked_directory(run_dir)
+    try:
+        return os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            raise _unusable(run_dir, "is not a file") from error
+        raise
+    finally:
+        os.close(directory)
+
+
+def _check_lock(lock: int, run_dir: str) -> None:
+    found = os.fstat(lock)
+    if not stat.S_ISREG(found.st_mode):
+        raise _unusable(run_dir, "is not a file")
+    if not is_trusted(found.st_uid):
+        raise _unusable(run_dir, f"belongs to user {found.st_uid}")
+    if found.st_mode & 0o077:
+        os.fchmod(lock, 0o600)  # of an earlier release
+
+
+def _unusable(run_dir: str, why: str) -> Unsafe:
+    path = os.path.join(run_dir, LOCK)
+    return Unsafe(f"{path} {why}", f"rm -r {shlex.quote(path)}")
 
 
 def _locked(lock: int) -> bool:

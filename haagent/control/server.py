@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import grp
 import logging
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -216,19 +218,37 @@ class _Client:
 
 def _listen(run_dir: str, group: int | None) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    place = os.path.join(run_dir, SOCKET)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(place)  # of an agent that died: the run lock says that no other lives
-    mask = os.umask(0o177)  # nobody may connect before the mode is final
-    try:
-        with socket_path(run_dir) as path:
-            listener.bind(path)
-    finally:
-        os.umask(mask)
-    if group is not None and os.geteuid() == 0:
-        os.chown(place, 0, group)
-    os.chmod(place, 0o660)
+        os.unlink(os.path.join(run_dir, SOCKET))  # of an agent that died: the run lock says that no other lives
+    with socket_path(run_dir) as path, _making_for(group):
+        listener.bind(path)
     return listener
+
+
+@contextlib.contextmanager
+def _making_for(group: int | None) -> Iterator[None]:
+    """A socket that is made meanwhile is for its owner and for `group`.
+
+    It has its mode and its group from the start: to change them by its path, later, could hit another file.
+    """
+    mask, own = os.umask(0o117), os.getegid()
+    try:
+        if group is not None and os.geteuid() == 0:
+            _become_member(group)
+        yield
+    finally:
+        if os.getegid() != own:
+            os.setegid(own)
+        os.umask(mask)
+
+
+def _become_member(group: int) -> None:
+    try:
+        os.setegid(group)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # The group does not exist in this user namespace, and so nobody of it is here.
 
 
 def _group_id() -> int | None:

@@ -37,6 +37,7 @@ class Check(msgspec.Struct, frozen=True):
 CHECKS: tuple[Check, ...] = (
     Check("configuration", files.configuration),
     Check("key", files.key),
+    Check("run-dir", files.run_dir),
     Check("state-dir", files.state_dir),
     Check("kernel", host.kernel),
     Check("privileges", host.privileges),

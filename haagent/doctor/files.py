@@ -1,4 +1,4 @@
-"""The agent's files: configuration, keys, state directory."""
+"""The agent's files: configuration, keys, and the directories that it uses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from haagent.config import KeyFileError, load_keys
 from haagent.config.secret import ACCOUNT, account
+from haagent.control.directories import Unsafe, checked_directory
 from haagent.core.wire import key_id
 from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, info, ok, warning
@@ -88,7 +89,27 @@ def _file_system(directory: str) -> tuple[str, os.statvfs_result]:
         return _file_system(os.path.dirname(directory) or ".")
 
 
+def _refusal(directory: str) -> Finding | None:
+    """What the start says of it."""
+    try:
+        os.close(checked_directory(directory))
+    except FileNotFoundError:
+        return None  # it will be made
+    except Unsafe as refused:
+        return error(
+            refused.what, why="Others could use it against the agent, which does not start.", mend=refused.mend
+        )
+    return None
+
+
+def run_dir(subject: Subject) -> Iterator[Finding]:
+    yield _refusal(subject.run_dir) or ok(f"{subject.run_dir} is the agent's alone")
+
+
 def state_dir(subject: Subject) -> Iterator[Finding]:
+    if (refusal := _refusal(subject.state_dir)) is not None:
+        yield refusal
+        return
     directory, found = _file_system(subject.state_dir)
     why = "Operators' orders (standby, maintenance) would not survive a restart."
     if found.f_flag & os.ST_RDONLY:

@@ -62,7 +62,7 @@ class Agents:
     def _spawn(self, now: LabState, name: str) -> Process:
         run, kept = self._site.run_directory(name), self._site.state_directory(name)
         for directory in (run, kept):
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         paths = {"config": str(self._site.directory / "haagent.yaml"), "run": str(run), "state": str(kept)}
         command = [word.format(node=name, **paths) for word in now.command]
         if command[0] == "haagent":
