@@ -14,7 +14,6 @@ from haagent.activation.group import Group
 from haagent.activation.step import NO_BALLOT
 from haagent.activation.steps import Leftover
 from haagent.activation.surroundings import Surroundings
-from haagent.activation.timer import Timer
 from haagent.config import Config, GroupConfig
 from haagent.core.event_kinds import Kind
 from haagent.core.events import AddressFound, Dropped, TakeFailed
@@ -23,6 +22,7 @@ from haagent.core.settings import LEADER
 from haagent.gate import GateError, gate_warnings
 from haagent.kernel.facts import AddressError, Vip
 from haagent.kernel.links import Links
+from haagent.kernel.timer import Timer
 from haagent.parts import Commit, Ending, Facts, Still
 from haagent.plugins.contained import Broke
 

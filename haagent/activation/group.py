@@ -16,7 +16,6 @@ from haagent.activation.steer import SteerStep
 from haagent.activation.step import Step
 from haagent.activation.steps import AddressStep, FenceStep, GateStep, Leftover
 from haagent.activation.surroundings import Surroundings
-from haagent.checks.link import Link as LinkCheck
 from haagent.checks.link import LinkOptions
 from haagent.config import CheckConfig, GroupConfig, HooksConfig
 from haagent.core.event_kinds import Kind, declared
@@ -121,8 +120,7 @@ class Group:
 
         def make(check: CheckConfig, links: checks.LinksPort) -> checks.Check:
             context = checks.Context(node=self._around.node, group=group, interface=interface, links=links)
-            plugin = LinkCheck if check is own else checks.find(check.kind)
-            return plugin(context, check.options)
+            return checks.find(check.kind)(context, check.options)
 
         for check in (own, *self.spec.checks):
             self._health.start(check, self._around.host.links, partial(make, check))
@@ -158,7 +156,6 @@ class Group:
             "unfit": self._health.why_not,
             "penalty": self._health.penalty,
             "checks": self._health.facts(),
-            "gate": {"state": "", "why": ""},
             **self.pipeline.facts(),
         }
 

@@ -29,8 +29,8 @@ MAX_OUTPUT = 2000  # characters kept, of the end: that is where errors are
 class _Call(msgspec.Struct, frozen=True):
     event: str
     command: str
-    ballot: Ballot
-    why: str
+    timeout_s: float
+    environment: dict[str, str]
 
 
 class Hooks:
@@ -40,15 +40,10 @@ class Hooks:
         self._note = note
         self._waiting: deque[_Call] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._earlier: Hooks | None = None
 
-    def follow(self, earlier: Hooks) -> None:
-        """Those of the configuration before: they have their turn first."""
-        self._earlier = earlier if earlier._is_running else earlier._earlier
-
-    @property
-    def _is_running(self) -> bool:
-        return self._task is not None and not self._task.done()
+    def become(self, fresh: Hooks) -> None:
+        """Another configuration is in force; what waits was called under this one."""
+        self._spec, self._addresses = fresh._spec, fresh._addresses
 
     def add(self, event: str, ballot: Ballot, why: str) -> None:
         """`event` is the option's name: `taken`, `released`, `failed`."""
@@ -58,8 +53,8 @@ class Hooks:
         if len(self._waiting) == MAX_WAITING:
             skipped = self._waiting.popleft()
             self._note(Kind.HOOK_FAIL, f"hook {skipped.event} skipped: {MAX_WAITING} newer events are waiting")
-        self._waiting.append(_Call(event, command, ballot, why))
-        if not self._is_running:
+        self._waiting.append(_Call(event, command, self._spec.timeout_s, self._environment(event, ballot, why)))
+        if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def finished(self) -> None:
@@ -68,31 +63,27 @@ class Hooks:
             await self._task
 
     async def _work(self) -> None:
-        if self._earlier is not None:
-            await self._earlier.finished()
-            self._earlier = None
         while self._waiting:
             await asyncio.sleep(START_DELAY_S)
             await self._run(self._waiting.popleft())
 
     async def _run(self, call: _Call) -> None:
-        limit_s = self._spec.timeout_s
         try:
-            ended = await programs.run(shlex.split(call.command), env=self._environment(call), timeout_s=limit_s)
+            ended = await programs.run(shlex.split(call.command), env=call.environment, timeout_s=call.timeout_s)
         except (programs.CannotStart, OSError, ValueError) as error:  # a quote that does not end; no pipe to be had
             self._note(Kind.HOOK_FAIL, f"hook {call.event} ({call.command}) cannot be started: {error}")
             return
         text = one_line(ended.output)[-MAX_OUTPUT:]
         kind = Kind.HOOK if ended.status == 0 else Kind.HOOK_FAIL
-        self._note(kind, f"hook {call.event} {ended.verdict(limit_s)}" + (f": {text}" if text else ""))
+        self._note(kind, f"hook {call.event} {ended.verdict(call.timeout_s)}" + (f": {text}" if text else ""))
 
-    def _environment(self, call: _Call) -> dict[str, str]:
+    def _environment(self, event: str, ballot: Ballot, why: str) -> dict[str, str]:
         return {
             **os.environ,
             "HAAGENT_GROUP": self._group,
-            "HAAGENT_EVENT": call.event,
+            "HAAGENT_EVENT": event,
             "HAAGENT_NODE": self._node,
-            "HAAGENT_BALLOT": str(call.ballot),
-            "HAAGENT_WHY": call.why,
+            "HAAGENT_BALLOT": str(ballot),
+            "HAAGENT_WHY": why,
             "HAAGENT_ADDRESSES": " ".join(self._addresses),
         }

@@ -26,17 +26,16 @@ from collections.abc import Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from haagent.activation.calls import Calls
 from haagent.activation.hooks import Hooks
 from haagent.activation.plan import Act, Owed, State, decide
 from haagent.activation.step import NO_BALLOT, Later, Step, Tenure
 from haagent.activation.steps import AHEAD_S, Leftover
 from haagent.activation.surroundings import Clock, Post
-from haagent.activation.timer import Timer
-from haagent.activation.turns import Turns
+from haagent.activation.work import Work
 from haagent.core.event_kinds import Kind, Note
 from haagent.core.events import Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
+from haagent.kernel.timer import Timer
 from haagent.plugins.contained import one_line
 
 GRACE_S = 0.002  # after `until`: the core's own timer goes first; only a hung core lets ours act
@@ -55,9 +54,10 @@ class GroupPipeline:
         self.counters: Counter[str] = Counter()
         self._post, self._tell, self._now = post, note, now
         self._state = State(len(steps))
-        self._turns, self._calls = Turns(), Calls()
-        self.timings = self._calls.timings
-        self._equip(steps, hooks)
+        self._work = Work()
+        self.timings = self._work.timings
+        self._hooks = hooks
+        self._equip(steps)
         self._ballot, self._error = NO_BALLOT, ""  # of what is owed
         self._refusal = ""  # of the kernel, as last noted
         self._lapsed: Ballot | None = None
@@ -66,8 +66,8 @@ class GroupPipeline:
         self._retry_s = RETRY_FIRST_S
         self._acts = (self._take, self._tell_taken, self._shut, self._tell_owed, self._undo)  # in the order of `Act`
 
-    def _equip(self, steps: Sequence[Step], hooks: Hooks) -> None:
-        self._steps, self._hooks = tuple(steps), hooks
+    def _equip(self, steps: Sequence[Step]) -> None:
+        self._steps = tuple(steps)
         self._shutting = tuple(step for step in reversed(steps) if step.shuts)
         self._renewed = tuple(step for step in steps if type(step).renew is not Step.renew)  # often: only who needs it
 
@@ -167,7 +167,7 @@ class GroupPipeline:
 
     def finished(self) -> Coroutine[Any, Any, None]:
         """Waits for what has been begun at this moment: steps, and hooks."""
-        return _over(frozenset(self._turns.live), self._hooks)
+        return _over(frozenset(self._work.live), self._hooks)
 
     def end(self, why: str) -> None:
         """The configuration has no such group any more."""
@@ -186,14 +186,14 @@ class GroupPipeline:
 
         `leftover`: what they know nothing of any more.
         """
-        self._turns.revoke()
+        self._work.revoke()
         for step in self._steps:
             step.retire(self._ballot if self.tenure is None else self.tenure.ballot)
         if self.tenure is not None:  # another object, so that what still waits for an old step ends there
             vanished = () if self.is_open else self.tenure.vanished
             self.tenure = Tenure(self.tenure.ballot, self.tenure.until, vanished)
-        fresh._hooks.follow(self._hooks)
-        self._equip(fresh._steps, fresh._hooks)
+        self._hooks.become(fresh._hooks)
+        self._equip(fresh._steps)
         self._state.begin_anew(len(self._steps))
         if leftover is not None:
             self.leftovers += (leftover,)
@@ -207,7 +207,7 @@ class GroupPipeline:
         """The tenure, and whatever is under way for it."""
         self.tenure = None
         self._state.leave(owed)
-        self._turns.revoke()
+        self._work.revoke()
         self._retry.cancel()
 
     # taking
@@ -218,20 +218,20 @@ class GroupPipeline:
         for position in range(state.done, state.steps):
             step = self._steps[position]
             state.begun = position + 1
-            fault, later = self._calls.now(step, "take", partial(step.take, tenure))
+            fault, later = self._work.at_once(step, "take", partial(step.take, tenure))
             if fault:
                 self._fail(tenure, step, fault)
                 return
             if later is not None:
                 state.is_waiting = True
-                self._turns.run(partial(self._continue, tenure, step, later), revocable=True)
+                self._work.run(partial(self._continue, tenure, step, later), revocable=True)
                 return
             state.done = position + 1
 
     async def _continue(self, tenure: Tenure, step: Step, later: Later) -> None:
         if self.tenure is not tenure:
             return
-        fault = await self._calls.later(step, "take", later)
+        fault, _ = await self._work.later(step, "take", later)
         if self.tenure is not tenure:
             return
         self._state.is_waiting = False
@@ -294,7 +294,7 @@ class GroupPipeline:
         return list(refused.values())
 
     def _drop(self, step: Step) -> tuple[str, Later | None]:
-        return self._calls.now(step, "drop", partial(step.drop, self._ballot))
+        return self._work.at_once(step, "drop", partial(step.drop, self._ballot))
 
     def _try_again(self, faults: Sequence[str]) -> None:
         refusal = "; ".join(faults)
@@ -334,11 +334,12 @@ class GroupPipeline:
         self._state.begun = 0
         if laters:
             self._state.undoing += 1
-            self._turns.run(partial(self._finish_undoing, laters))
+            self._work.run(partial(self._finish_undoing, laters))
 
     async def _finish_undoing(self, laters: Sequence[tuple[Step, Later]]) -> None:
         for step, later in laters:
-            if fault := await self._calls.later(step, "drop", later):
+            fault, _ = await self._work.later(step, "drop", later)
+            if fault:
                 self._note(Kind.FAILED, f"{step.name}: not undone: {fault}")
         self._state.undoing -= 1
         self.go_on()
@@ -348,29 +349,24 @@ class GroupPipeline:
     def verify(self) -> None:
         """Ask a backend that is not local whether we still hold. Called every two seconds; it asks more seldom."""
         tenure = self.tenure
-        if tenure is None or not self.is_complete or self._turns.live:
+        if tenure is None or not self.is_complete or self._work.live:
             return
         if self._now() - self._verified_at < VERIFY_S and self._verified_at:
             return
         self._verified_at = self._now()
         if any(step.is_asked for step in self._steps):
-            self._turns.run(partial(self._verify, tenure), revocable=True)
+            self._work.run(partial(self._verify, tenure), revocable=True)
 
     async def _verify(self, tenure: Tenure) -> None:
         for step in self._steps:
             if not step.is_asked:
                 continue
-            answers: list[bool] = []
-
-            async def ask(step: Step = step, answers: list[bool] = answers) -> None:
-                answers.append(await step.verify(tenure.ballot))
-
-            fault = await self._calls.later(step, "verify", ask)
+            fault, was_so = await self._work.later(step, "verify", partial(step.verify, tenure.ballot))
             if self.tenure is not tenure:
                 return
             if fault:
                 self._note(Kind.DRIFT, f"{step.name}: cannot tell whether clients are steered here: {fault}")
-            elif answers == [False]:
+            elif not was_so:
                 self.counters["repaired"] += 1
                 self._note(Kind.DRIFT, f"{step.name}: clients were steered elsewhere; steered here again")
 

@@ -136,7 +136,7 @@ class Assembly:
             layouts=layouts,
         )
         self._arbiter = arbiter_of(config, boot=boot, post=shell.post, now=clock.now, background=shell.background)
-        self.process = Process(config)
+        self.process = Process(lambda: self.cluster.config)
         self.facade = facade = Facade(
             self.cluster, node, recorder=self.recorder, fences=self._fences, post=shell.post, reload=shell.reload
         )

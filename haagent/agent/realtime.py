@@ -14,13 +14,14 @@ import ctypes
 import gc
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from haagent.agent import clock
 from haagent.config import Config
-from haagent.parts import Commit, Facts, Still
+from haagent.parts import Facts, Still
 from haagent.status.jitter import Jitter, affordable_s, is_risky
 
 PRIORITY = 2  # of 1 to 99: before the guardian, which has nothing to do while the agent lives, and behind all drivers
@@ -40,21 +41,15 @@ class Process(Still):
 
     name = "process"
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, running: Callable[[], Config]) -> None:
+        self._running = running
         self.scheduling = Scheduling()
         self.jitter = Jitter()
 
     async def open(self) -> None:
-        self.scheduling = enter(wanted=self._config.process.realtime)
+        self.scheduling = enter(wanted=self._running().process.realtime)
         gc.collect()
         gc.freeze()  # what start-up made stays: the collector need not walk it again
-
-    async def prepare(self, config: Config) -> Commit:
-        def apply() -> None:
-            self._config = config
-
-        return Commit(apply)
 
     def status(self) -> Facts:
         worst_ms = self.jitter.worst_ms(clock.now())
@@ -62,7 +57,7 @@ class Process(Still):
             "pids": {"agent": os.getpid()},
             "jitter_ms": worst_ms,
             "scheduling": msgspec.to_builtins(self.scheduling),
-            "warnings": warnings(worst_ms, self.scheduling, self._config),
+            "warnings": warnings(worst_ms, self.scheduling, self._running()),
         }
 
 

@@ -10,7 +10,6 @@ An agent that is killed takes the last few of these lines along; its guardian an
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, Note
 from haagent.core.node import Node
+from haagent.kernel.timer import Timer
 from haagent.parts import Still
 from haagent.status import log
 from haagent.trace import Ring, Trace, take
@@ -34,7 +34,7 @@ class Recorder(Still):
         self._node, self._ring = node, Ring(node)
         self._steps: list[Step] = []
         self._news: list[tuple[float, AnyAction]] = []
-        self._later: asyncio.TimerHandle | None = None
+        self._later = Timer(self.write)
         self._noted = Counter({kind.value: 0 for kind in Kind})  # from the start: metrics see the first of each rise
 
     def add(self, now: float, actions: Sequence[AnyAction]) -> None:
@@ -52,13 +52,11 @@ class Recorder(Still):
         """Nothing more is to be done at this moment."""
         if not self._news or len(self._steps) >= MOST:
             self.write()
-        elif self._later is None:
-            self._later = asyncio.get_running_loop().call_later(PAUSE_S, self.write)
+        elif not self._later.is_set:
+            self._later.set(PAUSE_S)
 
     def write(self) -> None:
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+        self._later.cancel()
         steps, self._steps = self._steps, []
         news, self._news = self._news, []
         self._ring.keep(steps)

@@ -7,7 +7,6 @@ whoever was away. The delays are options; 0 seconds is always the first.
 
 from __future__ import annotations
 
-import asyncio
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
@@ -19,6 +18,7 @@ from haagent.core.event_kinds import Kind
 from haagent.core.messages import Ballot
 from haagent.kernel.announce import Announcer
 from haagent.kernel.facts import Link
+from haagent.kernel.timer import Timer
 
 
 class ArpOptions(Section, frozen=True):
@@ -52,7 +52,7 @@ class Arp:
             note=lambda text: context.note(Kind.UNSENT, text),
         )
         self._may_announce = context.may_announce
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer(self._repeat)
         self._pauses = [after - before for before, after in pairwise((0.0, *self._options.repeat))]
         self._ahead: list[float] = []  # those that are still to come
         self._is_held = False
@@ -96,12 +96,10 @@ class Arp:
             self.announce()
 
     def _schedule(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         delay = self._ahead.pop(0) if self._ahead else self._options.refresh
         if delay > 0:
-            self._timer = asyncio.get_running_loop().call_later(delay, self._repeat)
+            self._timer.set(delay)
 
     def _repeat(self) -> None:
         # A process that was stopped wakes up with its timers due: it must not speak for what another has taken.
@@ -111,6 +109,4 @@ class Arp:
 
     def _stop(self) -> None:
         self._is_held = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
