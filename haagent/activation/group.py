@@ -57,9 +57,9 @@ class Group:
             note=self._note,
         )
         self.pipeline = GroupPipeline(
-            self.name, steps=steps, hooks=hooks, post=around.post, note=around.note, now=around.now
+            self.name, steps=steps, hooks=hooks, post=around.post, note=self._note, now=around.now
         )
-        self.reconciler = Reconciler(self.name, vips, around)
+        self.reconciler = Reconciler(vips, around, self._note)
 
     def _backend(self, spec: GroupConfig) -> backends.Backend:
         context = backends.Context(

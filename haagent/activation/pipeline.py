@@ -32,7 +32,7 @@ from haagent.activation.step import NO_BALLOT, Later, Step, Tenure
 from haagent.activation.steps import AHEAD_S, Leftover
 from haagent.activation.surroundings import Clock, Post
 from haagent.activation.work import Work
-from haagent.core.event_kinds import Kind, Note
+from haagent.core.event_kinds import Kind, Remark
 from haagent.core.events import Dropped, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.kernel.timer import Timer
@@ -45,14 +45,14 @@ VERIFY_S = 10.0  # between two questions to a backend that is not local: their A
 
 
 class GroupPipeline:
-    def __init__(self, name: str, *, steps: Sequence[Step], hooks: Hooks, post: Post, note: Note, now: Clock) -> None:
+    def __init__(self, name: str, *, steps: Sequence[Step], hooks: Hooks, post: Post, note: Remark, now: Clock) -> None:
         self.name = name
         self.tenure: Tenure | None = None
         self.is_adopting = False  # an earlier life's addresses are left in place until the core has decided
         self.is_hidden = False  # addresses may be there, behind a shut gate; they go again if no take comes
         self.leftovers: tuple[Leftover, ...] = ()
         self.counters: Counter[str] = Counter()
-        self._post, self._tell, self._now = post, note, now
+        self._post, self._note, self._now = post, note, now
         self._state = State(len(steps))
         self._work = Work()
         self.timings = self._work.timings
@@ -392,9 +392,6 @@ class GroupPipeline:
             f"the lease of ballot {tenure.ballot} ended {1000 * late:.0f} ms ago, neither renewed nor dropped:"
             " released without a request; the agent hung or was starved of processor time",
         )
-
-    def _note(self, kind: Kind, text: str) -> None:
-        self._tell(kind, self.name, one_line(text))
 
 
 async def _over(live: Collection[asyncio.Task[None]], hooks: Hooks) -> None:

@@ -16,7 +16,7 @@ from haagent.activation.backoff import RepairBackoff
 from haagent.activation.step import Tenure
 from haagent.activation.steps import lifetime_s
 from haagent.activation.surroundings import Surroundings
-from haagent.core.event_kinds import Kind
+from haagent.core.event_kinds import Kind, Remark
 from haagent.kernel.facts import AddressError, Seen, Vip
 
 FOREVER_S = 0xFFFFFFFF  # the kernel's word for no end
@@ -24,12 +24,11 @@ RENEW_S = 1.0  # lifetimes are whole seconds, at least one longer than the lease
 
 
 class Reconciler:
-    def __init__(self, group: str, vips: Sequence[Vip], around: Surroundings) -> None:
+    def __init__(self, vips: Sequence[Vip], around: Surroundings, note: Remark) -> None:
         self.vips = tuple(vips)
         self.counters: Counter[str] = Counter()
         self._packed = frozenset(vip.packed for vip in self.vips)
-        self._group = group
-        self._host, self._tell, self._now = around.host, around.note, around.now
+        self._host, self._now, self._note = around.host, around.now, note
         self._backoff = RepairBackoff()
         self._renewed_at = 0.0
         self._fault = ""
@@ -91,9 +90,6 @@ class Reconciler:
         if self._backoff.may_speak(now):
             hint = "; this keeps happening: stop whatever else manages this address" if self._backoff.is_on else ""
             self._note(kind, text + hint)
-
-    def _note(self, kind: Kind, text: str) -> None:
-        self._tell(kind, self._group, text)
 
     def _add(self, vips: Sequence[Vip], tenure: Tenure) -> bool:
         try:

@@ -90,7 +90,7 @@ class Stage:
             steps=(AddressStep([VIP], self.host, now), GateStep([VIP], self.gate)),
             hooks=no_hooks(),
             post=self.said.append,
-            note=lambda _kind, _group, text: self.notes.append(text),
+            note=lambda _kind, text: self.notes.append(text),
             now=now,
         )
 

@@ -45,7 +45,7 @@ class Stage:
             now=now,
         )
 
-    def note(self, kind: str, group: str, text: str) -> None:
+    def note(self, kind: str, text: str) -> None:
         self.notes.append((kind, text))
 
     def take(self, ballot: Ballot = ONE, lease_s: float = 3600) -> None:

@@ -113,7 +113,7 @@ class Stage:
             steps=(AddressStep([VIP], self.host, now), self.steer),
             hooks=no_hooks(),
             post=self.said.append,
-            note=lambda _kind, _group, text: self.notes.append(text),
+            note=lambda _kind, text: self.notes.append(text),
             now=now,
         )
 
