@@ -33,13 +33,12 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
+from haagent.config.plugins import BACKENDS
 from haagent.core.event_kinds import Remark
 from haagent.core.messages import Ballot
 from haagent.kernel.facts import IpInterface, Link
 from haagent.kernel.layouts import Layouts
 from haagent.plugins import finding
-
-ENTRY_POINTS = "haagent.backends"
 
 
 class BackendError(Exception):
@@ -87,4 +86,4 @@ class Immediate(Protocol):
 
 def find(kind: str) -> type[Backend]:
     """Raises `plugins.UnknownKind` or `plugins.PluginBroken`."""
-    return finding.load(ENTRY_POINTS, kind)
+    return finding.load(BACKENDS, kind)

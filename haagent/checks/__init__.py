@@ -21,10 +21,9 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
+from haagent.config.plugins import CHECKS
 from haagent.kernel.facts import Link
 from haagent.plugins import finding
-
-ENTRY_POINTS = "haagent.checks"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -64,4 +63,4 @@ class Check(Protocol):
 
 def find(kind: str) -> type[Check]:
     """Raises `plugins.UnknownKind` or `plugins.PluginBroken`."""
-    return finding.load(ENTRY_POINTS, kind)
+    return finding.load(CHECKS, kind)

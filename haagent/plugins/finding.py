@@ -15,7 +15,7 @@ from typing import Any
 class UnknownKind(Exception):
     def __init__(self, group: str, kind: str, installed: tuple[str, ...]) -> None:
         super().__init__(f"no {group} plug-in named `{kind}` is installed (there are: {', '.join(installed)})")
-        self.kind, self.installed = kind, installed
+        self.installed = installed
 
 
 class PluginBroken(Exception):

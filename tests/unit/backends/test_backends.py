@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from haagent import backends, checks
+from haagent import backends
 from haagent.backends import Backend, Immediate
 from haagent.backends.arp import Arp, ArpOptions
 from haagent.config import ConfigError, Duration, parse
+from haagent.config.plugins import BACKENDS, CHECKS
 from haagent.core.messages import Ballot
 from haagent.plugins import finding
 from tests.support.backend_contract import BackendContract, context
@@ -34,8 +35,8 @@ class TestCloud(BackendContract):
 
 def test_ours_come_through_the_door_of_everybody() -> None:
     assert backends.find("arp") is Arp
-    assert "arp" in finding.kinds(backends.ENTRY_POINTS)
-    assert "link" in finding.kinds(checks.ENTRY_POINTS)
+    assert "arp" in finding.kinds(BACKENDS)
+    assert "link" in finding.kinds(CHECKS)
     with pytest.raises(finding.UnknownKind, match=r"no haagent.backends plug-in named `carp` is installed .*arp"):
         backends.find("carp")
 
