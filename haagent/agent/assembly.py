@@ -185,7 +185,7 @@ class Assembly:
             case events.Remember(kept):
                 self._state_file.keep(kept)
             case events.Note():
-                self.notifier.has_news = True
+                self.notifier.say_soon()
             case events.Answer():
                 self.facade.answered(action)
             case events.Stopped():

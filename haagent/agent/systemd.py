@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from haagent.kernel.timer import Timer
 from haagent.parts import Still
 
 TELL_S = 0.2  # between two sentences
@@ -34,7 +35,7 @@ class Notifier(Still):
         self._sentence, self._is_alive, self._background = sentence, is_alive, background
         self._is_heard = bool(os.environ.get("NOTIFY_SOCKET"))
         self._status = ""
-        self.has_news = False  # something has changed that the sentence may be about
+        self._soon = Timer(lambda: self.say(self._sentence()))
 
     @property
     def watchdog_s(self) -> float | None:
@@ -55,6 +56,11 @@ class Notifier(Still):
             self._status = text
             self._tell("STATUS=" + " ".join(text.split()))
 
+    def say_soon(self) -> None:
+        """Something has changed that the sentence may be about."""
+        if self._is_heard and not self._soon.is_set:
+            self._soon.set(TELL_S)
+
     def alive(self) -> None:
         self._tell("WATCHDOG=1")
 
@@ -67,15 +73,7 @@ class Notifier(Still):
 
     async def open(self) -> None:
         if self._background is not None and self._is_heard:
-            self._background(self._keep_told())
             self._background(self._feed_watchdog())
-
-    async def _keep_told(self) -> None:
-        while self._is_heard:
-            await asyncio.sleep(TELL_S)
-            if self.has_news:
-                self.has_news = False
-                self.say(self._sentence())
 
     async def _feed_watchdog(self) -> None:
         period_s = self.watchdog_s

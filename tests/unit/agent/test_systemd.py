@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from haagent.agent.systemd import Notifier
+from haagent.agent.systemd import TELL_S, Notifier
+from tests.support.fakes import run_virtual
 
 
 @pytest.fixture
@@ -36,6 +38,20 @@ def test_the_life_of_an_agent(manager) -> None:
     assert reloading == "RELOADING=1"
     assert int(instant.removeprefix("MONOTONIC_USEC=")) > 0
     assert manager() == "STOPPING=1"
+
+
+def test_what_has_changed_is_said_soon_and_once(manager) -> None:
+    async def story(now) -> None:
+        notifier = Notifier(sentence=lambda: f"holds {', '.join(held)}")
+        for name in ("db", "web"):
+            held.append(name)
+            notifier.say_soon()
+        await asyncio.sleep(TELL_S)
+        notifier.ready()
+
+    held: list[str] = []
+    run_virtual(story)
+    assert (manager(), manager()) == ("STATUS=holds db, web", "READY=1")
 
 
 def test_a_manager_without_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
