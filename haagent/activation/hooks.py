@@ -35,15 +35,14 @@ class _Call(msgspec.Struct, frozen=True):
 
 class Hooks:
     def __init__(self, spec: HooksConfig, *, group: str, node: str, addresses: Sequence[str], note: Remark) -> None:
-        self._spec = spec
-        self._group, self._node, self._addresses = group, node, tuple(addresses)
-        self._note = note
+        self._spec, self._note = spec, note
+        self._ours = {"HAAGENT_GROUP": group, "HAAGENT_NODE": node, "HAAGENT_ADDRESSES": " ".join(addresses)}
         self._waiting: deque[_Call] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def become(self, fresh: Hooks) -> None:
         """Another configuration is in force; what waits was called under this one."""
-        self._spec, self._addresses = fresh._spec, fresh._addresses
+        self._spec, self._ours = fresh._spec, fresh._ours
 
     def add(self, event: str, ballot: Ballot, why: str) -> None:
         """`event` is the option's name: `taken`, `released`, `failed`."""
@@ -53,7 +52,8 @@ class Hooks:
         if len(self._waiting) == MAX_WAITING:
             skipped = self._waiting.popleft()
             self._note(Kind.HOOK_FAIL, f"hook {skipped.event} skipped: {MAX_WAITING} newer events are waiting")
-        self._waiting.append(_Call(event, command, self._spec.timeout_s, self._environment(event, ballot, why)))
+        told = {"HAAGENT_EVENT": event, "HAAGENT_BALLOT": str(ballot), "HAAGENT_WHY": why}
+        self._waiting.append(_Call(event, command, self._spec.timeout_s, {**os.environ, **self._ours, **told}))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
@@ -76,14 +76,3 @@ class Hooks:
         text = one_line(ended.output)[-MAX_OUTPUT:]
         kind = Kind.HOOK if ended.status == 0 else Kind.HOOK_FAIL
         self._note(kind, f"hook {call.event} {ended.verdict(call.timeout_s)}" + (f": {text}" if text else ""))
-
-    def _environment(self, event: str, ballot: Ballot, why: str) -> dict[str, str]:
-        return {
-            **os.environ,
-            "HAAGENT_GROUP": self._group,
-            "HAAGENT_EVENT": event,
-            "HAAGENT_NODE": self._node,
-            "HAAGENT_BALLOT": str(ballot),
-            "HAAGENT_WHY": why,
-            "HAAGENT_ADDRESSES": " ".join(self._addresses),
-        }
