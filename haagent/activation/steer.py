@@ -29,7 +29,7 @@ class SteerStep(Step):
         """`tell`: for the history, what went wrong where no take or drop can fail of it."""
         self.name = kind
         self._tell, self._told = tell, ""
-        self._contained = Contained("the backend", expected=self.faults)
+        self._contained = Contained("the backend", expected=(BackendError,))
         self._backend: Backend | None = None
         self._immediate: Immediate | None = None  # the same one; asking for the protocol takes 10 us: once
         self._fault = ""  # why it is not ready to be used
