@@ -102,7 +102,7 @@ class Assembly:
             guardian=guardian,
             post=shell.post,
             view=self.cluster.view,
-            refused=lambda: node.refused,
+            refused=lambda: node.state.membership.refused,
             background=shell.background,
         )
         self._fences = Fences(config.nodes, me=config.me, post=shell.post, note=remark)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from haagent.core import placement
-from haagent.core.election import Election
+from haagent.core import election, placement
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Answer, Asked
 from haagent.core.group import choice
+from haagent.core.group.state import Group
 from haagent.core.limits import MAX_WAIT_MS
 from haagent.core.messages import Ballot, Order
 from haagent.core.node_state import NodeState
@@ -15,8 +15,8 @@ from haagent.core.registers import MAINTENANCE
 DONE, REFUSED = 0, 4
 
 
-def answer(state: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> Answer:
-    status, text = _decide(state, elections, now, asked)
+def answer(state: NodeState, now: float, asked: Asked) -> Answer:
+    status, text = _decide(state, now, asked)
     if status == DONE:
         what = " ".join(filter(None, [asked.what, asked.group, asked.node and f"to {asked.node}"]))
         state.note(Kind.ASKED, asked.group, f"operator: {what if asked.on else what + ' off'}; {text}", now=now)
@@ -24,78 +24,76 @@ def answer(state: NodeState, elections: dict[str, Election], now: float, asked: 
     return Answer(asked.id, status, text)
 
 
-def _decide(state: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
-    if (asked.group or asked.what == "move") and asked.group not in elections:
-        return REFUSED, f"there is no group `{asked.group}`; groups: {', '.join(elections)}"
+def _decide(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
+    if (asked.group or asked.what == "move") and asked.group not in state.groups:
+        return REFUSED, f"there is no group `{asked.group}`; groups: {', '.join(state.groups)}"
     if (asked.node or asked.what in ("move", "standby")) and asked.node not in state.settings.voters:
         return REFUSED, f"there is no node `{asked.node}`; nodes: {', '.join(state.settings.voters)}"
     match asked.what:
         case "move":
-            return _move(state, elections[asked.group], now, asked)
+            return _move(state, state.groups[asked.group], now, asked)
         case "standby":
             return _standby(state, now, asked)
         case "maintenance":
-            return _maintenance(state, elections, now, asked)
+            return _maintenance(state, now, asked)
         case "clear":
-            groups = [asked.group] if asked.group else list(elections)
+            groups = [asked.group] if asked.group else list(state.groups)
             for group in groups:
                 state.order(now, f"clear/{group}")
             return DONE, f"failures of {', '.join(groups)} are forgotten"
     return REFUSED, f"there is no command `{asked.what}`"
 
 
-def _move(state: NodeState, election: Election, now: float, asked: Asked) -> tuple[int, str]:
-    group, target = asked.group, asked.node
+def _move(state: NodeState, group: Group, now: float, asked: Asked) -> tuple[int, str]:
+    name, target = asked.group, asked.node
     if state.orders.in_maintenance:
         return REFUSED, "maintenance is on; end it with `haagent maintenance off` first"
     if unfit := state.unfitness(target, now):
-        return REFUSED, f"{unfit}; it cannot take {group}"
-    if target in election.group.settings.never:
-        return REFUSED, f"{target} never holds {group}: the configuration names it in `never`"
-    holder, _ = election.holder(now)
+        return REFUSED, f"{unfit}; it cannot take {name}"
+    if target in group.settings.never:
+        return REFUSED, f"{target} never holds {name}: the configuration names it in `never`"
+    holder, _ = election.holder(group, state, now)
     if not holder:
-        return REFUSED, f"nobody holds {group} now, so there is nothing to move; see `haagent status`"
+        return REFUSED, f"nobody holds {name} now, so there is nothing to move; see `haagent status`"
     if holder == target:
-        return DONE, f"{group} is already on {target}"
-    ballot = _ballot_of(state, election, now, holder)
+        return DONE, f"{name} is already on {target}"
+    ballot = _ballot_of(state, group, now, holder)
     if ballot is None:
-        return REFUSED, f"{group} is just changing hands; try again in a moment"
-    why_not = _why_ineligible(state, election, now, target)
+        return REFUSED, f"{name} is just changing hands; try again in a moment"
+    why_not = _why_ineligible(state, group, now, target)
     if why_not and not asked.force:
-        return REFUSED, f"{target} is not fit to hold {group}: {why_not}; `--force` moves it all the same"
-    if not asked.force and (better := _better_than(state, election, now, target)):
+        return REFUSED, f"{target} is not fit to hold {name}: {why_not}; `--force` moves it all the same"
+    if not asked.force and (better := _better_than(state, group, now, target)):
         return REFUSED, f"{better}; `--force` moves it all the same"
     state.orders.give(
         now,
-        f"move/{group}",
+        f"move/{name}",
         wall=state.wall(now),
         target=target,
         ballot=ballot,
         forced=asked.force,
         ttl_s=min(asked.wait_s, MAX_WAIT_MS / 1000),
     )
-    return DONE, f"asked {holder} to hand {group} over to {target}"
+    return DONE, f"asked {holder} to hand {name} over to {target}"
 
 
-def _ballot_of(state: NodeState, election: Election, now: float, holder: str) -> Ballot | None:
+def _ballot_of(state: NodeState, group: Group, now: float, holder: str) -> Ballot | None:
     if holder == state.settings.me:
-        return election.group.lease.ballot if election.group.lease is not None else None
-    claims = [beat.claim for peer, beat in state.beats(now, election.group.name) if peer.name == holder]
-    return claims[0] if claims else None
+        return group.attempt.ballot
+    return next((beat.claim for peer, beat in state.beats(now, group.name) if peer.name == holder), None)
 
 
-def _why_ineligible(state: NodeState, election: Election, now: float, target: str) -> str:
+def _why_ineligible(state: NodeState, group: Group, now: float, target: str) -> str:
     if target == state.settings.me:
-        return election.group.why_unfit
-    for peer, beat in state.beats(now, election.group.name):
+        return group.why_unfit
+    for peer, beat in state.beats(now, group.name):
         if peer.name == target:
             return "" if beat.eligible else beat.why_not or "a check fails"
     return f"{target} does not know the group; is its configuration the same?"
 
 
-def _better_than(state: NodeState, election: Election, now: float, target: str) -> str:
+def _better_than(state: NodeState, group: Group, now: float, target: str) -> str:
     """Whom the target would hand it on to at once."""
-    group = election.group
     found = choice.candidates(group, state, now)
     better = placement.lighter(group.settings, target, found)
     if better is None:
@@ -114,13 +112,13 @@ def _standby(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
     return DONE, f"{node} is {'already ' if already else ''}{where}"
 
 
-def _maintenance(state: NodeState, elections: dict[str, Election], now: float, asked: Asked) -> tuple[int, str]:
+def _maintenance(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
     if state.orders.in_maintenance == asked.on:
         state.order(now, MAINTENANCE, on=asked.on)  # given anew: the others may know a newer one
         return DONE, f"maintenance is already {'on' if asked.on else 'off'}"
     if not asked.on and not asked.force:
         alive = state.membership.alive_names(now)
-        holders = {election.group.service.by for election in elections.values()} - {""}
+        holders = {group.service.by for group in state.groups.values()} - {""}
         away = sorted(holders - set(alive))
         if away:
             return REFUSED, (

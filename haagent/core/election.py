@@ -1,6 +1,7 @@
 """One group on one node: when to try, when to take, when to let go.
 
-`haagent.core.group.transitions` has the states and the arcs between them. Rules, each of which some test would miss:
+`group.transitions` has the states and the arcs between them; whoever decides (`candidacy`, `handover`, ...) returns
+what it wants, and it is done here. Rules, each of which some test would miss:
 
 1.  Before anything else in every step, a holder whose proof is spent begins to let go (`expire`).
 2.  A ballot is released only after the shell has said that no traffic can arrive any more (`Dropped`). Until then the
@@ -21,26 +22,13 @@
 
 from __future__ import annotations
 
+from haagent.core import events
 from haagent.core.event_kinds import Kind
-from haagent.core.events import (
-    AddressFound,
-    AnyGroupEvent,
-    Denied,
-    Drop,
-    Dropped,
-    Granted,
-    Guarded,
-    HealthChanged,
-    Prepare,
-    Renew,
-    Take,
-    TakeFailed,
-    Taken,
-)
-from haagent.core.group import arbitration, candidacy, caution, conflict, counting, handover, voting, word
+from haagent.core.events import Drop, Prepare, Renew, Take
+from haagent.core.group import arbitration, candidacy, caution, conflict, counting, handover, voting
 from haagent.core.group.lease import Lease
 from haagent.core.group.state import Group, Handover
-from haagent.core.group.transitions import HOLDING, TRYING, GroupState, become
+from haagent.core.group.transitions import HAVING, HOLDING, TRYING, GroupState
 from haagent.core.group.wants import HandOver, LetGo, RaiseBallot, Stay, StepBack, Want
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import NEVER, Peer
@@ -50,338 +38,326 @@ from haagent.core.node_state import NodeState
 RETRY_S = (1.0, 60.0)  # after failed activations: doubled from the first to the second
 
 
-class Election:
-    """What becomes of the group: `group` is all that is known of it, and whoever decides returns what it wants."""
+# ------------------------------------------------------------------ hearing
 
-    def __init__(self, state: NodeState, group: Group) -> None:
-        self.state = state
-        self.group = group
 
-    # ------------------------------------------------------------------ hearing
-
-    def hear(self, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
-        """A new view of a confirmed life. `sender` may be ourselves: our own votes go the same way."""
-        group, state = self.group, self.state
-        is_peer = sender.node != state.settings.me
-        if group.voter.hear_release(beat, sender.node):
-            group.candidacy.free_since = now
-        if is_peer:
-            group.service.hear(now, sender.node, beat)
-            candidacy.hear(group, now, sender, beat)
-            caution.hear(group, sender, beat)
-            arbitration.hear(group, state, sender, beat)
-        voting.hear(group, state, now, sender, beat)
-        if is_peer:
-            self._do(now, conflict.hear(group, state, now, sender, beat))
-
-    def note(self, now: float, kind: Kind, text: str) -> None:
-        self.state.note(kind, self.group.name, text, now=now)
-
-    # ------------------------------------------------------------------ what was decided
-
-    def _do(self, now: float, want: Want | None) -> None:
-        match want:
-            case LetGo(why, yield_to):
-                self.drop(now, why, yield_to=yield_to)
-            case HandOver():
-                become(self.group, GroupState.YIELDING)
-                handover.begin(self.group, self.state, now, want)
-            case Stay():
-                become(self.group, GroupState.ACTIVE)
-                handover.end(self.group, self.state, now)
-            case StepBack():
-                self._step_back(now)
-            case RaiseBallot():
-                self._raise_ballot()
-
-    # ------------------------------------------------------------------ what the shell reports
-
-    def told(self, now: float, event: AnyGroupEvent) -> None:
-        group, state = self.group, self.state
-        match event:
-            case HealthChanged(_, ok, why, penalty):
-                self._judge_health(now, "" if ok else why[:MAX_TEXT] or "a check fails", penalty)
-            case Taken(_, ballot):
-                self._taken(now, ballot)
-            case TakeFailed(_, ballot, error):
-                self._take_failed(now, ballot, error)
-            case Dropped(_, ballot):
-                self._dropped(now, ballot)
-            case AddressFound():
-                group.was_found = True
-            case Guarded(_, why):
-                caution.hear_word(group, why[:MAX_TEXT])
-            case Granted(_, ballot, asked_at):
-                arbitration.grant(group, state, ballot, asked_at)
-            case Denied(_, ballot, stored, is_bound):
-                self._do(now, arbitration.deny(group, state, now, ballot, stored, is_bound=is_bound))
-
-    def _judge_health(self, now: float, why_unfit: str, penalty: int) -> None:
-        group = self.group
-        if group.why_unfit != why_unfit:
-            text = f"not fit to hold it: {why_unfit}" if why_unfit else "fit to hold it again"
-            self.note(now, Kind.UNFIT if why_unfit else Kind.FIT, text)
-        if (group.why_unfit, group.penalty) != (why_unfit, penalty):
-            group.why_unfit, group.penalty = why_unfit, penalty
-            self.state.urge()
-
-    def _taken(self, now: float, ballot: Ballot) -> None:
-        group = self.group
-        if group.state is not GroupState.TAKING or group.lease is None or group.lease.tenure != ballot:
-            return  # the answer to a take that was dropped meanwhile
-        become(group, GroupState.ACTIVE)
-        group.was_found = False
-        caution.held(group, ballot)
-        gap = group.service.begins(now, self.state.settings.me)
-        self.note(now, Kind.TAKEN, f"active here: {group.cause}{gap}")
-        self.state.urge()
-
-    def _take_failed(self, now: float, ballot: Ballot, error: str) -> None:
-        group = self.group
-        if group.lease is None or group.lease.tenure != ballot or group.state not in HOLDING:
-            return
-        group.failures.append(now)
-        retry_s = min(RETRY_S[1], RETRY_S[0] * 2.0 ** min(len(group.failures) - 1, 16))
-        self.note(now, Kind.FAILED, f"activation failed: {error}; this node tries again in {retry_s:.0f} s")
-        self._release(now)
-        candidacy.let_others(group, now, wait_s=retry_s)
-
-    def _dropped(self, now: float, ballot: Ballot) -> None:
-        group = self.group
-        if group.lease is None or group.lease.tenure != ballot:
-            return
-        if group.state in HOLDING:
-            # Activation let go by itself.
-            group.service.ends(now, self.state.settings.me)
-            group.drop_began = now
-            self.note(
-                now,
-                Kind.DROPPED,
-                "without a request: a reload removed the group, or its lease ended before it was renewed",
-            )
-        elif group.state is not GroupState.DROPPING:
-            return
-        self._release(now)
-
-    def _release(self, now: float) -> None:
-        group, state = self.group, self.state
-        assert group.lease is not None
-        become(group, GroupState.IDLE)
-        group.released, group.lease = group.lease.ballot, None
-        arbitration.relinquish(group, state, group.released)
-        group.voter.hear_release(word.beat(group, now), state.settings.me)
-        handover.redeem(group, state, now)
-        group.held_since = NEVER
+def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
+    """A new view of a confirmed life."""
+    if group.voter.hear_release(beat, sender.node):
         group.candidacy.free_since = now
-        # Whoever let go gives the others one lease's time to take it.
-        group.candidacy.courteous_until = now + state.settings.lease_s
-        group.conflict.since.clear()
+    group.service.hear(now, sender.node, beat)
+    candidacy.hear(group, now, sender, beat)
+    caution.hear(group, sender, beat)
+    arbitration.hear(group, state, sender, beat)
+    voting.hear(group, state, now, sender, beat)
+    _do(group, state, now, conflict.hear(group, state, now, sender, beat))
+
+
+# ------------------------------------------------------------------ what was decided
+
+
+def _do(group: Group, state: NodeState, now: float, want: Want | None) -> None:
+    match want:
+        case LetGo(why, yield_to):
+            drop(group, state, now, why, yield_to=yield_to)
+        case HandOver():
+            group.become(GroupState.YIELDING)
+            handover.begin(group, state, now, want)
+        case Stay():
+            group.become(GroupState.ACTIVE)
+            handover.end(group, state, now)
+        case StepBack():
+            _step_back(group, state, now)
+        case RaiseBallot():
+            _raise_ballot(group, state)
+
+
+# ------------------------------------------------------------------ what the shell reports
+
+
+def told(group: Group, state: NodeState, now: float, event: events.AnyGroupEvent) -> None:
+    match event:
+        case events.HealthChanged(_, ok, why, penalty):
+            _judge_health(group, state, now, "" if ok else why[:MAX_TEXT] or "a check fails", penalty)
+        case events.Taken(_, ballot):
+            _taken(group, state, now, ballot)
+        case events.TakeFailed(_, ballot, error):
+            _take_failed(group, state, now, ballot, error)
+        case events.Dropped(_, ballot):
+            _dropped(group, state, now, ballot)
+        case events.AddressFound():
+            group.was_found = True
+        case events.Guarded(_, why):
+            caution.hear_word(group, why[:MAX_TEXT])
+        case events.Granted(_, ballot, asked_at):
+            arbitration.grant(group, state, ballot, asked_at)
+        case events.Denied(_, ballot, stored, is_bound):
+            _do(group, state, now, arbitration.deny(group, state, now, ballot, stored, is_bound=is_bound))
+
+
+def _judge_health(group: Group, state: NodeState, now: float, why_unfit: str, penalty: int) -> None:
+    if group.why_unfit != why_unfit:
+        text = f"not fit to hold it: {why_unfit}" if why_unfit else "fit to hold it again"
+        state.note(Kind.UNFIT if why_unfit else Kind.FIT, group.name, text, now=now)
+    if (group.why_unfit, group.penalty) != (why_unfit, penalty):
+        group.why_unfit, group.penalty = why_unfit, penalty
         state.urge()
 
-    # ------------------------------------------------------------------ letting go
 
-    def expire(self, now: float) -> None:
-        """Rule 1."""
-        group = self.group
-        if group.state in HOLDING and group.lease is not None and now >= group.lease.let_go_at:
-            left_ms = 1000 * (group.lease.ends_at - now)
-            what = f"{left_ms:.0f} ms before the lease ends" if left_ms >= 0 else f"{-left_ms:.0f} ms too late"
-            self.drop(now, f"no majority renewed the lease; releasing the group {what}")
+def _taken(group: Group, state: NodeState, now: float, ballot: Ballot) -> None:
+    if group.state is not GroupState.TAKING or group.attempt.tenure != ballot:
+        return  # the answer to a take that was dropped meanwhile
+    group.become(GroupState.ACTIVE)
+    group.was_found = False
+    caution.held(group, ballot)
+    gap = group.service.begins(now, state.settings.me)
+    state.note(Kind.TAKEN, group.name, f"active here: {group.cause}{gap}", now=now)
+    state.urge()
 
-    def drop(self, now: float, why: str, *, yield_to: str = "") -> None:
-        group = self.group
-        if group.state not in HOLDING or group.lease is None:
-            return
-        if group.state is not GroupState.TAKING:
-            group.service.ends(now, self.state.settings.me)
-        become(group, GroupState.DROPPING)
+
+def _take_failed(group: Group, state: NodeState, now: float, ballot: Ballot, error: str) -> None:
+    if group.state not in HOLDING or group.attempt.tenure != ballot:
+        return
+    group.failures.append(now)
+    retry_s = min(RETRY_S[1], RETRY_S[0] * 2.0 ** min(len(group.failures) - 1, 16))
+    what = f"activation failed: {error}; this node tries again in {retry_s:.0f} s"
+    state.note(Kind.FAILED, group.name, what, now=now)
+    _release(group, state, now)
+    candidacy.let_others(group, now, wait_s=retry_s)
+
+
+def _dropped(group: Group, state: NodeState, now: float, ballot: Ballot) -> None:
+    if group.state not in HAVING or group.attempt.tenure != ballot:
+        return
+    if group.state in HOLDING:  # activation let go by itself
+        group.service.ends(now, state.settings.me)
         group.drop_began = now
-        group.handover.to = yield_to or group.handover.to
-        self.state.do(Drop(group.name, group.lease.tenure, why))
-        self.note(now, Kind.DROPPED, why)
+        why = "without a request: a reload removed the group, or its lease ended before it was renewed"
+        state.note(Kind.DROPPED, group.name, why, now=now)
+    _release(group, state, now)
 
-    def abandon(self, now: float) -> None:
-        """Stop trying."""
-        group = self.group
-        if group.state not in TRYING or group.lease is None:
-            return
-        group.released = group.lease.ballot  # some voter may have accepted: free it
-        if group.state is GroupState.CLAIMING:
-            arbitration.relinquish(group, self.state, group.released)
-        group.voter.hear_release(word.beat(group, now), self.state.settings.me)
-        become(group, GroupState.IDLE)
-        group.lease = None
-        self.state.urge()
 
-    # ------------------------------------------------------------------ the fixed point of every step
+def _release(group: Group, state: NodeState, now: float) -> None:
+    group.become(GroupState.IDLE)
+    group.released, group.lease = group.attempt.ballot, None
+    arbitration.relinquish(group, state, group.released)
+    group.voter.hear_release(group.beat(now), state.settings.me)
+    handover.redeem(group, state, now)
+    group.held_since = NEVER
+    group.candidacy.free_since = now
+    # Whoever let go gives the others one lease's time to take it.
+    group.candidacy.courteous_until = now + state.settings.lease_s
+    group.conflict.since.clear()
+    state.urge()
 
-    def advance(self, now: float) -> None:
-        group = self.group
-        self._forget_failures(now)
-        caution.advance(group, self.state, now)
-        if group.state in HOLDING:
-            self._keep(now)
-        elif group.state is not GroupState.DROPPING:
-            self._disown_leftovers(now)
-            voting.reconsider_wants(group, self.state, now)
-            self._strive(now)
 
-    def _disown_leftovers(self, now: float) -> None:
-        """Addresses of an earlier life are kept only while maintenance reserves the group for them."""
-        group, state = self.group, self.state
-        if group.was_found and (not state.orders.in_maintenance or candidacy.holder_elsewhere(group, state, now)):
-            group.was_found = False
-            state.do(Drop(group.name, Ballot(0, state.settings.me), "an earlier life of this agent left it here"))
+# ------------------------------------------------------------------ letting go
 
-    def _forget_failures(self, now: float) -> None:
-        group = self.group
-        if (version := self.state.orders.cleared(group.name)) != group.cleared:
-            group.cleared = version
-            group.failures.clear()
-            group.candidacy.not_before = NEVER
-        if not group.failures:
-            return
-        expiry_s = self.state.settings.failure_expiry_s
-        group.failures = [instant for instant in group.failures if now < instant + expiry_s]
 
-    # --- as a candidate
+def expire(group: Group, state: NodeState, now: float) -> None:
+    """Rule 1."""
+    if group.state in HOLDING and now >= group.attempt.let_go_at:
+        left_ms = 1000 * (group.attempt.ends_at - now)
+        what = f"{left_ms:.0f} ms before the lease ends" if left_ms >= 0 else f"{-left_ms:.0f} ms too late"
+        drop(group, state, now, f"no majority renewed the lease; releasing the group {what}")
 
-    def _strive(self, now: float) -> None:
-        group, state = self.group, self.state
-        is_new = False
-        if group.state is GroupState.IDLE:
-            candidacy.reckon(group, state, now)
-            is_new = candidacy.may_try(group, now)
-        if is_new:
-            self._want(now)
-        if group.state is GroupState.WANTING:
-            self._collect_promises(now)
-        if group.state is GroupState.CLAIMING:
-            self._collect_acceptances(now)
-        if is_new and group.state in TRYING and candidacy.is_successor(group, state, now):
-            state.do(Prepare(group.name))
 
-    def _want(self, now: float) -> None:
-        group, state = self.group, self.state
-        ballot = Ballot(state.next_round(group.voter), state.settings.me)
-        become(group, GroupState.WANTING)
-        group.lease = Lease.begin(state.settings, ballot)
-        arbitration.begin(group)
-        group.cause = candidacy.explain(group, state, now)
-        group.is_forced = candidacy.is_forced(group, state, now)
+def drop(group: Group, state: NodeState, now: float, why: str, *, yield_to: str = "") -> None:
+    if group.state not in HOLDING:
+        return
+    if group.state is not GroupState.TAKING:
+        group.service.ends(now, state.settings.me)
+    group.become(GroupState.DROPPING)
+    group.drop_began = now
+    group.handover.to = yield_to or group.handover.to
+    state.do(Drop(group.name, group.attempt.tenure, why))
+    state.note(Kind.DROPPED, group.name, why, now=now)
+
+
+def abandon(group: Group, state: NodeState, now: float) -> None:
+    """Stop trying."""
+    if group.state not in TRYING:
+        return
+    group.released = group.attempt.ballot  # some voter may have accepted: free it
+    if group.state is GroupState.CLAIMING:
+        arbitration.relinquish(group, state, group.released)
+    group.voter.hear_release(group.beat(now), state.settings.me)
+    group.become(GroupState.IDLE)
+    group.lease = None
+    state.urge()
+
+
+# ------------------------------------------------------------------ the fixed point of every step
+
+
+def advance(group: Group, state: NodeState, now: float) -> None:
+    _forget_failures(group, state, now)
+    caution.advance(group, state, now)
+    if group.state in HOLDING:
+        _keep(group, state, now)
+    elif group.state is not GroupState.DROPPING:
+        _disown_leftovers(group, state, now)
+        voting.reconsider_wants(group, state, now)
+        _strive(group, state, now)
+
+
+def _disown_leftovers(group: Group, state: NodeState, now: float) -> None:
+    """Addresses of an earlier life are kept only while maintenance reserves the group for them."""
+    if group.was_found and (not state.orders.in_maintenance or candidacy.holder_elsewhere(group, state, now)):
+        group.was_found = False
+        state.do(Drop(group.name, Ballot(0, state.settings.me), "an earlier life of this agent left it here"))
+
+
+def _forget_failures(group: Group, state: NodeState, now: float) -> None:
+    if (version := state.orders.cleared(group.name)) != group.cleared:
+        group.cleared = version
+        group.failures.clear()
+        group.candidacy.not_before = NEVER
+    if not group.failures:
+        return
+    expiry_s = state.settings.failure_expiry_s
+    group.failures = [instant for instant in group.failures if now < instant + expiry_s]
+
+
+# --- as a candidate
+
+
+def _strive(group: Group, state: NodeState, now: float) -> None:
+    is_new = False
+    if group.state is GroupState.IDLE:
+        candidacy.reckon(group, state, now)
+        is_new = now >= group.candidacy.try_at
+    if is_new:
+        _want(group, state, now)
+    if group.state is GroupState.WANTING:
+        _collect_promises(group, state, now)
+    if group.state is GroupState.CLAIMING:
+        _collect_acceptances(group, state, now)
+    if is_new and group.state in TRYING and candidacy.is_successor(group, state, now):
+        state.do(Prepare(group.name))
+
+
+def _want(group: Group, state: NodeState, now: float) -> None:
+    ballot = Ballot(state.next_round(group.voter), state.settings.me)
+    group.become(GroupState.WANTING)
+    group.lease = Lease.begin(state.settings, ballot)
+    arbitration.begin(group)
+    group.cause = candidacy.explain(group, state, now)
+    group.is_forced = candidacy.is_forced(group, state, now)
+    state.urge()
+
+
+def _collect_promises(group: Group, state: NodeState, now: float) -> None:
+    is_taken = candidacy.is_claimed(group, now) and not candidacy.is_successor(group, state, now)
+    if candidacy.obstacle(group, state, now) or is_taken:
+        abandon(group, state, now)
+        return
+    if not state.votes_count:
+        if not candidacy.is_claimed(group, now):  # else we are the successor, and the holder waits for our want
+            _claim(group, state, now)
+        return
+    ballot = group.attempt.ballot
+    voting.consider_want(group, state, now, ballot.node, GroupBeat(group.name, want=ballot))
+    is_ahead = group.voter.promised is not None and group.voter.promised > ballot
+    if is_ahead or counting.is_outbid(group, state, now):
+        _step_back(group, state, now)
+    elif counting.has_promises(group, state, now):
+        _claim(group, state, now)
+
+
+def _claim(group: Group, state: NodeState, now: float) -> None:
+    group.become(GroupState.CLAIMING)
+    group.claim_deadline = now + state.settings.lease_s
+    state.urge()
+
+
+def _step_back(group: Group, state: NodeState, now: float) -> None:
+    """Somebody else is ahead, or was: give it time, then try with a ballot above all seen."""
+    abandon(group, state, now)
+    wait_s = state.slot_s * (1 + state.rng.random()) + candidacy.patience_s(group, state, now)
+    candidacy.let_others(group, now, wait_s=wait_s)
+
+
+def _collect_acceptances(group: Group, state: NodeState, now: float) -> None:
+    is_late = now >= group.claim_deadline
+    if is_late or candidacy.obstacle(group, state, now) or counting.is_forestalled(group, state, now):
+        _step_back(group, state, now)
+        return
+    if counting.renew(group, state, now) and now < group.attempt.let_go_at:
+        group.become(GroupState.TAKING)
+        group.held_since, group.service.gap_s = now, None
+        group.held_seq = state.next_seq
+        group.handover, group.drop_began = Handover(), NEVER
+        vanished = caution.vanished(group, state, now)
+        state.do(Take(group.name, group.attempt.tenure, group.attempt.ends_at, vanished))
         state.urge()
 
-    def _collect_promises(self, now: float) -> None:
-        group, state = self.group, self.state
-        assert group.lease is not None
-        is_taken = candidacy.is_claimed(group, now) and not candidacy.is_successor(group, state, now)
-        if candidacy.obstacle(group, state, now) or is_taken:
-            self.abandon(now)
-            return
-        if not state.votes_count:
-            if not candidacy.is_claimed(group, now):  # else we are the successor, and the holder waits for our want
-                self._claim(now)
-            return
-        ballot = group.lease.ballot
-        voting.consider_want(group, state, now, ballot.node, GroupBeat(group.name, want=ballot))
-        is_ahead = group.voter.promised is not None and group.voter.promised > ballot
-        if is_ahead or counting.is_outbid(group, state, now):
-            self._step_back(now)
-        elif counting.has_promises(group, state, now):
-            self._claim(now)
 
-    def _claim(self, now: float) -> None:
-        become(self.group, GroupState.CLAIMING)
-        self.group.claim_deadline = now + self.state.settings.lease_s
-        self.state.urge()
+# --- as the holder
 
-    def _step_back(self, now: float) -> None:
-        """Somebody else is ahead, or was: give it time, then try with a ballot above all seen."""
-        self.abandon(now)
-        wait_s = self.state.slot_s * (1 + self.state.rng.random()) + candidacy.patience_s(self.group, self.state, now)
-        candidacy.let_others(self.group, now, wait_s=wait_s)
 
-    def _collect_acceptances(self, now: float) -> None:
-        group, state = self.group, self.state
-        assert group.lease is not None
-        is_late = now >= group.claim_deadline
-        if is_late or candidacy.obstacle(group, state, now) or counting.is_forestalled(group, state, now):
-            self._step_back(now)
-            return
-        if counting.renew(group, state, now) and now < group.lease.let_go_at:
-            become(group, GroupState.TAKING)
-            group.held_since, group.service.gap_s = now, None
-            group.held_seq = state.next_seq
-            group.handover, group.drop_began = Handover(), NEVER
-            vanished = caution.vanished(group, state, now)
-            state.do(Take(group.name, group.lease.tenure, group.lease.ends_at, vanished))
-            state.urge()
+def _keep(group: Group, state: NodeState, now: float) -> None:
+    _extend(group, state, now)
+    if counting.is_outbid(group, state, now):
+        _raise_ballot(group, state)
+    if group.state is GroupState.TAKING and handover.why_leaving(group, state):
+        drop(group, state, now, "this node is leaving")
+    if group.state is GroupState.ACTIVE:
+        _do(group, state, now, handover.consider(group, state, now))
+    if group.state is GroupState.YIELDING:
+        _do(group, state, now, handover.proceed(group, state, now))
+    why_not = group.why_unfit or state.isolation(now)
+    if why_not and group.state in HOLDING and not group.is_forced:
+        drop(group, state, now, why_not, yield_to=handover.best_other(group, state, now))
 
-    # --- as the holder
 
-    def _keep(self, now: float) -> None:
-        group, state = self.group, self.state
-        self._extend(now)
-        if counting.is_outbid(group, state, now):
-            self._raise_ballot()
-        if group.state is GroupState.TAKING and handover.must_leave(group, state):
-            self.drop(now, "this node is leaving")
-        if group.state is GroupState.ACTIVE:
-            self._do(now, handover.consider(group, state, now))
-        if group.state is GroupState.YIELDING:
-            self._do(now, handover.proceed(group, state, now))
-        why_not = group.why_unfit or state.isolation(now)
-        if why_not and group.state in HOLDING and not group.is_forced:
-            self.drop(now, why_not, yield_to=handover.best_other(group, state, now))
+def _extend(group: Group, state: NodeState, now: float) -> None:
+    if counting.renew(group, state, now):
+        state.do(Renew(group.name, group.attempt.ends_at))
 
-    def _extend(self, now: float) -> None:
-        assert self.group.lease is not None
-        if counting.renew(self.group, self.state, now):
-            self.state.do(Renew(self.group.name, self.group.lease.ends_at))
 
-    def _raise_ballot(self) -> None:
-        """Rule 5."""
-        group = self.group
-        assert group.lease is not None
-        group.lease.ballot = Ballot(self.state.next_round(group.voter), self.state.settings.me)
-        if group.state is GroupState.CLAIMING:
-            group.lease.tenure = group.lease.ballot  # nothing is held yet: what is taken later begins with this ballot
-        self.state.urge()
+def _raise_ballot(group: Group, state: NodeState) -> None:
+    """Rule 5."""
+    attempt = group.attempt
+    attempt.ballot = Ballot(state.next_round(group.voter), state.settings.me)
+    if group.state is GroupState.CLAIMING:
+        attempt.tenure = attempt.ballot  # nothing is held yet: what is taken later begins with this ballot
+    state.urge()
 
-    # ------------------------------------------------------------------ what others ask
 
-    def holder(self, now: float) -> tuple[str, Peer | None]:
-        """Who holds the group as far as we know: we, a peer that says so, or whom we are bound to."""
-        group, state = self.group, self.state
-        if group.state in HOLDING or group.state is GroupState.DROPPING:
-            return state.settings.me, None
-        elsewhere = candidacy.holder_elsewhere(group, state, now)
-        name = elsewhere or group.voter.holder(now) or arbitration.holder(group, now)
-        return name, state.membership.peers.get(name)
+# ------------------------------------------------------------------ what others ask
 
-    def deadline(self, now: float) -> float:
-        """When this group wants to be looked at again if nothing happens."""
-        group, due = self.group, []
-        if group.lease is not None and group.state in HOLDING:
-            due.append(group.lease.let_go_at)
-        if group.state is GroupState.YIELDING:
-            due.append(group.handover.deadline)
-        if group.state is GroupState.CLAIMING:
-            due.append(group.claim_deadline)
-        if group.state in (GroupState.IDLE, GroupState.WANTING):
-            due += [group.voter.bound_until, *candidacy.due(group), *caution.due(group, self.state)]
-        return min([instant for instant in due if instant > now], default=float("inf"))
 
-    def vote_for_self(self, now: float, seq: int) -> None:
-        """Our own acceptance of our own claim, bound to the heartbeat that is about to carry it."""
-        group, state = self.group, self.state
-        if group.lease is None or group.state in (GroupState.IDLE, GroupState.WANTING):
-            return
-        if not group.may_vote(state, now):
-            return
-        arbitration.claim(group, state, now)
-        group.voter.accept(now, Accepted(group.lease.ballot, state.boot, seq), lease_s=state.settings.lease_s)
-        if group.state in HOLDING:
-            self._extend(now)  # nothing else has changed since this step's fixed point
-        else:
-            self.advance(now)
+def holder(group: Group, state: NodeState, now: float) -> tuple[str, Peer | None]:
+    """Who holds the group as far as we know: we, a peer that says so, or whom we are bound to."""
+    if group.state in HAVING:
+        return state.settings.me, None
+    elsewhere = candidacy.holder_elsewhere(group, state, now)
+    name = elsewhere or group.voter.holder(now) or arbitration.holder(group, now)
+    return name, state.membership.peers.get(name)
+
+
+def deadline(group: Group, state: NodeState, now: float) -> float:
+    """When this group wants to be looked at again if nothing happens."""
+    due = []
+    if group.state in HOLDING:
+        due.append(group.attempt.let_go_at)
+    if group.state is GroupState.YIELDING:
+        due.append(group.handover.deadline)
+    if group.state is GroupState.CLAIMING:
+        due.append(group.claim_deadline)
+    if group.state in (GroupState.IDLE, GroupState.WANTING):
+        due += [group.voter.bound_until, *candidacy.due(group), *caution.due(group, state)]
+    return min([instant for instant in due if instant > now], default=float("inf"))
+
+
+def vote_for_self(group: Group, state: NodeState, now: float, seq: int) -> None:
+    """Our own acceptance of our own claim, bound to the heartbeat that is about to carry it."""
+    if group.state in (GroupState.IDLE, GroupState.WANTING) or not state.may_vote_on(group, now):
+        return
+    arbitration.claim(group, state, now)
+    group.voter.accept(now, Accepted(group.attempt.ballot, state.boot, seq), lease_s=state.settings.lease_s)
+    if group.state in HOLDING:
+        _extend(group, state, now)  # nothing else has changed since this step's fixed point
+    else:
+        advance(group, state, now)

@@ -8,42 +8,30 @@ unknown here: it is shown as it is, and counts as `info`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
+
+from haagent.core.meaning import Meaningful
 
 
-class Severity(StrEnum):
+class Severity(Meaningful):
     """From the least to the gravest."""
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str) -> Severity:
-        severity = str.__new__(cls, value)
-        severity._value_ = value
-        severity.meaning = meaning
-        return severity
 
     INFO = "info", "normal operation; there is nothing to do"
     WARNING = "warning", "something failed or was lost, and the agents cope with it; find out why"
     ERROR = "error", "a group was not served as it should be, or two nodes may serve it; look at once"
 
     def reaches(self, least: Severity) -> bool:
-        return _GRAVITY[self] >= _GRAVITY[least]
+        gravest_last = list(Severity)
+        return gravest_last.index(self) >= gravest_last.index(least)
 
 
-_GRAVITY = {severity: gravity for gravity, severity in enumerate(Severity)}
-
-
-class Kind(StrEnum):
+class Kind(Meaningful):
     """What an event is about. The value is the word in the history."""
 
     severity: Severity
-    meaning: str
 
-    def __new__(cls, value: str, severity: Severity, meaning: str) -> Kind:
-        kind = str.__new__(cls, value)
-        kind._value_ = value
-        kind.severity, kind.meaning = severity, meaning
-        return kind
+    def __init__(self, word: str, severity: Severity, meaning: str) -> None:
+        super().__init__(word, meaning)
+        self.severity = severity
 
     # groups
     TAKEN = "taken", Severity.INFO, "this node now serves the group"

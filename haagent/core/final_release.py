@@ -51,18 +51,12 @@ def _ballot_released(group: GroupBeat) -> Ballot | None:
 
 
 def _released(group: GroupBeat) -> GroupBeat:
-    return msgspec.structs.replace(
-        group,
-        want=None,
-        claim=None,
+    return GroupBeat(
+        group.name,
+        promised=group.promised,
         released=_ballot_released(group),
-        accepted=None,
-        tenure=None,
-        active=False,
-        held_ms=0,
-        yield_to="",
-        gap_ms=-1.0,
-        down_ms=-1.0,
-        cause="",
-        leaving=False,
+        eligible=group.eligible,
+        why_not=group.why_not,
+        failures=group.failures,
+        penalty=group.penalty,
     )

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import msgspec
 
-from haagent.core.election import Election
-from haagent.core.group import word
 from haagent.core.messages import GroupBeat, Heartbeat
 from haagent.core.node_state import NodeState
 
 
-def heartbeat(
-    state: NodeState, elections: Mapping[str, Election], now: float, seq: int, *, stopping: bool = False
-) -> Heartbeat:
+def heartbeat(state: NodeState, now: float, seq: int, *, stopping: bool = False) -> Heartbeat:
     settings = state.settings
     return Heartbeat(
         cluster=settings.cluster,
@@ -27,7 +22,7 @@ def heartbeat(
         lease_ms=max(1, math.ceil(1000 * settings.lease_s - 1e-6)),
         standby=state.orders.is_standby(settings.me),
         heard=state.membership.next_echoes(),
-        groups=tuple(word.beat(election.group, now) for election in elections.values()),
+        groups=tuple(group.beat(now) for group in state.groups.values()),
         orders=state.orders.to_send(now),
         version=settings.version,
         gateway=state.gateway,

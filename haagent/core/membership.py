@@ -50,7 +50,6 @@ class Peer:
     past: list[int] = field(default_factory=list)  # lives that were followed by another
     echoed_seq: int = 0  # newest of our heartbeats that the confirmed life has echoed
     alive_until: float = NEVER
-    alive_since: float = NEVER
     heard_at: float = NEVER
     links: dict[str, float] = field(default_factory=dict)  # interface -> when last heard on it
     newest: dict[str, int] = field(default_factory=dict)  # interface -> newest heartbeat of this life that came over it
@@ -90,12 +89,6 @@ class Membership:
     def complete(self) -> None:
         for peer in self.peers.values():
             peer.groups = {group.name: group for group in peer.beat.groups} if peer.beat is not None else {}
-
-    def reconfigure(self, settings: Settings) -> None:
-        self.settings = settings
-        names = [node.name for node in settings.nodes if node.name != settings.me]
-        self.peers = {name: self.peers.get(name) or Peer(name) for name in names}
-        self._alive = None
 
     # --- our own heartbeats
 
@@ -143,8 +136,6 @@ class Membership:
         if beat.stopping:
             peer.alive_until = NEVER
         elif is_fresh and echoed_at is not None:
-            if not peer.is_alive(now):
-                peer.alive_since = now
             peer.alive_until = max(peer.alive_until, echoed_at + self.settings.dead_after_s)
         return Verdict.NEW
 

@@ -12,17 +12,8 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.limits import (
-    MAX_GROUPS,
-    MAX_LEASE_MS,
-    MAX_NAME,
-    MAX_NODES,
-    MAX_ORDERS,
-    MAX_RECORDS,
-    MAX_ROUND,
-    MAX_TEXT,
-    MAX_WAIT_MS,
-)
+from haagent.core import limits
+from haagent.core.limits import MAX_NAME, MAX_NODES, MAX_ROUND, MAX_TEXT
 
 WIRE_VERSION = 1
 
@@ -128,13 +119,13 @@ def is_well_formed(beat: Heartbeat) -> bool:
     """Bounds that a type cannot say. An authentic sender of a neighbouring release never breaks them."""
     return (
         beat.seq > 0
-        and 0 < beat.interval_ms <= beat.lease_ms <= MAX_LEASE_MS
+        and 0 < beat.interval_ms <= beat.lease_ms <= limits.MAX_LEASE_MS
         and _are_names(beat.cluster, beat.node, beat.version, beat.config_hash, *beat.heard, *beat.recorded)
         and len(beat.heard) <= MAX_NODES
         and len(beat.recorded) <= MAX_NODES
-        and len(beat.groups) <= MAX_GROUPS + 1  # and the leader's
-        and len(beat.orders) <= MAX_ORDERS
-        and len(beat.records) <= MAX_RECORDS
+        and len(beat.groups) <= limits.MAX_GROUPS + 1  # and the leader's
+        and len(beat.orders) <= limits.MAX_ORDERS
+        and len(beat.records) <= limits.MAX_RECORDS
         and all(_is_sound_group(group) for group in beat.groups)
         and all(_is_sound_order(order) for order in beat.orders)
         and all(len(record.text) <= MAX_TEXT and _are_names(record.kind, record.group) for record in beat.records)
@@ -166,6 +157,6 @@ def _is_sound_order(order: Order) -> bool:
         len(order.key) <= 2 * MAX_NAME
         and _are_names(order.writer, order.target)
         and 0 < order.version <= MAX_ROUND
-        and 0 <= order.ttl_ms <= MAX_WAIT_MS
+        and 0 <= order.ttl_ms <= limits.MAX_WAIT_MS
         and _is_sound_ballot(order.ballot)
     )

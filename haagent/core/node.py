@@ -14,37 +14,16 @@ if nothing else happens sooner.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from typing import Self
 
-from haagent.core import commands, heartbeat, report
-from haagent.core.election import Election
+from haagent.core import commands, election, events, heartbeat, report
 from haagent.core.event_kinds import Kind
-from haagent.core.events import (
-    URGENCY,
-    AnyAction,
-    AnyEvent,
-    ArbiterChanged,
-    Asked,
-    ClockSet,
-    Drop,
-    Farewell,
-    Fenced,
-    GatewayChanged,
-    HeartbeatHeard,
-    Noticed,
-    Reconfigured,
-    Remember,
-    Send,
-    Stopped,
-    StopRequested,
-    Woke,
-)
+from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Remember, Send, Stopped
 from haagent.core.group import arbitration, candidacy, handover
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.limits import MAX_TEXT
-from haagent.core.membership import NEVER, Peer, Verdict
+from haagent.core.membership import NEVER, Verdict
 from haagent.core.messages import Heartbeat
 from haagent.core.node_state import PATIENCE_S, NodeState
 from haagent.core.settings import LEADER, GroupSettings, Memory, Settings
@@ -52,10 +31,6 @@ from haagent.core.view import View
 
 FOLLOWING = 1.1  # intervals
 TURNS = 50  # in an interval: two nodes that answer the same heartbeat do so one turn apart
-
-
-def _has_died(peer: Peer | None) -> bool:
-    return peer is not None and peer.beat is not None and peer.beat.died
 
 
 class Node:
@@ -71,25 +46,26 @@ class Node:
     ) -> None:
         self.state = NodeState.begin(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
         self.state.wall_offset_s = wall_offset_s
-        self.elections = {group.name: self._election(group, now) for group in settings.groups}
+        for group in settings.groups:
+            self._add(group, now)
         for name in memory.served if memory is not None and self.state.orders.in_maintenance else ():
-            if name in self.elections:
-                self.elections[name].group.service.by = settings.me  # its agent died, and was started again
+            if name in self.state.groups:
+                self.state.groups[name].service.by = settings.me  # its agent died, and was started again
         self._forget_step()
 
     def _forget_step(self) -> None:
         self.heeded: list[AnyEvent] = []  # of the last step's events, all but mere copies
         self.is_unmoved = False  # the last step changed nothing that any later decision depends on
 
-    def _election(self, settings: GroupSettings, now: float, *, silent_until: float = NEVER) -> Election:
-        return Election(self.state, Group.new(settings, now, floor=self.state.round, silent_until=silent_until))
+    def _add(self, settings: GroupSettings, now: float, *, silent_until: float = NEVER) -> None:
+        group = Group.new(settings, now, floor=self.state.round, silent_until=silent_until)
+        self.state.groups[settings.name] = group
 
     @classmethod
-    def of(cls, state: NodeState, groups: Mapping[str, Group]) -> Self:
+    def of(cls, state: NodeState) -> Self:
         """One that knows this; it owns these values from now on."""
         node = cls.__new__(cls)
         node.state = state
-        node.elections = {name: Election(state, group) for name, group in groups.items()}
         node._forget_step()
         return node
 
@@ -100,20 +76,20 @@ class Node:
         """Call again by then, with `Woke` if nothing else happens sooner."""
         return self.state.deadline
 
-    def step(self, now: float, *events: AnyEvent) -> list[AnyAction]:
+    def step(self, now: float, *happened: AnyEvent) -> list[AnyAction]:
         state = self.state
         state.actions = []
         self._forget_step()
         if state.has_stopped:
             return []
-        self._gather()
+        state.plans.clear()
         if state.deadline == float("inf"):
             state.born = now  # the first step: until now the links were shut, and nobody could be heard
         self._notice_stall(now)
-        for election in self.elections.values():
-            election.expire(now)
+        for group in state.groups.values():
+            election.expire(group, state, now)
         has_learnt = False
-        for event in events:
+        for event in happened:
             verdict = self._take_in(now, event)
             has_learnt = has_learnt or verdict is Verdict.NEW
             if verdict is not Verdict.OLD:
@@ -122,10 +98,10 @@ class Node:
             self.is_unmoved = not self.heeded  # a stranger is remembered, and greeted
             return []  # copies, or recordings: a flood of them must stay cheap
         self._notice_members(now)
-        state.own_held = sum(one.group.state in HOLDING for name, one in self.elections.items() if name != LEADER)
+        state.own_held = sum(group.state in HOLDING for name, group in state.groups.items() if name != LEADER)
         state.plans.clear()  # what has come may have changed them
-        for election in self.elections.values():
-            election.advance(now)
+        for group in state.groups.values():
+            election.advance(group, state, now)
         self._finish(now)
         state.raise_voice(now)
         if state.must_send or now >= state.next_beat:
@@ -137,19 +113,9 @@ class Node:
         state.actions.sort(key=lambda action: URGENCY.index(type(action)))
         return state.actions
 
-    @property
-    def refused(self) -> Mapping[str, int]:
-        """Authentic heartbeats that were not believed, by cause."""
-        return self.state.membership.refused
-
     def view(self, now: float) -> View:
-        self._gather()
-        return report.view(self.state, self.elections, now)
-
-    def _gather(self) -> None:
-        """Who should hold a group depends on all of them."""
-        self.state.groups = {name: election.group for name, election in self.elections.items()}
         self.state.plans.clear()
+        return report.view(self.state, now)
 
     # ------------------------------------------------------------------ taking in
 
@@ -157,29 +123,29 @@ class Node:
         state = self.state
         state.plans.clear()
         match event:
-            case Woke():
+            case events.Woke():
                 pass
-            case HeartbeatHeard(beat, link):
+            case events.HeartbeatHeard(beat, link):
                 return self._hear(now, beat, link)
-            case GatewayChanged(reachable):
+            case events.GatewayChanged(reachable):
                 state.reach_gateway(now, reachable=reachable)
-            case Fenced(node, how):
+            case events.Fenced(node, how):
                 self._fenced(now, node, how)
-            case ArbiterChanged(reachable, why):
+            case events.ArbiterChanged(reachable, why):
                 self._judge_arbiter(now, "" if reachable else why[:MAX_TEXT])
-            case Asked():
-                state.do(commands.answer(state, self.elections, now, event))
-            case Reconfigured(settings):
+            case events.Asked():
+                state.do(commands.answer(state, now, event))
+            case events.Reconfigured(settings):
                 self._reconfigure(now, settings)
-            case ClockSet(offset_s):
+            case events.ClockSet(offset_s):
                 state.wall_offset_s = offset_s
-            case Noticed(kind, group, text):
+            case events.Noticed(kind, group, text):
                 state.note(kind, group, text, now=now)
-            case StopRequested():
+            case events.StopRequested():
                 state.is_stopping = True
                 state.note(Kind.STOPPING, "", "asked to stop", now=now)
-            case _ if (election := self.elections.get(event.group)) is not None:
-                election.told(now, event)
+            case _ if (told := state.groups.get(event.group)) is not None:
+                election.told(told, state, now, event)
         return Verdict.NEW
 
     def _notice_stall(self, now: float) -> None:
@@ -214,12 +180,12 @@ class Node:
             state.urge()
         state.history.hear(beat)
         state.longest_lease_s = max(state.longest_lease_s, beat.lease_ms / 1000)
-        for group in beat.groups:
-            for ballot in (group.promised, group.want, group.claim, group.released):
-                if ballot is not None and ballot.round > state.round:
+        for said in beat.groups:
+            for ballot in (said.promised, said.want, said.claim, said.released):
+                if ballot is not None:
                     state.see_round(ballot.round)
-            if (election := self.elections.get(group.name)) is not None:
-                election.hear(now, beat, group)
+            if (group := state.groups.get(said.name)) is not None:
+                election.hear(group, state, now, beat, said)
         return verdict
 
     def _follow(self, now: float, leader: str) -> None:
@@ -251,8 +217,8 @@ class Node:
             text = f"{fault}; the nodes' own votes decide until it answers"
         state.note(Kind.NO_LEASES if fault else Kind.LEASES, "", text[:MAX_TEXT], now=now)
         state.urge()
-        for election in self.elections.values() if fault else ():
-            arbitration.lost(election.group, state)
+        for group in state.groups.values() if fault else ():
+            arbitration.lost(group, state)
 
     def _fenced(self, now: float, node: str, how: str) -> None:
         """Everybody is told; whoever waited for it need not wait any more."""
@@ -262,8 +228,8 @@ class Node:
         state.order(now, f"down/{node}")
         state.note(Kind.FENCED, "", f"{node} is down: {how or 'its fence says so'}", now=now)
         state.urge()
-        for election in self.elections.values():
-            candidacy.hurry(election.group, now)
+        for group in state.groups.values():
+            candidacy.hurry(group, now)
 
     def _notice_members(self, now: float) -> None:
         """Arrivals and departures are history, and reason to be heard at once."""
@@ -277,13 +243,11 @@ class Node:
                 state.order(now, f"down/{name}", on=False)
             state.urge()
         for name in sorted(before - alive):
-            peer = state.membership.peers.get(name)
-            stopped = peer is not None and peer.beat is not None and peer.beat.stopping
-            silence_ms = 1000 * (now - peer.heard_at) if peer is not None else 0.0
-            if stopped:
-                why = "lost its agent; its guardian released everything" if _has_died(peer) else "has stopped"
+            peer = state.membership.peers[name]
+            if peer.beat is not None and peer.beat.stopping:
+                why = "lost its agent; its guardian released everything" if peer.beat.died else "has stopped"
             else:
-                why = f"is offline: silent for {silence_ms:.0f} ms"
+                why = f"is offline: silent for {1000 * (now - peer.heard_at):.0f} ms"
             state.note(Kind.OFFLINE, "", f"{name} {why}", now=now)
         state.was_alive = tuple(sorted(alive))
 
@@ -291,21 +255,20 @@ class Node:
         """Groups, preferences and failback change live. Who votes and for how long does not: the shell refuses that."""
         state = self.state
         kept = {group.name: group for group in settings.groups}
-        for name, election in list(self.elections.items()):
+        for name, group in list(state.groups.items()):
             if name not in kept:
-                election.drop(now, "the group was removed from the configuration")
-                del self.elections[name]
+                election.drop(group, state, now, "the group was removed from the configuration")
+                del state.groups[name]
             else:
-                election.group.settings = kept[name]
-        for name, group in kept.items():
-            if name not in self.elections:
-                # It may have been here before: no vote for one lease, as after a restart.
-                silent_until = now + settings.silence_s(state.longest_lease_s)
-                self.elections[name] = self._election(group, now, silent_until=silent_until)
-        state.settings, state.witnesses = settings, settings.witnesses
-        state.membership.reconfigure(settings)
+                group.settings = kept[name]
+        # It may have been here before: no vote for one lease, as after a restart.
+        silent_until = now + settings.silence_s(state.longest_lease_s)
+        for name, added in kept.items():
+            if name not in state.groups:
+                self._add(added, now, silent_until=silent_until)
+        state.settings = state.membership.settings = settings  # the nodes are the same
         state.orders.reconfigure(settings)
-        self._gather()
+        state.plans.clear()
         state.note(Kind.RELOADED, "", f"configuration {settings.config_hash} is in force", now=now)
         state.urge()
 
@@ -316,11 +279,11 @@ class Node:
         state = self.state
         if not state.is_stopping:
             return
-        elections = self.elections.values()
+        groups = state.groups.values()
         if not state.orders.in_maintenance:
-            for election in elections:
-                election.abandon(now)
-            if any(election.group.state is not GroupState.IDLE for election in elections):
+            for group in groups:
+                election.abandon(group, state, now)
+            if any(group.state is not GroupState.IDLE for group in groups):
                 return
         self._send(now, stopping=True)
         state.do(Stopped())
@@ -339,9 +302,9 @@ class Node:
             state.next_beat = max(state.next_beat + patience_s, now + interval_s / 2)
             state.is_following = False
         if state.may_vote(now):
-            for election in list(self.elections.values()):
-                election.vote_for_self(now, seq)
-        state.do(Send(heartbeat.heartbeat(state, self.elections, now, seq, stopping=stopping)))
+            for group in state.groups.values():
+                election.vote_for_self(group, state, now, seq)
+        state.do(Send(heartbeat.heartbeat(state, now, seq, stopping=stopping)))
 
     def _part(self, now: float) -> None:
         """Leave words with the shell for the moment at which a group is let go in favour of its successor.
@@ -350,11 +313,11 @@ class Node:
         """
         state = self.state
         drop = next((action for action in state.actions if isinstance(action, Drop)), None)
-        if drop is None or drop.group not in self.elections:
+        if drop is None or drop.group not in state.groups:
             return
-        word = handover.farewell(self.elections[drop.group].group, now)
+        word = handover.farewell(state.groups[drop.group], now)
         if word is not None:
-            beat = heartbeat.heartbeat(state, self.elections, now, self._next_seq(now))
+            beat = heartbeat.heartbeat(state, now, self._next_seq(now))
             state.do(Farewell(drop.group, drop.ballot, heartbeat.with_word(beat, word)))
 
     def _next_seq(self, now: float) -> int:
@@ -369,7 +332,7 @@ class Node:
         # The longest lease that anybody uses: our silence after a restart must cover what we have accepted.
         served: tuple[str, ...] = ()
         if state.orders.in_maintenance:
-            served = tuple(name for name, one in self.elections.items() if one.group.service.by == state.settings.me)
+            served = tuple(name for name, group in state.groups.items() if group.service.by == state.settings.me)
         memory = Memory(state.round, state.longest_lease_s, state.orders.lasting, served)
         if memory != state.remembered:
             state.remembered = memory
@@ -384,5 +347,5 @@ class Node:
         if state.settings.gateway_guard:
             ends.append(state.gateway_lost_at + PATIENCE_S)
         due += [instant for instant in ends if instant > now]
-        due += [election.deadline(now) for election in self.elections.values()]
+        due += [election.deadline(group, state, now) for group in state.groups.values()]
         return min(due)

@@ -1,4 +1,4 @@
-"""What all groups of one node share: who is alive, what the operator ordered, and where actions and notes go.
+"""All that a node knows: its groups, and what they share: who is alive, what the operator ordered, where actions go.
 
 It is changed only inside a step of `Node`; everybody else reads.
 """
@@ -6,20 +6,18 @@ It is changed only inside a step of `Node`; everybody else reads.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, Note
+from haagent.core.group.state import Group
+from haagent.core.group.voter import Voter
 from haagent.core.history import History
 from haagent.core.membership import NEVER, Membership, Peer
 from haagent.core.messages import GroupBeat
 from haagent.core.registers import Orders
 from haagent.core.settings import Memory, Settings
-
-if TYPE_CHECKING:
-    from haagent.core.group.voter import Voter
 
 MAX_SLOT_S = 0.2
 PATIENCE_S = 3.0  # after our gateway was lost, before we believe that it is only we who have lost it
@@ -59,8 +57,7 @@ class NodeState:
     deadline: float = float("inf")  # until the first step
     remembered: Memory | None = None
     actions: list[AnyAction] = field(default_factory=list)  # of this step
-    # Every `Group` of this node, for `choice`: who gets one depends on all.
-    groups: Mapping[str, Any] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)  # all of this node: who gets one depends on all
     plans: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # made at need, good for a moment of a step
 
     @classmethod
@@ -84,7 +81,7 @@ class NodeState:
     def bare(self) -> Self:
         """Without what follows from the rest, or decides nothing."""
         membership, history = self.membership.bare(), self.history.bare()
-        return replace(self, membership=membership, history=history, actions=[], groups={}, plans={})
+        return replace(self, membership=membership, history=history, actions=[], plans={})
 
     # --- effects
 
@@ -142,6 +139,9 @@ class NodeState:
         if now < self.silent_until:
             return False
         return self.settings.consistent or self.has_voice or self._is_voice_known(now)
+
+    def may_vote_on(self, group: Group, now: float) -> bool:
+        return now >= group.silent_until and self.may_vote(now)
 
     def _is_voice_known(self, now: float) -> bool:
         is_known = self.voice_seq > 0 and all(self._knows_our_voice(peer) for peer in self.membership.alive(now))

@@ -53,16 +53,7 @@ class Orders:
     ) -> None:
         replaced = self._orders[key].version if key in self._orders else 0
         version = max(replaced + 1, int(1000 * wall))
-        order = Order(
-            key=key,
-            version=version,
-            writer=self._settings.me,
-            on=on,
-            target=target,
-            ballot=ballot,
-            forced=forced,
-            ttl_ms=int(ttl_s * 1000),
-        )
+        order = Order(key, version, self._settings.me, on, target, ballot, forced, ttl_ms=int(ttl_s * 1000))
         self._orders[key], self._seen_at[key] = order, now
 
     def merge(self, now: float, orders: Iterable[Order]) -> list[Order]:

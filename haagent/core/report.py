@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from haagent.core.election import Election
+from haagent.core import election
 from haagent.core.group import arbitration, candidacy, choice
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
 from haagent.core.membership import NEVER, Peer
-from haagent.core.messages import GroupBeat
+from haagent.core.messages import Ballot, GroupBeat
 from haagent.core.node_state import NodeState
 from haagent.core.settings import LEADER
 from haagent.core.view import GroupView, MemberState, MemberView, View
 
 
-def view(state: NodeState, elections: dict[str, Election], now: float) -> View:
+def view(state: NodeState, now: float) -> View:
     return View(
         cluster=state.settings.cluster,
         node=state.settings.me,
         boot=state.boot,
-        leader=elections[LEADER].holder(now)[0] if LEADER in elections else "",
+        leader=election.holder(state.groups[LEADER], state, now)[0] if LEADER in state.groups else "",
         quorate=state.is_quorate(now),
         consistent=state.settings.consistent,
         maintenance=state.orders.in_maintenance,
         stopping=state.is_stopping,
         members=tuple(_member(state, name, now) for name in state.settings.voters),
-        groups=tuple(_group(state, election, now) for election in elections.values()),
+        groups=tuple(_group(state, group, now) for group in state.groups.values()),
         history=state.history.merged(),
         arbiter=state.settings.arbiter,
         arbiter_fault=state.arbiter_fault if state.settings.arbiter else "",
@@ -67,22 +67,23 @@ def _state(state: NodeState, name: str, *, is_alive: bool) -> MemberState:
     return MemberState.STANDBY if state.orders.is_standby(name) else MemberState.ONLINE
 
 
-def _group(state: NodeState, election: Election, now: float) -> GroupView:
-    group = election.group
+def _group(state: NodeState, group: Group, now: float) -> GroupView:
     name = group.name
-    holder, peer = election.holder(now)
+    holder, peer = election.holder(group, state, now)
     theirs = peer.groups.get(name) if peer is not None else None
     is_mine = holder == state.settings.me
     failures = {state.settings.me: len(group.failures)}
     failures |= {other.name: beat.failures for other, beat in state.beats(now, name)}
     penalties = {state.settings.me: group.penalty}
     penalties |= {other.name: beat.penalty for other, beat in state.beats(now, name)}
+    ballot: Ballot | None
+    left_s: float | None
     if is_mine:
         held_s = now - group.held_since
         gap_s = group.service.gap_s
         moving_to = group.handover.to if group.state is GroupState.YIELDING else ""
-        ballot = group.lease.ballot if group.lease else None
-        left_s = group.lease.ends_at - now if group.lease else None
+        ballot = group.attempt.ballot
+        left_s = group.attempt.ends_at - now
     else:
         held_s = theirs.held_ms / 1000 + now - peer.heard_at if theirs and peer else 0.0
         gap_s = theirs.gap_ms / 1000 if theirs and theirs.gap_ms >= 0 else None

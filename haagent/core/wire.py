@@ -38,7 +38,6 @@ import hashlib
 import struct
 import zlib
 from collections import OrderedDict
-from enum import StrEnum
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -47,6 +46,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from haagent.core.fragments import Fragments
+from haagent.core.meaning import Meaningful
 from haagent.core.messages import WIRE_VERSION, Heartbeat, is_well_formed
 
 MAX_DATAGRAM = 1200  # bytes of UDP payload: fits 1280, the least MTU of IPv6, so that it is never split
@@ -81,16 +81,8 @@ _CRC = struct.Struct(">I")
 _NO_KEY = bytes(4)
 
 
-class Cause(StrEnum):
-    """Why a datagram was dropped. The value is the name of the counter."""
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str) -> Cause:
-        cause = str.__new__(cls, value)
-        cause._value_ = value
-        cause.meaning = meaning
-        return cause
+class Cause(Meaningful):
+    """Why a datagram was rejected. The value is the name of the counter."""
 
     OVERSIZED = "oversized", f"longer than {MAX_DATAGRAM} bytes"
     MALFORMED = "malformed", "too short, or the header makes no sense: not from an agent"

@@ -15,28 +15,22 @@ from typing import Any
 
 import msgspec
 
-from haagent.core.group.state import Group
 from haagent.core.node import Node
 from haagent.core.node_state import NodeState
 from haagent.trace.errors import TraceError
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    state: NodeState
-    groups: dict[str, Group]
-
-
 def capture(node: Node) -> bytes:
-    return _encode(Snapshot(node.state.bare(), {name: one.group for name, one in node.elections.items()}))
+    return _encode(node.state.bare())
 
 
 def restore(data: bytes) -> Node:
     try:
-        found = _decode(data)
+        state = _decode(data)
     except msgspec.MsgspecError as error:
         raise TraceError(f"the state at its beginning makes no sense to this release ({error})") from error
-    found.state.membership.complete()
-    return Node.of(found.state, found.groups)
+    state.membership.complete()
+    return Node.of(state)
 
 
 def _written(value: object) -> Any:
@@ -55,4 +49,4 @@ def _read(kind: type, value: Any) -> random.Random:
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_written).encode
-_decode = msgspec.msgpack.Decoder(Snapshot, dec_hook=_read).decode
+_decode = msgspec.msgpack.Decoder(NodeState, dec_hook=_read).decode

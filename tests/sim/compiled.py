@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # These stay as they are: mypyc forgets what a struct is besides (frozen, ordered), and breaks enumerations that make
 # their members themselves.
-VALUES = ("(msgspec.Struct, ", "def __new__(")
+VALUES = ("(msgspec.Struct, ", "def __new__(", "(Meaningful)")
 BUILD = """
 from setuptools import setup
 from mypyc.build import mypycify

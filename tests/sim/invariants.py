@@ -62,7 +62,7 @@ class Watch:
         if host.node is None:
             return
         said = next(group for group in beat.groups if group.name == name).accepted
-        given = host.node.elections[name].group.voter.accepted
+        given = host.node.state.groups[name].voter.accepted
         if said is None or given is None or given.ballot != said.ballot or given.seq < said.seq:
             raise Violation(f"at {self.world.t:.6f} {host.name} said that it accepts {said} and has accepted {given}")
 
@@ -70,9 +70,9 @@ class Watch:
         """A voter never takes a promise back within one life."""
         if host.node is None:
             return
-        for name, election in host.node.elections.items():
+        for name, group in host.node.state.groups.items():
             key = (host.name, host.node.state.boot, name)
-            promised = election.group.voter.promised
+            promised = group.voter.promised
             before = self.promised.get(key)
             if before is not None and (promised is None or promised < before):
                 raise Violation(f"at {self.world.t:.6f} {host.name} promised {promised} for {name} after {before}")
@@ -113,7 +113,7 @@ def check_lightest(world: World) -> None:
         able = [host for name, host in world.hosts.items() if name not in world.settings.witnesses]
         least = min(host.penalties.get(group, 0) for host in able)
         mine = holder.penalties.get(group, 0)
-        if mine > least and not holder.node.elections[group].group.is_forced:
+        if mine > least and not holder.node.state.groups[group].is_forced:
             raise Violation(
                 f"at {world.t:.6f} {holder.name} has {group}: failing checks weigh {mine}, {least} elsewhere"
             )

@@ -11,8 +11,9 @@ import pytest
 
 from haagent.core import placement
 from haagent.core.events import AnyAction, Farewell
-from haagent.core.group import counting, word
+from haagent.core.group import counting
 from haagent.core.group.lease import Lease
+from haagent.core.group.state import Group
 from haagent.core.group.voter import Voter
 from haagent.core.messages import Ballot, GroupBeat
 from haagent.core.node_state import NodeState
@@ -103,6 +104,6 @@ def test_a_failback_that_knows_nothing_of_weights_is_caught(monkeypatch: pytest.
 
 
 def test_a_penalty_that_is_not_told_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    genuine = word.beat
-    monkeypatch.setattr(word, "beat", lambda group, now: msgspec.structs.replace(genuine(group, now), penalty=0))
+    genuine = Group.beat
+    monkeypatch.setattr(Group, "beat", lambda group, now: msgspec.structs.replace(genuine(group, now), penalty=0))
     assert _caught(what="elsewhere", has_weights=True) is not None

@@ -69,8 +69,8 @@ def begin(group: Group) -> None:
 
 
 def claim(group: Group, state: NodeState, now: float) -> None:
-    if group.lease is not None and state.settings.arbiter:
-        state.do(Claim(group.name, group.lease.ballot, now, tuple(group.arbitration.freed.values())))
+    if state.settings.arbiter:
+        state.do(Claim(group.name, group.attempt.ballot, now, tuple(group.arbitration.freed.values())))
 
 
 def relinquish(group: Group, state: NodeState, ballot: Ballot) -> None:

@@ -38,7 +38,7 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
     was_ours = group.was_found or group.service.by == me
     if state.orders.in_maintenance and not was_ours:
         return "maintenance is on"
-    if not group.may_vote(state, now):
+    if not state.may_vote_on(group, now):
         return "it has just started and waits for votes of its earlier life to run out"
     if now < state.listen_until:
         return "it was not running for a while and listens first"
@@ -59,11 +59,6 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
 def is_forced(group: Group, state: NodeState, now: float) -> bool:
     order = state.orders.move(now, group.name)
     return order is not None and order.forced and order.target == state.settings.me
-
-
-def may_try(group: Group, now: float) -> bool:
-    """Our turn has come, as `reckon` has found it."""
-    return now >= group.candidacy.try_at
 
 
 def reckon(group: Group, state: NodeState, now: float) -> None:

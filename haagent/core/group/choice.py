@@ -11,7 +11,6 @@ it is. A running cluster knows who held a group, and waits for nobody.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 
 from haagent.core import placement
 from haagent.core.group.state import Group
@@ -34,9 +33,9 @@ class Among(enum.StrEnum):
 def ranked(group: Group, state: NodeState, now: float, among: Among = Among.NOW) -> list[str]:
     plan = state.plans.get(among)
     if plan is None:
-        groups: Iterable[Group] = state.groups.values()
         plan = state.plans[among] = placement.plan(
-            Place(one.settings, _holder(one, state, now), candidates(one, state, now, among)) for one in groups
+            Place(one.settings, _holder(one, state, now), candidates(one, state, now, among))
+            for one in state.groups.values()
         )
     return plan[group.name]
 

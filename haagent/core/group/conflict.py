@@ -27,7 +27,7 @@ def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: Gr
         if conflict.since.pop(sender.node, None) is not None and group.state in HOLDING:
             state.do(Announce(group.name, f"{sender.node} had claimed it too and has released it"))
         return None
-    if group.state not in HOLDING or group.lease is None:
+    if group.state not in HOLDING:
         return None
     silence_s = now - conflict.heard_at.get(sender.node, NEVER)
     conflict.heard_at[sender.node] = now
@@ -52,9 +52,8 @@ def _loses_to(group: Group, state: NodeState, now: float, rival: Heartbeat, beat
         # Its word may be an old one; or it does not hear us, and then only we can end this.
         return now >= group.conflict.since[rival.node] + state.settings.lease_s
     if me < rival.node:
-        tenure = group.lease.tenure if group.lease is not None else Ballot(0, me)
         their_tenure = beat.tenure or beat.claim or Ballot(0, rival.node)
-        mine = Contender(me, state.gateway, tenure.round)
+        mine = Contender(me, state.gateway, group.attempt.tenure.round)
         theirs = Contender(rival.node, rival.gateway, their_tenure.round)
         return placement.winner(group.settings, mine, theirs) != me
     echo = rival.heard.get(me)

@@ -13,14 +13,12 @@ from haagent.core.node_state import NodeState
 
 def is_outbid(group: Group, state: NodeState, now: float) -> bool:
     """A living voter has promised a ballot above ours."""
-    assert group.lease is not None
-    ballot = group.lease.ballot
+    ballot = group.attempt.ballot
     return any(beat.promised is not None and beat.promised > ballot for _, beat in state.beats(now, group.name))
 
 
 def has_promises(group: Group, state: NodeState, now: float) -> bool:
-    assert group.lease is not None
-    ballot = group.lease.ballot
+    ballot = group.attempt.ballot
     promises = {state.settings.me: group.voter.promised}
     promises |= {peer.name: beat.promised for peer, beat in state.beats(now, group.name)}
     electorate, needed = state.electorate(now, group.name, is_held=False)
@@ -36,15 +34,14 @@ def is_forestalled(group: Group, state: NodeState, now: float) -> bool:
 
 def renew(group: Group, state: NodeState, now: float) -> bool:
     """Count the acceptances. True when the lease grew."""
-    assert group.lease is not None
     if not state.votes_count:
-        return group.lease.count({"": group.arbitration.granted_at}, [""], needed=1)
+        return group.attempt.count({"": group.arbitration.granted_at}, [""], needed=1)
     votes: list[tuple[str, Accepted | None]] = [(state.settings.me, group.voter.accepted)]
     votes += [(peer.name, beat.accepted) for peer, beat in state.beats(now, group.name)]
-    sent = acceptances(group.lease, state.membership, votes)
-    if max(sent.values(), default=NEVER) <= group.lease.proved_at:
+    sent = acceptances(group.attempt, state.membership, votes)
+    if max(sent.values(), default=NEVER) <= group.attempt.proved_at:
         return False
     electorate, needed = state.electorate(now, group.name, is_held=group.state in HOLDING)
     if arbitration.is_in_force(group, state, now):  # no vote is worth more than the arbiter's
         sent = {name: min(at, group.arbitration.granted_at) for name, at in sent.items()}
-    return group.lease.count(sent, electorate, needed=needed)
+    return group.attempt.count(sent, electorate, needed=needed)

@@ -15,9 +15,10 @@ import msgspec
 from haagent.core import placement
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Prepare
-from haagent.core.group import choice, word
+from haagent.core.group import choice
 from haagent.core.group.choice import Among
 from haagent.core.group.state import Group, Pledge
+from haagent.core.group.transitions import HAVING
 from haagent.core.group.wants import HandOver, LetGo, Stay
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import Accepted, Ballot, GroupBeat
@@ -36,8 +37,7 @@ def best_other(group: Group, state: NodeState, now: float, *, may_wait: bool = F
 
 def consider(group: Group, state: NodeState, now: float) -> HandOver | LetGo | None:
     """While it is served here: to whom it should go, if to anybody."""
-    if must_leave(group, state):
-        why = _why_leaving(group, state)
+    if why := why_leaving(group, state):
         if successor := best_other(group, state, now):
             return HandOver(successor, _patience_s(state))
         if successor := best_other(group, state, now, may_wait=True):
@@ -65,13 +65,10 @@ def _silence_s(state: NodeState, name: str) -> float:
     return 0.0 if peer is None or peer.beat is None else peer.beat.silent_ms / 1000
 
 
-def must_leave(group: Group, state: NodeState) -> bool:
+def why_leaving(group: Group, state: NodeState) -> str:
+    """Why this node must hand it over; empty: it need not."""
     if state.orders.in_maintenance:
-        return False  # nothing moves; a stop leaves everything in place
-    return bool(_why_leaving(group, state))
-
-
-def _why_leaving(group: Group, state: NodeState) -> str:
+        return ""  # nothing moves; a stop leaves everything in place
     if state.is_stopping:
         return "this node is stopping"
     if state.orders.is_standby(state.settings.me):
@@ -81,9 +78,9 @@ def _why_leaving(group: Group, state: NodeState) -> str:
 
 def _ordered_successor(group: Group, state: NodeState, now: float) -> str:
     order = state.orders.move(now, group.name)
-    if order is None or order.ballot is None or group.lease is None:
+    if order is None or order.ballot is None:
         return ""
-    is_ours = group.lease.tenure <= order.ballot <= group.lease.ballot
+    is_ours = group.attempt.tenure <= order.ballot <= group.attempt.ballot
     return order.target if is_ours and order.target != state.settings.me else ""
 
 
@@ -127,15 +124,14 @@ def begin(group: Group, state: NodeState, now: float, want: HandOver) -> None:
 
 def proceed(group: Group, state: NodeState, now: float) -> LetGo | Stay | None:
     """Rule 4 of `election`: let go as soon as the successor wants."""
-    assert group.lease is not None
     to = group.handover.to
     for peer, beat in state.beats(now, group.name):
-        if peer.name == to and beat.want is not None and beat.want > group.lease.ballot:
+        if peer.name == to and beat.want is not None and beat.want > group.attempt.ballot:
             _pledge_vote(group, state, now, peer, beat.want)
             return LetGo(f"{to} is ready")
     if now < group.handover.deadline and state.is_fit(to, now):
         return None
-    return LetGo(f"leaving; {to} did not get ready in time") if must_leave(group, state) else Stay()
+    return LetGo(f"leaving; {to} did not get ready in time") if why_leaving(group, state) else Stay()
 
 
 def end(group: Group, state: NodeState, now: float) -> None:
@@ -150,23 +146,23 @@ def end(group: Group, state: NodeState, now: float) -> None:
 
 
 def _pledge_vote(group: Group, state: NodeState, now: float, peer: Peer, want: Ballot) -> None:
-    if peer.beat is None or peer.boot is None or not group.may_vote(state, now):
+    if peer.beat is None or peer.boot is None or not state.may_vote_on(group, now):
         return
     if group.voter.may_be_handed(want):
         group.handover.pledge = Pledge(Accepted(want, peer.boot, peer.seq), now, peer.beat.lease_ms / 1000)
 
 
 def farewell(group: Group, now: float) -> GroupBeat | None:
-    """What `word.beat` will be as soon as the group is let go; None: that is not known."""
-    if group.handover.pledge is None or group.lease is None:
+    """What `Group.beat` will be as soon as the group is let go; None: that is not known."""
+    if group.handover.pledge is None or group.state not in HAVING:
         return None
     vote = group.handover.pledge.vote
     return msgspec.structs.replace(
-        word.beat(group, now),
+        group.beat(now),
         promised=vote.ballot,
         accepted=vote,
         claim=None,
-        released=group.lease.ballot,
+        released=group.attempt.ballot,
         tenure=None,
         held_ms=0,
         cause="",

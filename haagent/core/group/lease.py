@@ -43,10 +43,6 @@ class Lease:
         return True
 
     @property
-    def is_proved(self) -> bool:
-        return self.proved_at > NEVER
-
-    @property
     def ends_at(self) -> float:
         return self.proved_at + self.lease_s - self.drift_margin_s
 

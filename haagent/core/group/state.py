@@ -1,7 +1,7 @@
 """What one node knows of one group, and nothing else: plain values in one record.
 
 Whoever decides (`candidacy`, `caution`, `arbitration`, `handover`, `conflict`, `voting`) is given this and `NodeState`,
-looks after its own part of it, and returns a `Want` where the group's state is to change: that is for `Election` alone.
+looks after its own part of it, and returns a `Want` where the group's state is to change: that is for `election` alone.
 None of them knows the election, so what each can reach is what its arguments say.
 
 Being plain, all of it is encoded as it is: a trace begins with it.
@@ -10,19 +10,17 @@ Being plain, all of it is encoded as it is: a trace begins with it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from haagent.core.events import Freed
+from haagent.core.group import transitions
 from haagent.core.group.lease import Lease
 from haagent.core.group.service import Service
-from haagent.core.group.transitions import GroupState
+from haagent.core.group.transitions import HAVING, GroupState, IllegalTransition
 from haagent.core.group.voter import Voter
 from haagent.core.membership import NEVER
-from haagent.core.messages import Accepted, Ballot
+from haagent.core.messages import Accepted, Ballot, GroupBeat
 from haagent.core.settings import GroupSettings
-
-if TYPE_CHECKING:
-    from haagent.core.node_state import NodeState
 
 
 @dataclass
@@ -85,7 +83,7 @@ class Group:
     voter: Voter
     candidacy: Candidacy
     silent_until: float = NEVER  # of this group alone; the node's own silence comes on top
-    state: GroupState = GroupState.IDLE  # set by `transitions.become` alone
+    state: GroupState = GroupState.IDLE  # set by `become` alone
     lease: Lease | None = None
     released: Ballot | None = None
     why_unfit: str = ""  # the checks' word on this node
@@ -113,5 +111,39 @@ class Group:
         """Why that node, if it is this one, may not hold it; empty: it may."""
         return f"`never` names {node}" if node in self.settings.never else self.why_unfit
 
-    def may_vote(self, state: NodeState, now: float) -> bool:
-        return now >= self.silent_until and state.may_vote(now)
+    def become(self, target: GroupState) -> None:
+        """The one place that sets the state."""
+        if (self.state, target) not in transitions.LEGAL:
+            raise IllegalTransition(f"a group cannot become {target} while it is {self.state}")
+        self.state = target
+
+    @property
+    def attempt(self) -> Lease:
+        """There is one in every state but `IDLE`."""
+        assert self.lease is not None
+        return self.lease
+
+    def beat(self, now: float) -> GroupBeat:
+        """What this node says of the group in its heartbeats."""
+        state, lease, voter, gap_s = self.state, self.lease, self.voter, self.service.gap_s
+        has_it = state in HAVING
+        return GroupBeat(
+            name=self.name,
+            promised=voter.promised,
+            accepted=voter.accepted if voter.is_bound(now) else None,
+            want=lease.ballot if lease and state is GroupState.WANTING else None,
+            claim=lease.ballot if lease and (has_it or state is GroupState.CLAIMING) else None,
+            released=self.released,
+            tenure=lease.tenure if lease and has_it else None,
+            active=state in (GroupState.ACTIVE, GroupState.YIELDING),
+            eligible=not self.why_unfit,
+            why_not=self.why_unfit,
+            failures=len(self.failures),
+            held_ms=max(1, int(1000 * (now - self.held_since))) if has_it else 0,
+            yield_to=self.handover.to,
+            gap_ms=-1.0 if gap_s is None else 1000 * gap_s,
+            down_ms=1000 * (now - self.drop_began) if self.drop_began > NEVER else -1.0,
+            cause=self.cause if has_it else "",
+            leaving=state is GroupState.DROPPING,
+            penalty=self.penalty,
+        )

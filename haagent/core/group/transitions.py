@@ -1,7 +1,7 @@
 """The life of one group on one node: its states, and the only ways that lead from one to another.
 
 What a node does with a group is a walk along these arcs. Each is legal for one reason, which its sentence gives;
-whatever is not in the table is a bug of ours, and `become` refuses it before it can do harm. The diagram in
+whatever is not in the table is a bug of ours, and `Group.become` refuses it before it can do harm. The diagram in
 `docs/guide/how-it-decides.md` is `diagram()`, and a test compares the two.
 
 What the table says of safety: nothing leads to `TAKING` but a majority's acceptances, and out of what is held nothing
@@ -10,22 +10,13 @@ leads back to `IDLE` but the shell's word that no traffic arrives any more (`Dro
 
 from __future__ import annotations
 
-import enum
-from typing import Protocol, Self
-
 import msgspec
 
+from haagent.core.meaning import Meaningful
 
-class GroupState(enum.StrEnum):
+
+class GroupState(Meaningful):
     """Of a group on one node."""
-
-    meaning: str
-
-    def __new__(cls, word: str, meaning: str) -> Self:
-        self = str.__new__(cls, word)
-        self._value_ = word
-        self.meaning = meaning
-        return self
 
     IDLE = "idle", "this node neither holds the group nor asks for it"
     WANTING = "wanting", "collecting promises"
@@ -38,6 +29,7 @@ class GroupState(enum.StrEnum):
 
 TRYING = (GroupState.WANTING, GroupState.CLAIMING)
 HOLDING = (GroupState.TAKING, GroupState.ACTIVE, GroupState.YIELDING)
+HAVING = (*HOLDING, GroupState.DROPPING)  # traffic may arrive here: nobody else may take the group yet
 
 
 class Arc(msgspec.Struct, frozen=True):
@@ -63,22 +55,11 @@ ARCS = (
     Arc(GroupState.YIELDING, GroupState.IDLE, "activation released the group by itself"),
     Arc(GroupState.DROPPING, GroupState.IDLE, "traffic can no longer arrive"),
 )
-_LEGAL = frozenset((arc.source, arc.target) for arc in ARCS)
+LEGAL = frozenset((arc.source, arc.target) for arc in ARCS)
 
 
 class IllegalTransition(RuntimeError):
     """The core wanted what no arc allows: a bug in it."""
-
-
-class Stateful(Protocol):
-    state: GroupState
-
-
-def become(group: Stateful, target: GroupState) -> None:
-    """The one place that sets the state."""
-    if (group.state, target) not in _LEGAL:
-        raise IllegalTransition(f"a group cannot become {target} while it is {group.state}")
-    group.state = target
 
 
 def diagram() -> str:

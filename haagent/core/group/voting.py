@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from haagent.core.group import choice
 from haagent.core.group.state import Group
-from haagent.core.group.transitions import HOLDING, GroupState
+from haagent.core.group.transitions import HAVING
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
 from haagent.core.node_state import NodeState
 
 
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
-    if not group.may_vote(state, now):
+    if not state.may_vote_on(group, now):
         return
     if group.voter.hear_claim(now, beat, sender):
         state.urge()
@@ -18,7 +18,7 @@ def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: Gr
 
 
 def consider_want(group: Group, state: NodeState, now: float, node: str, beat: GroupBeat) -> None:
-    if group.state in HOLDING or group.state is GroupState.DROPPING:
+    if group.state in HAVING:
         return
     if state.orders.in_maintenance and group.service.by not in ("", node):
         return  # frozen: only who had it may have it back
@@ -41,7 +41,7 @@ def _favour(group: Group, state: NodeState, now: float, node: str) -> None:
 
 def reconsider_wants(group: Group, state: NodeState, now: float) -> None:
     """A want that came while we were bound is granted the moment we are free."""
-    if not group.may_vote(state, now) or group.voter.is_bound(now):
+    if not state.may_vote_on(group, now) or group.voter.is_bound(now):
         return
     wanting = [(peer.name, beat) for peer, beat in state.beats(now, group.name) if beat.want]
     for node, beat in sorted(wanting, key=lambda item: item[1].want or Ballot(0, ""), reverse=True):

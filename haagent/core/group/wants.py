@@ -1,4 +1,4 @@
-"""What whoever decides about a group wants done to its state, and why. `Election` does it, or refuses."""
+"""What whoever decides about a group wants done to its state, and why. `election` does it, or refuses."""
 
 from __future__ import annotations
 

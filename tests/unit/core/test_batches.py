@@ -52,12 +52,12 @@ def test_any_batch_keeps_the_promises_in_one_step_or_in_several(
     events: list[AnyEvent] = [build(EVENTS[what], world) for what in batch]
     edges = [0, *sorted(cut for cut in cuts if cut < len(events)), len(events)]
     for first, end in itertools.pairwise(edges):
-        election = node.elections.get("web")
-        voter = election.group.voter if election is not None else None
+        group = node.state.groups.get("web")
+        voter = group.voter if group is not None else None
         held_by, promised = (voter.holder(now), voter.promised) if voter is not None else ("", None)
         actions = node.step(now, *events[first:end])
         check_step(node, state, now, actions, is_same_group=False)
-        if election is None or election is not node.elections.get("web"):
+        if group is None or group is not node.state.groups.get("web"):
             continue
         assert voter is not None
         assert promised is None or (voter.promised is not None and voter.promised >= promised)

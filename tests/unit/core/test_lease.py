@@ -30,7 +30,7 @@ def lease() -> Lease:
 
 def test_without_votes_there_is_no_lease() -> None:
     fresh = lease()
-    assert not fresh.is_proved
+    assert fresh.proved_at == NEVER
     assert not fresh.count({"A": 1.0}, "ABC", needed=2)
     assert fresh.ends_at == fresh.let_go_at == NEVER
 
@@ -38,7 +38,7 @@ def test_without_votes_there_is_no_lease() -> None:
 def test_the_majority_s_oldest_vote_counts() -> None:
     held = lease()
     assert held.count({"A": 1.0, "B": 0.8, "C": 0.2}, "ABC", needed=2)
-    assert held.is_proved
+    assert held.proved_at > NEVER
     assert held.proved_at == 0.8
     assert held.ends_at == 0.8 + 0.35 - 0.0035
     assert held.let_go_at < held.ends_at

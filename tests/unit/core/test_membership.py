@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.membership import MAX_STRANGERS, NEVER, Membership, Verdict
+from haagent.core.membership import MAX_STRANGERS, Membership, Verdict
 from haagent.core.messages import GroupBeat, Heard, Heartbeat
 from haagent.core.settings import NodeSettings, Settings
 
@@ -144,18 +144,8 @@ def test_a_quorum_is_a_majority_of_all_voters_or_in_available_whoever_lives() ->
     assert not membership.is_quorate(0.0)
     membership.hear(0.0, beat(5, echo=1), "eth0")
     assert membership.is_quorate(0.0)
-    membership.reconfigure(msgspec.structs.replace(SETTINGS, consistent=False))
+    membership.settings = msgspec.structs.replace(SETTINGS, consistent=False)
     assert membership.is_quorate(99.0)
-
-
-def test_a_reload_keeps_what_is_known_of_those_that_stay() -> None:
-    membership = members(0.0)
-    membership.hear(0.0, beat(5, echo=1), "eth0")
-    nodes = tuple(NodeSettings(name) for name in "ABD")
-    membership.reconfigure(msgspec.structs.replace(SETTINGS, nodes=nodes))
-    assert membership.alive_names(0.0) == ["A", "B"]
-    assert set(membership.peers) == {"B", "D"}
-    assert membership.peers["D"].heard_at == NEVER
 
 
 def test_a_late_datagram_of_a_life_that_has_ended_does_not_bring_it_back() -> None:

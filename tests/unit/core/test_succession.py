@@ -81,7 +81,7 @@ def test_a_vote_that_a_farewell_gives_is_given_though_the_successor_is_gone_by_t
     (beat,) = [action.beat for action in actions if isinstance(action, Send)]
     assert of_web(beat).accepted == of_web(words.beat).accepted is not None
     # B counts from when it sent its want: that was earlier.
-    assert node.elections["web"].group.voter.bound_until == pytest.approx(pledged_at + node.state.settings.lease_s)
+    assert node.state.groups["web"].voter.bound_until == pytest.approx(pledged_at + node.state.settings.lease_s)
 
 
 def lose(node: Node, name: str) -> None:
@@ -95,7 +95,7 @@ def test_a_vote_that_a_farewell_gives_is_for_what_the_successor_has_said_last() 
     node.state.membership.peers["B"].seq += 4
     late = world.hosts["A"].local(world.t) + 0.1
     node.step(late, Dropped("web", words.ballot))
-    voter, vote = node.elections["web"].group.voter, of_web(words.beat).accepted
+    voter, vote = node.state.groups["web"].voter, of_web(words.beat).accepted
     assert vote is not None
     assert voter.accepted == Accepted(vote.ballot, vote.boot, vote.seq + 4)
     assert voter.bound_until == pytest.approx(late + node.state.settings.lease_s)
@@ -118,9 +118,9 @@ def test_a_want_that_was_given_up_is_not_voted_for() -> None:
     node, words = yielding(world)
     vote = of_web(words.beat).accepted
     assert vote is not None
-    node.elections["web"].group.voter.hear_release(GroupBeat("web", released=vote.ballot), "B")
+    node.state.groups["web"].voter.hear_release(GroupBeat("web", released=vote.ballot), "B")
     node.step(world.hosts["A"].local(world.t), Dropped("web", words.ballot))
-    assert node.elections["web"].group.voter.accepted is None
+    assert node.state.groups["web"].voter.accepted is None
 
 
 def test_of_several_groups_at_once_the_first_has_a_farewell_and_none_is_claimed_again() -> None:
@@ -168,10 +168,9 @@ def test_a_want_that_is_given_up_is_released() -> None:
         world.start(name)
     node = world.hosts["A"].node
     assert node is not None
-    election = node.elections["web"]
-    world.run_to(lambda: election.group.state is GroupState.WANTING, within_s=2.0)
-    assert election.group.lease is not None
-    ballot: Ballot = election.group.lease.ballot
+    group = node.state.groups["web"]
+    world.run_to(lambda: group.state is GroupState.WANTING, within_s=2.0)
+    ballot: Ballot = group.attempt.ballot
     actions = node.step(node.deadline, HealthChanged("web", ok=False, why="no disk"))
     (beat,) = [action.beat for action in actions if isinstance(action, Send)]
     assert (of_web(beat).want, of_web(beat).released) == (None, ballot)

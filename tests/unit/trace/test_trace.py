@@ -96,11 +96,8 @@ def test_a_generators_state_is_part_of_it() -> None:
 def test_all_but_the_history_is_in_it() -> None:
     node = agent(recorded_world()).node
     double = restore(capture(node))
-    assert vars(double).keys() == vars(node).keys() == {"state", "elections", "heeded", "is_unmoved"}
-    for election in double.elections.values():
-        assert vars(election).keys() == {"state", "group"}
-        assert election.state is double.state
-    assert [one.group for one in double.elections.values()] == [one.group for one in node.elections.values()]
+    assert vars(double).keys() == vars(node).keys() == {"state", "heeded", "is_unmoved"}
+    assert double.state.groups == node.state.groups
     assert double.state.membership.peers["B"].groups == node.state.membership.peers["B"].groups
     assert node.state.history.merged()
     assert not double.state.history.merged()
@@ -231,14 +228,14 @@ def foreign(**fields: Any) -> Trace:
     ("where", "value"),
     [
         ((), []),
-        (("state",), None),
+        (("settings",), None),
         (("groups",), [1]),
         (("groups", "web"), "Popen"),
         (("groups", "web", "state"), "dancing"),
         (("groups", "web", "lease"), {"ballot": 1}),
-        (("state", "rng"), "os.system"),
-        (("state", "rng"), [3, [1, 2, 3], None]),
-        (("state", "membership", "peers"), {"B": {"name": 7}}),
+        (("rng",), "os.system"),
+        (("rng",), [3, [1, 2, 3], None]),
+        (("membership", "peers"), {"B": {"name": 7}}),
     ],
 )
 def test_a_state_that_makes_no_sense_is_refused(where: tuple[str, ...], value: Any) -> None:
