@@ -18,7 +18,7 @@ from typing import Self
 
 from haagent.core import commands, election, events, heartbeat, report
 from haagent.core.event_kinds import Kind
-from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Remember, Send, Stopped
+from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Relinquish, Remember, Send, Stopped
 from haagent.core.group import arbitration, candidacy, handover
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HOLDING, GroupState
@@ -144,6 +144,8 @@ class Node:
             case events.StopRequested():
                 state.is_stopping = True
                 state.note(Kind.STOPPING, "", "asked to stop", now=now)
+            case events.Dropped(name, ballot) if name not in state.groups and state.settings.arbiter:
+                state.do(Relinquish(name, ballot))  # a reload removed the group, and nobody here speaks for it any more
             case _ if (told := state.groups.get(event.group)) is not None:
                 election.told(told, state, now, event)
         return Verdict.NEW

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
+from haagent.coordination.stored import decode
 from haagent.core.settings import Settings
 from tests.sim.arbitrated import ArbitratedWorld
 from tests.sim.invariants import Violation, Watch
@@ -235,6 +236,16 @@ def test_who_has_just_let_go_takes_it_back_at_once_from_a_successor_that_dies() 
     world.kill("B")
     world.run(world.t + 0.02)
     assert world.serving("web") == ["A"]
+
+
+def test_a_group_that_a_reload_removes_is_released_there_when_it_has_been_let_go() -> None:
+    world = steady()
+    stored = decode(world.store.keys["web"][1])
+    assert (stored.node, stored.released) == ("A", False)
+    groups = tuple(group for group in world.settings.groups if group.name != "web")
+    world.reconfigure(msgspec.structs.replace(world.settings, groups=groups))
+    world.run_to(lambda: decode(world.store.keys["web"][1]).released, within_s=0.1)
+    assert not world.serving("web")
 
 
 def test_a_lost_host_is_replaced_after_a_lease() -> None:

@@ -260,6 +260,21 @@ def test_an_etcd_that_has_lost_its_data_is_begun_with_anew() -> None:
     play(script, lambda one: [one.put(round_, beat=round_) for round_ in range(2, 9)])  # type: ignore[func-returns-value]
 
 
+def test_a_group_that_a_reload_removed_is_claimed_until_the_core_lets_go_and_released_then() -> None:
+    async def script(one: Play) -> None:
+        one.claim(5)
+        await one.hear(Granted)
+        await one.arbiter.reconfigure(one.gateway, ("leader",))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        stored = one.stored()
+        assert stored is not None
+        assert not stored.released, "traffic may still arrive"
+        one.arbiter.relinquish(Relinquish("web", Ballot(5, "A")))
+        await one.until(lambda: (now := one.stored()) is not None and now.released)
+
+    play(script, free)
+
+
 def test_the_end_of_the_agent_writes_the_releases_that_are_due_and_no_others() -> None:
     async def run() -> None:
         one = Play()
