@@ -47,9 +47,6 @@ class Life:
         self.done_seq = 0
         self.done: Heartbeat | None = None
 
-    def finish(self, seq: int, beat: Heartbeat) -> None:
-        self.done_seq, self.done = seq, beat
-
 
 class Fragments:
     def __init__(self) -> None:

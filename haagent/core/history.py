@@ -69,10 +69,6 @@ class History:
         start = max(lowest, first) - first
         return tuple(self._own[i] for i in range(start, min(start + RECORDS_PER_BEAT, len(self._own))))
 
-    @property
-    def newest(self) -> int:
-        return self._next - 1
-
     def merged(self) -> tuple[tuple[str, Record], ...]:
         """All records of all nodes by wall clock. The order between nodes is as good as their clocks."""
         if self._merged is not None:

@@ -108,12 +108,13 @@ class Membership:
     def hear(self, now: float, beat: Heartbeat, link: str) -> Verdict:
         self._alive = None
         peer = self.peers[beat.node]
-        echoed_at = self._echoed_at(beat)
-        is_fresh = echoed_at is not None and now < echoed_at + self.settings.dead_after_s
+        echoed_seq = self._echoed_seq(beat)
+        alive_until = self._sent.get(echoed_seq, NEVER) + self.settings.dead_after_s
+        is_fresh = now < alive_until
         if beat.boot != peer.boot:
             # A datagram of a life that has just ended may come late. What it echoes is older than what its successor
             # has echoed: the successor has heard us since. Only what is newer than that is believed.
-            if not is_fresh or self._echoed_seq(beat) <= peer.echoed_seq:
+            if not is_fresh or echoed_seq <= peer.echoed_seq:
                 if beat.boot in peer.past:
                     self._refuse("replayed")
                     return Verdict.OLD
@@ -131,22 +132,19 @@ class Membership:
             return Verdict.OLD
         peer.seq, peer.beat, peer.heard_at = beat.seq, beat, now
         peer.strangers.clear()
-        peer.echoed_seq = max(peer.echoed_seq, self._echoed_seq(beat))
+        peer.echoed_seq = max(peer.echoed_seq, echoed_seq)
         peer.groups = {group.name: group for group in beat.groups}
         if beat.stopping:
             peer.alive_until = NEVER
-        elif is_fresh and echoed_at is not None:
-            peer.alive_until = max(peer.alive_until, echoed_at + self.settings.dead_after_s)
+        elif is_fresh:
+            peer.alive_until = max(peer.alive_until, alive_until)
         return Verdict.NEW
 
     def _refuse(self, cause: str) -> None:
         self.refused[cause] = self.refused.get(cause, 0) + 1
 
-    def _echoed_at(self, beat: Heartbeat) -> float | None:
-        echo = beat.heard.get(self.settings.me)
-        return None if echo is None else self.sent_at(echo.boot, echo.seq)
-
     def _echoed_seq(self, beat: Heartbeat) -> int:
+        """Of the heartbeat of this life that it echoes; 0: of none."""
         echo = beat.heard.get(self.settings.me)
         return echo.seq if echo is not None and echo.boot == self.boot else 0
 

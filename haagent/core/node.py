@@ -219,8 +219,9 @@ class Node:
             text = f"{fault}; the nodes' own votes decide until it answers"
         state.note(Kind.NO_LEASES if fault else Kind.LEASES, "", text[:MAX_TEXT], now=now)
         state.urge()
-        for group in state.groups.values() if fault else ():
-            arbitration.lost(group, state)
+        if fault and not state.settings.consistent:
+            for group in state.groups.values():
+                arbitration.begin(group)  # what it granted is no reason to ignore the votes any more
 
     def _fenced(self, now: float, node: str, how: str) -> None:
         """Everybody is told; whoever waited for it need not wait any more."""
@@ -331,10 +332,9 @@ class Node:
 
     def _remember(self) -> None:
         state = self.state
+        frozen = state.groups.values() if state.orders.in_maintenance else ()
+        served = tuple(group.name for group in frozen if group.service.by == state.settings.me)
         # The longest lease that anybody uses: our silence after a restart must cover what we have accepted.
-        served: tuple[str, ...] = ()
-        if state.orders.in_maintenance:
-            served = tuple(name for name, group in state.groups.items() if group.service.by == state.settings.me)
         memory = Memory(state.round, state.longest_lease_s, state.orders.lasting, served)
         if memory != state.remembered:
             state.remembered = memory

@@ -144,12 +144,8 @@ class NodeState:
         return now >= group.silent_until and self.may_vote(now)
 
     def _is_voice_known(self, now: float) -> bool:
-        is_known = self.voice_seq > 0 and all(self._knows_our_voice(peer) for peer in self.membership.alive(now))
+        is_known = self.voice_seq > 0 and all(peer.echoed_seq >= self.voice_seq for peer in self.membership.alive(now))
         return is_known or now >= self.silent_until + self.settings.lease_s
-
-    def _knows_our_voice(self, peer: Peer) -> bool:
-        echo = peer.beat.heard.get(self.settings.me) if peer.beat is not None else None
-        return echo is not None and echo.boot == self.boot and echo.seq >= self.voice_seq
 
     def raise_voice(self, now: float) -> None:
         """Say at once that the silence is over, and keep in mind when all have heard it."""

@@ -16,6 +16,7 @@ from typing import Self
 
 import msgspec
 
+from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, Order
 from haagent.core.settings import Settings
 
@@ -83,12 +84,8 @@ class Orders:
     def _aged(self, now: float, order: Order) -> Order:
         if not order.ttl_ms:
             return order
-        return msgspec.structs.replace(order, ttl_ms=self._left_ms(now, order))
-
-    def _left_ms(self, now: float, order: Order) -> int:
-        if order.key not in self._seen_at:
-            return 0
-        return max(0, round(order.ttl_ms - 1000 * (now - self._seen_at[order.key])))
+        age_s = now - self._seen_at.get(order.key, NEVER)
+        return msgspec.structs.replace(order, ttl_ms=round(max(0.0, order.ttl_ms - 1000 * age_s)))
 
     @property
     def lasting(self) -> tuple[Order, ...]:
@@ -117,9 +114,9 @@ class Orders:
         """The order to move `group`, while it has not gone stale."""
         key = f"move/{group}"
         order = self._orders.get(key)
-        if order is None or not order.on or key not in self._seen_at:
+        if order is None or not order.on:
             return None
-        return order if now < self._seen_at[key] + order.ttl_ms / 1000 else None
+        return order if now < self._seen_at.get(key, NEVER) + order.ttl_ms / 1000 else None
 
 
 def _stamp(order: Order) -> tuple[int, str]:

@@ -275,7 +275,7 @@ class Opener:
         if whole is None:
             return None
         beat = self._beat(whole, header)
-        life.finish(seq, beat)
+        life.done_seq, life.done = seq, beat
         return beat
 
     def _beat(self, payload: bytes, header: Header) -> Heartbeat:

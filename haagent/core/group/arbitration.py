@@ -82,12 +82,6 @@ def relinquish(group: Group, state: NodeState, ballot: Ballot) -> None:
 # --- hearing the arbiter
 
 
-def lost(group: Group, state: NodeState) -> None:
-    """It cannot be reached. In `available` what it granted is no reason to ignore the votes any more."""
-    if not state.settings.consistent:
-        begin(group)
-
-
 def grant(group: Group, state: NodeState, ballot: Ballot, asked_at: float) -> None:
     if group.lease is None or ballot.node != state.settings.me or ballot < group.lease.tenure:
         return

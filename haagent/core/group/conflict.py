@@ -48,7 +48,8 @@ def _loses_to(group: Group, state: NodeState, now: float, rival: Heartbeat, beat
     me = state.settings.me
     if state.settings.consistent:
         return False  # our lease is proved, so its own has run out: it is late, or its word is
-    if not state.membership.peers[rival.node].is_alive(now):
+    peer = state.membership.peers[rival.node]
+    if not peer.is_alive(now):
         # Its word may be an old one; or it does not hear us, and then only we can end this.
         return now >= group.conflict.since[rival.node] + state.settings.lease_s
     if me < rival.node:
@@ -56,6 +57,5 @@ def _loses_to(group: Group, state: NodeState, now: float, rival: Heartbeat, beat
         mine = Contender(me, state.gateway, group.attempt.tenure.round)
         theirs = Contender(rival.node, rival.gateway, their_tenure.round)
         return placement.winner(group.settings, mine, theirs) != me
-    echo = rival.heard.get(me)
     judged_from = max(group.held_seq, group.conflict.answers[rival.node])
-    return echo is not None and echo.boot == state.boot and echo.seq >= judged_from
+    return peer.echoed_seq >= judged_from
