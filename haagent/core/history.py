@@ -22,20 +22,18 @@ class History:
     _me: str
     _boot: int
     _next: int = 1
-    _own: list[Record] = field(default_factory=list)
-    _theirs: dict[str, list[Record]] = field(default_factory=dict)
+    _records: dict[str, list[Record]] = field(default_factory=dict)  # of each node, ours among them
     _stored: dict[str, Heard] = field(default_factory=dict)
     _merged: tuple[tuple[str, Record], ...] | None = None
 
     def bare(self) -> Self:
         """Without the records: they are many, and decide nothing."""
-        return replace(self, _own=[], _theirs={}, _merged=None)
+        return replace(self, _records={}, _merged=None)
 
     def add(self, wall: float, kind: Kind, group: str, text: str) -> Record:
         record = Record(self._next, wall, kind.value, group, text[:MAX_TEXT])
         self._next += 1
-        _extend(self._own, [record])
-        self._merged = None
+        self._keep(self._me, [record])
         return record
 
     def hear(self, beat: Heartbeat) -> list[Record]:
@@ -48,8 +46,7 @@ class History:
                 index = record.index
                 fresh.append(record)
         if fresh:
-            self._merged = None
-            _extend(self._theirs.setdefault(beat.node, []), fresh)
+            self._keep(beat.node, fresh)
         if fresh or stored is None or stored.boot != beat.boot:
             self._stored[beat.node] = Heard(beat.boot, index)
         return fresh
@@ -59,27 +56,25 @@ class History:
 
     def to_send(self, peers: Iterable[Peer]) -> tuple[Record, ...]:
         """The oldest few of our records that some living peer has not stored."""
-        if not self._own:
+        own = self._records.get(self._me)
+        if not own:
             return ()
         lowest = self._next
         for peer in peers:
             ack = peer.beat.recorded.get(self._me) if peer.beat is not None else None
             lowest = min(lowest, ack.seq + 1 if ack is not None and ack.boot == self._boot else 1)
-        first = self._own[0].index
-        start = max(lowest, first) - first
-        return tuple(self._own[i] for i in range(start, min(start + RECORDS_PER_BEAT, len(self._own))))
+        start = max(0, lowest - own[0].index)
+        return tuple(own[start : start + RECORDS_PER_BEAT])
 
     def merged(self) -> tuple[tuple[str, Record], ...]:
         """All records of all nodes by wall clock. The order between nodes is as good as their clocks."""
-        if self._merged is not None:
-            return self._merged
-        lines = [(self._me, record) for record in self._own]
-        for node, records in self._theirs.items():
-            lines += [(node, record) for record in records]
-        self._merged = tuple(sorted(lines, key=lambda line: (line[1].wall, line[0], line[1].index)))
+        if self._merged is None:
+            lines = [(node, record) for node, records in self._records.items() for record in records]
+            self._merged = tuple(sorted(lines, key=lambda line: (line[1].wall, line[0], line[1].index)))
         return self._merged
 
-
-def _extend(records: list[Record], new: list[Record]) -> None:
-    records += new
-    del records[:-MAX_RECORDS]
+    def _keep(self, node: str, new: list[Record]) -> None:
+        records = self._records.setdefault(node, [])
+        records += new
+        del records[:-MAX_RECORDS]
+        self._merged = None

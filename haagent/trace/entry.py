@@ -12,24 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from haagent.core.events import (
-    Announce,
-    Answer,
-    AnyAction,
-    AnyEvent,
-    Claim,
-    Drop,
-    Farewell,
-    Note,
-    Prepare,
-    Relinquish,
-    Remember,
-    Renew,
-    Send,
-    Stopped,
-    Take,
-    Watch,
-)
+from haagent.core.events import AnyAction, AnyEvent, Farewell, Send
 
 
 class Sent(msgspec.Struct, frozen=True, tag=True):
@@ -39,9 +22,7 @@ class Sent(msgspec.Struct, frozen=True, tag=True):
     checksum: int
 
 
-AnyDecision = (
-    Sent | Take | Renew | Drop | Prepare | Watch | Claim | Relinquish | Announce | Remember | Note | Answer | Stopped
-)
+AnyDecision = Sent | AnyAction  # each `Send` and `Farewell` is written as a `Sent`
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -45,14 +45,7 @@ def consider(group: Group, state: NodeState, now: float) -> HandOver | LetGo | N
         return LetGo(f"{why}; no other node can take it")
     if state.orders.in_maintenance:
         return None
-    if successor := _ordered_successor(group, state, now):
-        order = state.orders.move(now, group.name)
-        return HandOver(successor, order.ttl_ms / 1000 if order else 0.0)
-    if relief := _relief(group, state, now):
-        return relief
-    if successor := _failback(group, state, now):
-        return HandOver(successor, _patience_s(state))
-    return None
+    return _ordered(group, state, now) or _relief(group, state, now) or _failback(group, state, now)
 
 
 def _patience_s(state: NodeState) -> float:
@@ -76,12 +69,12 @@ def why_leaving(group: Group, state: NodeState) -> str:
     return "`never` names this node" if state.settings.me in group.settings.never else ""
 
 
-def _ordered_successor(group: Group, state: NodeState, now: float) -> str:
+def _ordered(group: Group, state: NodeState, now: float) -> HandOver | None:
     order = state.orders.move(now, group.name)
-    if order is None or order.ballot is None:
-        return ""
+    if order is None or order.ballot is None or order.target in ("", state.settings.me):
+        return None
     is_ours = group.attempt.tenure <= order.ballot <= group.attempt.ballot
-    return order.target if is_ours and order.target != state.settings.me else ""
+    return HandOver(order.target, order.ttl_ms / 1000) if is_ours else None
 
 
 def _relief(group: Group, state: NodeState, now: float) -> HandOver | None:
@@ -100,18 +93,18 @@ def _relief(group: Group, state: NodeState, now: float) -> HandOver | None:
     return HandOver(found.name, _patience_s(state), why)
 
 
-def _failback(group: Group, state: NodeState, now: float) -> str:
+def _failback(group: Group, state: NodeState, now: float) -> HandOver | None:
     after_s, since = group.settings.failback_after_s, group.handover.better_since
     if after_s is None:
-        return ""
+        return None
     better = placement.should_yield(group.settings, state.settings.me, choice.candidates(group, state, now))
     if not better:
         since.clear()
-        return ""
+        return None
     if now < since.setdefault(better, now) + after_s:
-        return ""
+        return None
     since[better] = now  # if it does not take now, ask again after the same time
-    return better
+    return HandOver(better, _patience_s(state))
 
 
 def begin(group: Group, state: NodeState, now: float, want: HandOver) -> None:
