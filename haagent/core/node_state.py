@@ -251,6 +251,3 @@ class NodeState:
         if peer is None:
             return f"{name} is not in the configuration of {self.settings.me}"
         return "" if peer.is_alive(now) else f"{name} is offline"
-
-    def is_fit(self, name: str, now: float) -> bool:
-        return not self.unfitness(name, now)

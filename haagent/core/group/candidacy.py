@@ -31,8 +31,8 @@ def hurry(group: Group, now: float) -> None:
 def obstacle(group: Group, state: NodeState, now: float) -> str:
     """Why this node would not take the group at present; empty: it would."""
     me = state.settings.me
-    if not state.is_fit(me, now):
-        return state.unfitness(me, now)
+    if unfit := state.unfitness(me, now):
+        return unfit
     if group.why_not(me) and (me in group.settings.never or not is_forced(group, state, now)):
         return group.why_not(me)
     was_ours = group.was_found or group.service.by == me

@@ -135,7 +135,7 @@ def _is_doubtful(group: Group, state: NodeState, now: float, lost: str) -> bool:
     settings = state.settings
     if not settings.arp_guard or settings.consistent or group.name == LEADER:
         return False
-    if not state.is_fit(settings.me, now):
+    if state.unfitness(settings.me, now):
         return False
     if group.caution.last_held is None:
         return not group.was_found

@@ -122,7 +122,7 @@ def proceed(group: Group, state: NodeState, now: float) -> LetGo | Stay | None:
         if peer.name == to and beat.want is not None and beat.want > group.attempt.ballot:
             _pledge_vote(group, state, now, peer, beat.want)
             return LetGo(f"{to} is ready")
-    if now < group.handover.deadline and state.is_fit(to, now):
+    if now < group.handover.deadline and not state.unfitness(to, now):
         return None
     return LetGo(f"leaving; {to} did not get ready in time") if why_leaving(group, state) else Stay()
 
