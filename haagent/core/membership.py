@@ -57,6 +57,15 @@ class Peer:
     def is_alive(self, now: float) -> bool:
         return now < self.alive_until
 
+    @property
+    def is_stopping(self) -> bool:
+        return self.beat is not None and self.beat.stopping
+
+    @property
+    def silent_ms(self) -> int:
+        """It has just started: for so long after its last heartbeat it gives no vote."""
+        return self.beat.silent_ms if self.beat is not None else 0
+
     def next_echo(self) -> Heard | None:
         """What our next heartbeat says that we have heard of this peer."""
         if self.strangers:  # in turn: one of them may be real, the others recordings
@@ -166,7 +175,7 @@ class Membership:
 
     def is_heard(self, peer: Peer, now: float) -> bool:
         """Its heartbeats arrive, whether or not they echo ours."""
-        return now < peer.heard_at + self.settings.heard_for_s and not (peer.beat is not None and peer.beat.stopping)
+        return now < peer.heard_at + self.settings.heard_for_s and not peer.is_stopping
 
     def deaf(self, now: float) -> Iterator[Peer]:
         """Those that we hear, and that do not hear us."""

@@ -82,7 +82,6 @@ class Node:
         self._forget_step()
         if state.has_stopped:
             return []
-        state.plans.clear()
         if state.deadline == float("inf"):
             state.born = now  # the first step: until now the links were shut, and nobody could be heard
         self._notice_stall(now)
@@ -271,7 +270,6 @@ class Node:
                 self._add(added, now, silent_until=silent_until)
         state.settings = state.membership.settings = settings  # the nodes are the same
         state.orders.reconfigure(settings)
-        state.plans.clear()
         state.note(Kind.RELOADED, "", f"configuration {settings.config_hash} is in force", now=now)
         state.urge()
 

@@ -213,10 +213,10 @@ class NodeState:
         return names, len(names) // 2 + 1
 
     def _counts_for_candidate(self, peer: Peer, now: float) -> bool:
-        return peer.is_alive(now) and peer.beat is not None and not peer.beat.silent_ms
+        return peer.is_alive(now) and not peer.silent_ms
 
     def _counts_for_holder(self, peer: Peer, now: float, group: str) -> bool:
-        if peer.beat is None or peer.beat.silent_ms or peer.beat.stopping or group not in peer.groups:
+        if peer.silent_ms or peer.is_stopping or group not in peer.groups:
             return False
         if now < self.listen_until and peer.name in self.known_before_stall:
             return True

@@ -17,7 +17,6 @@ def view(state: NodeState, now: float) -> View:
     return View(
         cluster=state.settings.cluster,
         node=state.settings.me,
-        boot=state.boot,
         leader=election.holder(state.groups[LEADER], state, now)[0] if LEADER in state.groups else "",
         quorate=state.is_quorate(now),
         consistent=state.settings.consistent,
@@ -55,7 +54,7 @@ def _member(state: NodeState, name: str, now: float) -> MemberView:
         links=tuple(sorted(link for link, at in peer.links.items() if now < at + settings.dead_after_s)),
         boot=peer.boot or 0,
         config_matches=peer.beat is None or peer.beat.config_hash in ("", settings.config_hash),
-        silent_s=0.0 if peer.beat is None else max(0.0, peer.beat.silent_ms / 1000 - (now - peer.heard_at)),
+        silent_s=max(0.0, peer.silent_ms / 1000 - (now - peer.heard_at)),
     )
 
 

@@ -49,7 +49,6 @@ class GroupView(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True):
     cluster: str
     node: str
-    boot: int
     leader: str
     quorate: bool
     consistent: bool

@@ -80,7 +80,6 @@ def whole_view(**changes: Any) -> View:
     fine = View(
         cluster="shop",
         node="A",
-        boot=7,
         leader="A",
         quorate=True,
         consistent=True,

@@ -55,10 +55,7 @@ def lost_holder(group: Group, state: NodeState, now: float) -> str:
 
 def _is_somebody_lost(state: NodeState, now: float) -> bool:
     """One that could take what is free, and that we would not hear doing so."""
-    return any(
-        peer.name not in state.witnesses and not (peer.beat is not None and peer.beat.stopping)
-        for peer in _missing(state, now)
-    )
+    return any(peer.name not in state.witnesses and not peer.is_stopping for peer in _missing(state, now))
 
 
 def _missing(state: NodeState, now: float) -> Iterator[Peer]:

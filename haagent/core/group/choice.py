@@ -46,7 +46,7 @@ def candidates(group: Group, state: NodeState, now: float, among: Among = Among.
     is_fit = not (state.unfitness(me, now) or group.why_not(me) or state.isolation(now))
     found = [Candidate(me, is_fit, len(group.failures), group.penalty)]
     for peer, beat in state.beats(now, group.name):
-        has_vote = among is not Among.NOW or (peer.beat is not None and peer.beat.silent_ms < 1000 * state.slot_s)
+        has_vote = among is not Among.NOW or peer.silent_ms < 1000 * state.slot_s
         is_barred = state.unfitness(peer.name, now) or peer.name in group.settings.never
         is_fit = has_vote and beat.eligible and not is_barred and not state.isolation(now, peer.name)
         found.append(Candidate(peer.name, is_fit, beat.failures, beat.penalty))
@@ -97,7 +97,7 @@ def awaited(group: Group, state: NodeState, now: float) -> tuple[str, float]:
     if not state.settings.consistent and not state.has_met_anyone:
         end = min(end, state.born + state.settings.alone_after_s)
     if peer.heard_at > NEVER:  # it has come: how long it has no vote yet, it says itself
-        end += state.longest_lease_s if peer.beat is not None and peer.beat.silent_ms else NEVER
+        end += state.longest_lease_s if peer.silent_ms else NEVER
     return (first, end) if now < end else ("", NEVER)
 
 

@@ -41,7 +41,8 @@ def consider(group: Group, state: NodeState, now: float) -> HandOver | LetGo | N
         if successor := best_other(group, state, now):
             return HandOver(successor, _patience_s(state))
         if successor := best_other(group, state, now, may_wait=True):
-            return HandOver(successor, _patience_s(state) + _silence_s(state, successor))
+            silence_s = state.membership.peers[successor].silent_ms / 1000
+            return HandOver(successor, _patience_s(state) + silence_s)
         return LetGo(f"{why}; no other node can take it")
     if state.orders.in_maintenance:
         return None
@@ -51,11 +52,6 @@ def consider(group: Group, state: NodeState, now: float) -> HandOver | LetGo | N
 def _patience_s(state: NodeState) -> float:
     """With a successor that nobody has ordered."""
     return max(1.0, 3 * state.settings.interval_s)
-
-
-def _silence_s(state: NodeState, name: str) -> float:
-    peer = state.membership.peers.get(name)
-    return 0.0 if peer is None or peer.beat is None else peer.beat.silent_ms / 1000
 
 
 def why_leaving(group: Group, state: NodeState) -> str:
