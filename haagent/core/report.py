@@ -71,10 +71,7 @@ def _group(state: NodeState, group: Group, now: float) -> GroupView:
     holder, peer = election.holder(group, state, now)
     theirs = peer.groups.get(name) if peer is not None else None
     is_mine = holder == state.settings.me
-    failures = {state.settings.me: len(group.failures)}
-    failures |= {other.name: beat.failures for other, beat in state.beats(now, name)}
-    penalties = {state.settings.me: group.penalty}
-    penalties |= {other.name: beat.penalty for other, beat in state.beats(now, name)}
+    said = {state.settings.me: group.beat(now)} | {other.name: beat for other, beat in state.beats(now, name)}
     ballot: Ballot | None
     left_s: float | None
     if is_mine:
@@ -99,12 +96,12 @@ def _group(state: NodeState, group: Group, now: float) -> GroupView:
         ballot=ballot,
         lease_s=left_s if holder else None,
         why=_why(state, group, now, holder, peer, theirs),
-        failures={node: count for node, count in sorted(failures.items()) if count},
+        failures={node: said[node].failures for node in sorted(said) if said[node].failures},
         gap_s=gap_s if holder else None,
         moving_to=moving_to,
         eligible=not group.why_not(state.settings.me),
         why_not=group.why_not(state.settings.me),
-        penalties={node: penalty for node, penalty in sorted(penalties.items()) if penalty},
+        penalties={node: said[node].penalty for node in sorted(said) if said[node].penalty},
     )
 
 

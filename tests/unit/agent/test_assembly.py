@@ -38,7 +38,7 @@ def said_when(dropping: Callable[[Daemon], None]) -> list[Heartbeat]:
     agent.heartbeats = SimpleNamespace(say=said.append)  # type: ignore[assignment]
     agent.recorder = SimpleNamespace(add=lambda now, actions: None, rest=lambda: None)  # type: ignore[assignment]
     agent.guards = SimpleNamespace(looks_outside=False)  # type: ignore[assignment]
-    agent.desk = SimpleNamespace(changed=lambda: None)  # type: ignore[assignment]
+    agent.facade = SimpleNamespace(changed=lambda: None)  # type: ignore[assignment]
     one = Daemon.__new__(Daemon)
     one._queue, one._is_stepping, one._agent = deque([Woke()]), False, agent
     one._node, one._alarm = Decided(), SimpleNamespace(set=lambda at: None)  # type: ignore[assignment]
