@@ -65,7 +65,6 @@ class _Listener:
         self._hearing, self._opener, self._binding = hearing, opener, link.binding
         self._token = PROBE + secrets.token_hex(8).encode()
         self._came_back = asyncio.Event()
-        self._arrival = 0  # index of the interface, where each datagram has to be asked for it
 
     async def listen(self) -> None:
         binding, hearing = self._binding, self._hearing
@@ -76,8 +75,6 @@ class _Listener:
             hearing.faults[binding.name] = sockets.explain(error, binding)
             return
         loop = asyncio.get_running_loop()
-        if sockets.tells_arrival(opened):
-            self._arrival = socket.if_nametoindex(binding.interface)
         loop.add_reader(opened, self._drain, opened)
         try:
             await asyncio.gather(asyncio.sleep(hearing.seconds), self._probe())
@@ -102,11 +99,9 @@ class _Listener:
     def _drain(self, opened: socket.socket) -> None:
         for _ in range(64):
             try:
-                datagram, ancillary, _, sender = opened.recvmsg(2 * MAX_DATAGRAM, 64)
+                datagram, sender = opened.recvfrom(2 * MAX_DATAGRAM)
             except OSError:
                 return
-            if self._arrival and sockets.arrival_index(ancillary) != self._arrival:
-                continue
             self._take(datagram, str(sender[0]))
 
     def _take(self, datagram: bytes, sender: str) -> None:

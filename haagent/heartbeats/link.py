@@ -24,7 +24,6 @@ from haagent.heartbeats import sockets
 from haagent.heartbeats.plan import Binding, LinkPlan
 
 BUDGET = 32  # datagrams for each wake-up: half a millisecond of opening, and a beat of every peer
-ANCILLARY_BYTES = 64  # room for one IP_PKTINFO or IPV6_PKTINFO
 
 Heard = Callable[[bytes, str], None]
 Dropped = Callable[[str], None]
@@ -79,7 +78,7 @@ class Link:
         self._socket, self._send_fault = sock, ""
         self._index = self._present_index()
         self.aim(self._hosts)
-        loop.add_reader(sock, self._drain_asking if sockets.tells_arrival(sock) else self._drain, sock)
+        loop.add_reader(sock, self._drain, sock)
         self._fault = sockets.fault_of(sock, self.binding)
 
     def close(self) -> None:
@@ -171,20 +170,6 @@ class Link:
             self._take(size)
             if self._socket is not sock:
                 return  # whoever heard it has closed or changed this link
-
-    def _drain_asking(self, sock: socket.socket) -> None:
-        for _ in range(BUDGET):
-            try:
-                size, ancillary, _, _ = sock.recvmsg_into([self._buffer], ANCILLARY_BYTES, socket.MSG_TRUNC)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._receive_errors[_cause(error)] += 1
-                return
-            if sockets.arrival_index(ancillary) == self._index:
-                self._take(size)
-            if self._socket is not sock:
-                return
 
     def _take(self, size: int) -> None:
         self._received += 1

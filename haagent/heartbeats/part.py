@@ -17,9 +17,9 @@ from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyEvent, HeartbeatHeard, Noticed
 from haagent.core.messages import Heartbeat
 from haagent.core.view import View
+from haagent.core.wire import Opener, Rejected, Sealer
 from haagent.guardian.channel import GuardianChannel
 from haagent.heartbeats import LinkStatus, Transport
-from haagent.heartbeats.codec import Codec
 from haagent.parts import Commit, Facts, Still
 
 MEND_S = 1.0  # how often a broken link is tried again
@@ -53,17 +53,24 @@ class Heartbeats(Still):
     ) -> None:
         """`refused`: authentic ones that the core did not believe, by cause."""
         self.is_listening = False  # before the core is stepped nobody is heard
-        self._config, self._guardian = config, guardian
+        self._boot, self._guardian = boot, guardian
         self._post, self._view, self._refused, self._background = post, view, refused, background
-        self._codec = Codec(config, keys, boot=boot)
-        self._guardian.seal_with(self._codec.sealer(keys))
+        self._dropped: Counter[str] = Counter()  # by cause
+        self._sealer = Sealer(keys=keys, cluster=config.cluster, node=config.me, boot=boot)
+        self._use(config, keys)
         self._transport = Transport(
             config.heartbeat,
             me=config.nodes[config.me],
             peers=config.peers,
             heard=self._heard,
-            dropped=self._codec.count_drop,
+            dropped=self._count_drop,
         )
+
+    def _use(self, config: Config, keys: tuple[bytes, ...]) -> None:
+        cluster, me, nodes, boot = config.cluster, config.me, frozenset(config.nodes), self._boot
+        self._config = config
+        self._opener = Opener(keys=keys, cluster=cluster, node=me, nodes=nodes, boot=boot)
+        self._guardian.seal_with(Sealer(keys=keys, cluster=cluster, node=me, boot=boot))
 
     async def open(self) -> None:
         self._report(self._transport.open(asyncio.get_running_loop()))
@@ -71,16 +78,15 @@ class Heartbeats(Still):
 
     def say(self, beat: Heartbeat) -> None:
         self._guardian.before(beat)
-        self._transport.send(self._codec.seal(beat))
+        self._transport.send(self._sealer.seal(beat))
         self._guardian.after(beat)
 
     async def prepare(self, config: Config) -> Commit:
         keys = () if config.heartbeat.insecure else await asyncio.to_thread(load_keys, config.key_files)
 
         def apply() -> None:
-            self._config = config
-            self._codec.rekey(config, keys)
-            self._guardian.seal_with(self._codec.sealer(keys))
+            self._sealer.rekey(keys)
+            self._use(config, keys)
             mine = config.nodes[config.me]
             self._report(self._transport.reconfigure(config.heartbeat, me=mine, peers=config.peers))
 
@@ -93,16 +99,25 @@ class Heartbeats(Still):
 
     def counters(self) -> Mapping[str, int]:
         """Datagrams that were not believed, by cause."""
-        total = self._codec.dropped + Counter(self._refused())
+        total = self._dropped + Counter(self._refused())
         return {f"dropped_{cause}": count for cause, count in total.items()}
 
     async def close(self) -> None:
         self._transport.close()
 
     def _heard(self, datagram: bytes, link: str) -> None:
-        beat = self._codec.open(datagram) if self.is_listening else None
-        if beat is not None:
+        if not self.is_listening:
+            return
+        try:
+            beat = self._opener.open(datagram)
+        except Rejected as rejected:
+            self._count_drop(str(rejected.cause))
+            return
+        if beat is not None:  # else it is a part of one that is not complete yet
             self._post(HeartbeatHeard(beat, link))
+
+    def _count_drop(self, cause: str) -> None:
+        self._dropped[cause] += 1
 
     async def _mend(self) -> None:
         while True:

@@ -1,9 +1,8 @@
 """The kernel's side of a link: sockets with the right options, and what is wrong with an interface.
 
 A multicast socket is bound to (group, port), so that it hears the group and nothing else of that port, and to its
-interface, so that the same heartbeat on another interface belongs to the other link. Where a process may not bind to
-an interface (kernels before 5.7, without CAP_NET_RAW), each datagram's arrival interface is compared instead. Several
-clusters may share group and port: every socket gets a copy and drops what is not its cluster's.
+interface, so that the same heartbeat on another interface belongs to the other link. (Since Linux 5.7 that needs no
+privilege.) Several clusters may share group and port: every socket gets a copy and drops what is not its cluster's.
 
 A unicast port is not shared: the kernel would give every datagram to the last one who bound it. The second agent gets
 "in use", which is the truth. (SO_REUSEADDR is on for an instant only: binding succeeds when both sockets have it, and
@@ -26,7 +25,7 @@ from haagent.kernel.sockets import widen
 
 # Not all of these are in the socket module of every Python; the values are fixed by the kernel.
 SO_MEMINFO = 55
-IP_PKTINFO, IP_MULTICAST_ALL, IPV6_MULTICAST_ALL = 8, 49, 29
+IP_MULTICAST_ALL, IPV6_MULTICAST_ALL = 49, 29
 SIOCGIFFLAGS, SIOCGIFADDR = 0x8913, 0x8915
 IFF_UP, IFF_RUNNING = 0x1, 0x40
 IFA_F_TENTATIVE = 0x40
@@ -73,15 +72,6 @@ def address(binding: Binding, host: str) -> Address:
     return (plain, binding.port, 0, socket.if_nametoindex(scope) if scope else 0)
 
 
-def bind_to_interface(sock: socket.socket, interface: str) -> bool:
-    """False: this process may not."""
-    try:
-        sock.setsockopt(SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
-    except PermissionError:
-        return False
-    return True
-
-
 def _mark(sock: socket.socket) -> None:
     if sock.family == AF_INET:
         sock.setsockopt(IPPROTO_IP, socket.IP_TOS, CS6)
@@ -92,19 +82,15 @@ def _mark(sock: socket.socket) -> None:
 
 
 def _join(sock: socket.socket, binding: Binding) -> None:
-    is_bound = bind_to_interface(sock, binding.interface)
+    sock.setsockopt(SOL_SOCKET, socket.SO_BINDTODEVICE, binding.interface.encode() + b"\0")
     index = multicast_over(sock, binding.interface, hops=HOPS, comes_back=False)
     group = socket.inet_pton(binding.family, binding.host.partition("%")[0])
     if binding.family == AF_INET:
         sock.setsockopt(IPPROTO_IP, IP_MULTICAST_ALL, 0)
         sock.setsockopt(IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("@4s4si", group, bytes(4), index))
-        if not is_bound:
-            sock.setsockopt(IPPROTO_IP, IP_PKTINFO, 1)
         return
     sock.setsockopt(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
     sock.setsockopt(IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, struct.pack("@16si", group, index))
-    if not is_bound:
-        sock.setsockopt(IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
 
 
 def multicast_over(sock: socket.socket, interface: str, *, hops: int, comes_back: bool) -> int:
@@ -120,23 +106,6 @@ def multicast_over(sock: socket.socket, interface: str, *, hops: int, comes_back
         sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, hops)
         sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, comes_back)
     return index
-
-
-def tells_arrival(sock: socket.socket) -> bool:
-    """Whether the socket is not bound to its interface, so that every datagram has to be asked where it came in."""
-    if sock.family == AF_INET:
-        return bool(sock.getsockopt(IPPROTO_IP, IP_PKTINFO))
-    return bool(sock.getsockopt(IPPROTO_IPV6, socket.IPV6_RECVPKTINFO))
-
-
-def arrival_index(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """The interface that a datagram came in on, 0 when the kernel did not say."""
-    for level, kind, data in ancillary:
-        if (level, kind) == (IPPROTO_IP, IP_PKTINFO):
-            return int(struct.unpack_from("@i", data)[0])  # struct in_pktinfo: index first
-        if (level, kind) == (IPPROTO_IPV6, socket.IPV6_PKTINFO):
-            return int(struct.unpack_from("@16si", data)[1])
-    return 0
 
 
 def overflowed(sock: socket.socket) -> int:
