@@ -11,43 +11,48 @@ leaves the other half for the nodes' votes to take over the leases that are held
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+import functools
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from haagent.coordination.gateway import EtcdError, Gateway
+from haagent.config import Config
+from haagent.coordination.gateway import EtcdError, Gateway, open_gateway
 from haagent.coordination.messages import MAX_GROUPS_AT_ONCE, Header
 from haagent.coordination.register import Register, Write
 from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Relinquish
+from haagent.core.settings import LEADER
+from haagent.parts import Commit, Facts, Still
 from haagent.status.jitter import Jitter
 
 SILENT = 0.5  # leases without an answer: unreachable
 BACK = 0.25  # leases that an answer may take for etcd to count as reachable again
 LOOK = 0.25  # leases between two reads: the watch tells more, but does not tell when it has died
+SLOW = 0.25  # leases that an answer may take: a renewal that fails can then be tried twice more
 TOGETHER = 1 / 24  # leases by which a renewal is brought forward to travel with another
 MAX_QUESTIONS = 4  # writes under way at once, each of other groups
 PAUSE_S = (0.01, 0.25)  # after a failure that took no time: at least, at most
 FAREWELL_S = 1.0  # how long the end of the agent waits for its releases at the most
 
-Facts = dict[str, Any]
 
+class Arbiter(Still):
+    name = "coordination"
 
-class Arbiter:
     def __init__(
         self,
+        config: Config,
         gateway: Gateway,
         *,
-        prefix: str,
-        groups: Iterable[str],
-        node: str,
         boot: int,
-        lease_s: float,
         post: Callable[[AnyEvent], None],
         now: Callable[[], float],
+        background: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
+        assert config.coordination.etcd is not None
         self.gateway = gateway
-        self._prefix = prefix.encode()
-        self._node, self._boot, self._lease_s = node, boot, lease_s
-        self._post, self._now = post, now
+        self._prefix = f"{config.coordination.etcd.prefix}{config.cluster}/".encode()
+        self._lease_s = config.heartbeat.lease_s
+        self._register = functools.partial(Register, node=config.me, boot=boot, lease_s=self._lease_s)
+        self._post, self._now, self._background = post, now, background
         self._registers: dict[str, Register] = {}
         self._gone: set[str] = set()  # groups of an earlier configuration: released when they are, and claimed no more
         self._wake = asyncio.Event()
@@ -63,14 +68,11 @@ class Arbiter:
         self._round_trip_s: float | None = None  # of the last answer
         self._delays = Jitter()  # the worst of a minute is the figure that is wanted here too
         self._watched = ""  # the endpoint that is
-        self._serve(groups)
+        self._serve(config)
 
-    def _serve(self, groups: Iterable[str]) -> None:
-        before = self._registers
-        self._registers = {
-            group: before.get(group) or Register(group, node=self._node, boot=self._boot, lease_s=self._lease_s)
-            for group in groups
-        }
+    def _serve(self, config: Config) -> None:
+        before, groups = self._registers, (*config.groups, LEADER)  # what clients wait for comes first
+        self._registers = {group: before.get(group) or self._register(group) for group in groups}
         bound = {group: register for group, register in before.items() if register.is_bound}
         self._gone = bound.keys() - self._registers.keys()
         self._registers = bound | self._registers
@@ -88,9 +90,19 @@ class Arbiter:
             register.release()
             self._wake.set()
 
-    def reconfigure(self, gateway: Gateway, groups: Iterable[str]) -> Coroutine[Any, Any, None]:
+    # ------------------------------------------------------------------ a part of the agent
+
+    async def open(self) -> None:
+        self._background(self.keep_asking())
+        self._background(self.keep_watching())
+
+    async def prepare(self, config: Config) -> Commit:
+        gateway = await asyncio.to_thread(open_gateway, config)
+        return Commit(lambda: self.reconfigure(config, gateway), gateway.close)
+
+    def reconfigure(self, config: Config, gateway: Gateway) -> Coroutine[Any, Any, None]:
         """Ask another from now on. What is returned ends the connections to the one before."""
-        self._serve(groups)
+        self._serve(config)
         old, self.gateway = self.gateway, gateway
         gateway.counters = old.counters
         self._rewatch()
@@ -111,7 +123,7 @@ class Arbiter:
                     self._asking.append({register.group for register, _ in batch})
                     questions.create_task(self._settle(batch))
                 else:
-                    await self._rest(self._next_due(now) - now)
+                    await _wait(self._wake, self._next_due(now) - now)
 
     def _idle(self) -> list[Register]:
         """Those of which no question is under way. What a claim waits for is its own group and nothing else."""
@@ -143,27 +155,15 @@ class Arbiter:
             self._wake.set()
 
     def _tell_denials(self, now: float) -> None:
-        for register in list(self._registers.values()):
+        for register in self._registers.values():
             if (denied := register.denial(now)) is not None:
                 self._post(denied)
-
-    async def _rest(self, for_s: float) -> None:
-        try:
-            async with asyncio.timeout(None if for_s == float("inf") else max(0.0, for_s)):
-                await self._wake.wait()
-        except TimeoutError:
-            return
 
     async def _keep_looking(self) -> None:
         while True:
             await self._read()
-            try:
-                async with asyncio.timeout(max(0.0, self._look_at - self._now())):
-                    await self._look.wait()
-            except TimeoutError:
-                continue
-            finally:
-                self._look.clear()
+            await _wait(self._look, self._look_at - self._now())
+            self._look.clear()
 
     async def _write(self, batch: list[tuple[Register, Write]]) -> None:
         writes = [(self._key(register.group), write) for register, write in batch]
@@ -311,17 +311,38 @@ class Arbiter:
         await self.gateway.close()
 
     def status(self) -> Facts:
-        now = self._now()
-        return {
+        facts = {
             "kind": "etcd",
             "reachable": bool(self.is_reachable),
             "fault": "" if self.is_reachable else self.fault,
             "endpoint": self.gateway.endpoint,
             "round_trip_ms": None if self._round_trip_s is None else round(1000 * self._round_trip_s, 3),
-            "worst_round_trip_ms": self._delays.worst_ms(now),
+            "worst_round_trip_ms": self._delays.worst_ms(self._now()),
             "groups": {
                 group: {"ballot": str(register.stored.ballot), "released": register.stored.released}
                 for group, register in self._registers.items()
                 if register.stored is not None
             },
         }
+        return {"coordination": facts, "warnings": slowness(facts, self._lease_s)}
+
+    def counters(self) -> Mapping[str, int]:
+        return self.gateway.counters
+
+
+def slowness(facts: Facts, lease_s: float) -> list[str]:
+    worst_ms, lease_ms = facts["worst_round_trip_ms"] or 0.0, 1000 * lease_s
+    if facts["fault"] or worst_ms <= SLOW * lease_ms:
+        return []
+    return [
+        f"{facts['kind']} took {worst_ms:.0f} ms to answer at worst in the last minute: a lease of {lease_ms:.0f} ms "
+        f"needs it within {SLOW * lease_ms:.0f} ms. Make it faster, or the lease longer."
+    ]
+
+
+async def _wait(event: asyncio.Event, at_most_s: float) -> None:
+    try:
+        async with asyncio.timeout(None if at_most_s == float("inf") else max(0.0, at_most_s)):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -19,7 +19,7 @@ from haagent import config
 from haagent.agent import realtime
 from haagent.agent.realtime import Scheduling
 from haagent.control.server import ControlServer
-from haagent.coordination.source import slowness
+from haagent.coordination.arbiter import slowness
 from haagent.core.events import Answer
 from haagent.core.group.transitions import GroupState
 from haagent.core.messages import Ballot, Record

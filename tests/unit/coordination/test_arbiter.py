@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from haagent.coordination.arbiter import Arbiter
@@ -17,6 +19,7 @@ from haagent.coordination.stored import Stored
 from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Denied, Granted, Relinquish
 from haagent.core.messages import Ballot
 from tests.sim.arbitrated import Etcd
+from tests.unit.coordination.test_coordination_config import config
 
 LEASE_S = 0.4
 MINE, THEIRS = 7, 8
@@ -32,6 +35,7 @@ class MemoryGateway:
     def __init__(self) -> None:
         self.etcd = Etcd()
         self.cluster_id = 1
+        self.counters: Counter[str] = Counter()
         self.is_silent = self.is_refusing = self.is_closed = False
         self.swallows = ""  # a group whose writes get no answer, while everything else does
         self.swallowed = 0
@@ -96,14 +100,12 @@ class Play:
         self.gateway = MemoryGateway()
         self.told: list[AnyEvent] = []
         self.arbiter = Arbiter(
+            config(heartbeat=", lease: 400ms"),
             self.gateway,  # type: ignore[arg-type]
-            prefix=PREFIX,
-            groups=("web", "leader"),
-            node="A",
             boot=MINE,
-            lease_s=LEASE_S,
             post=self.told.append,
             now=time.monotonic,
+            background=lambda work: work.close(),
         )
 
     def put(self, round_: int, node: str = "B", boot: int = THEIRS, **changes: Any) -> None:
@@ -125,6 +127,9 @@ class Play:
         found = next(event for event in self.told if isinstance(event, kind))
         del self.told[: self.told.index(found) + 1]
         return found
+
+    def facts(self) -> dict[str, Any]:
+        return self.arbiter.status()["coordination"]
 
     def stored(self) -> Stored | None:
         _, value = self.gateway.etcd.keys.get("web", (0, b""))
@@ -165,14 +170,14 @@ def test_a_claim_is_granted_renewed_and_released() -> None:
         assert first.asked_at < second.asked_at < first.asked_at + LEASE_S
         one.arbiter.relinquish(Relinquish("web", Ballot(5, "A")))
         await one.until(lambda: one.stored() == Stored(5, "A", MINE, one.stored().beat, 400, released=True))
-        assert one.arbiter.status()["groups"]["web"] == {"ballot": "5.A", "released": True}
+        assert one.facts()["groups"]["web"] == {"ballot": "5.A", "released": True}
 
     play(script, free)
 
 
 def test_a_claim_waits_for_the_release_and_then_is_granted_at_once() -> None:
     async def script(one: Play) -> None:
-        await one.until(lambda: one.arbiter.status()["groups"])
+        await one.until(lambda: one.facts()["groups"])
         one.claim(5)
         one.put(4, released=True)
         released_at = time.monotonic()
@@ -184,7 +189,7 @@ def test_a_claim_waits_for_the_release_and_then_is_granted_at_once() -> None:
 
 def test_a_claim_is_denied_when_the_holder_renews() -> None:
     async def script(one: Play) -> None:
-        await one.until(lambda: one.arbiter.status()["groups"])
+        await one.until(lambda: one.facts()["groups"])
         one.claim(5)
         one.put(4, beat=2)
         assert await one.hear(Denied) == Denied("web", Ballot(5, "A"), Ballot(4, "B"), is_bound=True)
@@ -198,13 +203,13 @@ def test_silence_is_told_once_and_so_is_its_end() -> None:
         one.gateway.is_silent = True
         lost = await one.hear(ArbiterChanged)
         assert (lost.reachable, "etcd cannot be reached" in lost.why) == (False, True)
-        assert one.arbiter.status()["reachable"] is False
+        assert one.facts()["reachable"] is False
         asked = one.gateway.asked
         await one.until(lambda: one.gateway.asked > asked + 1)
         assert one.told == []
         one.gateway.is_silent = False
         assert await one.hear(ArbiterChanged) == ArbiterChanged(reachable=True)
-        assert one.arbiter.status()["fault"] == ""
+        assert one.facts()["fault"] == ""
 
     play(script)
 
@@ -235,7 +240,7 @@ def test_refusals_are_not_asked_for_in_a_frenzy() -> None:
 def test_a_hanging_question_of_one_group_delays_no_other() -> None:
     async def script(one: Play) -> None:
         await one.hear(ArbiterChanged)
-        await one.until(lambda: one.arbiter.status()["groups"])
+        await one.until(lambda: one.facts()["groups"])
         one.gateway.swallows = "web"
         one.claim(5)
         await one.until(lambda: one.gateway.swallowed)
@@ -249,7 +254,7 @@ def test_a_hanging_question_of_one_group_delays_no_other() -> None:
 
 def test_an_etcd_that_has_lost_its_data_is_begun_with_anew() -> None:
     async def script(one: Play) -> None:
-        await one.until(lambda: one.arbiter.status()["groups"])
+        await one.until(lambda: one.facts()["groups"])
         one.gateway.etcd.wipe()
         one.put(1, released=True)
         wiped_at = time.monotonic()
@@ -264,7 +269,8 @@ def test_a_group_that_a_reload_removed_is_claimed_until_the_core_lets_go_and_rel
     async def script(one: Play) -> None:
         one.claim(5)
         await one.hear(Granted)
-        await one.arbiter.reconfigure(one.gateway, ("leader",))  # type: ignore[arg-type]
+        without_web = msgspec.structs.replace(config(), groups={})
+        await one.arbiter.reconfigure(without_web, one.gateway)  # type: ignore[arg-type]
         await asyncio.sleep(0.05)
         stored = one.stored()
         assert stored is not None
