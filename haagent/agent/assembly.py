@@ -15,12 +15,12 @@ import msgspec
 
 from haagent.activation import Activation, Surroundings
 from haagent.agent import clock, state_file
-from haagent.agent.facade import Facade
 from haagent.agent.realtime import Process
 from haagent.agent.recorder import Recorder
 from haagent.agent.strays import Strays
 from haagent.agent.systemd import Notifier
 from haagent.config import Config
+from haagent.control.facade import Facade
 from haagent.control.server import ControlServer
 from haagent.coordination.source import arbiter_of
 from haagent.core import events
@@ -138,7 +138,7 @@ class Assembly:
         self._arbiter = arbiter_of(config, boot=boot, post=shell.post, now=clock.now, background=shell.background)
         self.process = Process(lambda: self.cluster.config)
         self.facade = facade = Facade(
-            self.cluster, node, recorder=self.recorder, fences=self._fences, post=shell.post, reload=shell.reload
+            self.cluster, node, trace=self.recorder.trace, fences=self._fences, post=shell.post, reload=shell.reload
         )
         self.parts = facade.parts = Parts(
             self.cluster,

@@ -15,9 +15,3 @@ request is a short line of a known shape, every wait for a client has an end, an
 
 This file and `client` and `place` stay free of heavy imports: `haagent status` is meant to answer at once.
 """
-
-from __future__ import annotations
-
-from haagent.control.host import Host
-
-__all__ = ["Host"]

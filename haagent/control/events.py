@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from haagent.control.requests import Events, Listener, Refusal
+from haagent.control.operations import find_group
+from haagent.control.requests import Events, Listener
 from haagent.core.event_kinds import severity_of
 
 if TYPE_CHECKING:
-    from haagent.control.host import Host
+    from haagent.control.facade import Facade
     from haagent.core.messages import Record
 
 Event = dict[str, object]
@@ -23,28 +24,27 @@ COALESCE_S = 0.1  # a burst of changes is looked at once
 LOOK_S = 5.0  # how soon a follower that has left is noticed while nothing happens
 
 
-async def tell(host: Host, request: Events, listener: Listener) -> Event:
+async def tell(agent: Facade, request: Events, listener: Listener) -> Event:
     """The newest events as the result; to a follower each as a line of its own."""
-    view = host.view()
-    if request.group and all(group.name != request.group for group in view.groups):
-        known = ", ".join(group.name for group in view.groups)
-        raise Refusal(f"This cluster has no group `{request.group}`. There are {known}.", status=2)
+    view = agent.view()
+    if request.group:
+        find_group(view, request.group)
     told = [_event(node, record) for node, record in view.history if _is_wanted(record, request)]
     told = told[-request.last :] if request.last else told
     if not request.follow:
         return {"events": told}
     for event in told:
         await listener.tell(event)
-    await _follow(host, request, listener, seen={_key(node, record) for node, record in view.history})
+    await _follow(agent, request, listener, seen={_key(node, record) for node, record in view.history})
     return {"events": []}
 
 
-async def _follow(host: Host, request: Events, listener: Listener, *, seen: set[Known]) -> None:
+async def _follow(agent: Facade, request: Events, listener: Listener, *, seen: set[Known]) -> None:
     while not listener.is_leaving():
-        present = host.view().history
+        present = agent.view().history
         fresh = [(node, record) for node, record in present if _key(node, record) not in seen]
         if not fresh:
-            await _change(host)
+            await _change(agent)
             continue
         # What the nodes have forgotten is forgotten here too: the set stays as small as the history.
         seen = {_key(node, record) for node, record in present}
@@ -53,10 +53,10 @@ async def _follow(host: Host, request: Events, listener: Listener, *, seen: set[
                 await listener.tell(_event(node, record))
 
 
-async def _change(host: Host) -> None:
+async def _change(agent: Facade) -> None:
     try:
         async with asyncio.timeout(LOOK_S):
-            await host.wait_change()
+            await agent.wait_change()
             await asyncio.sleep(COALESCE_S)
     except TimeoutError:
         pass  # nothing happened; the caller looks whether anyone still listens

@@ -15,32 +15,32 @@ from haagent.core.view import MemberState, MemberView, View
 from haagent.fencing import FenceError
 
 if TYPE_CHECKING:
-    from haagent.control.host import Host
+    from haagent.control.facade import Facade
 
 SILENT_LEASES = 4  # so long after its fence says that a node is down it must have fallen silent
 RECENT_LEASES = 2  # who was heard within this is not down
 BY_OPERATOR = "the operator says so"
 
 
-async def fence(host: Host, request: Fence, listener: Listener) -> Result:
-    node, before = request.node, host.view()
+async def fence(agent: Facade, request: Fence, listener: Listener) -> Result:
+    node, before = request.node, agent.view()
     check_node(before, node)
     if node == before.node:
         raise Refusal(f"This is {node} itself: have another node fence it.", status=REFUSED)
-    config = host.config.nodes[node].fencing
+    config = agent.config.nodes[node].fencing
     if config is None:
         hint = f"Write `nodes: {{{node}: {{fencing: {{agent: fence_...}}}}}}`, or switch it off and `confirm-down` it."
         raise Refusal(f"No fence is configured for {node}. {hint}", status=REFUSED)
     held, life = _served_by(before, node), _member(before, node).boot
     await listener.say(f"{config.agent} is asked to do `{config.action}` to {node}")
     try:
-        said = await host.fence(node)
+        said = await agent.fence(node)
     except FenceError as error:
         raise Refusal(f"{node} is not fenced: {error}.", status=FAILED, details={"node": node}) from error
-    async for view in views(host, SILENT_LEASES * host.config.heartbeat.lease_s):
+    async for view in views(agent, SILENT_LEASES * agent.config.heartbeat.lease_s):
         member = _member(view, node)
         if member.state is MemberState.OFFLINE or member.boot != life:
-            await host.confirm_down(node, f"{config.agent} has confirmed `{config.action}`, asked by an operator")
+            await agent.confirm_down(node, f"{config.agent} has confirmed `{config.action}`, asked by an operator")
             text = f"{node} is fenced" + (f": {said}" if said else "")
             return {"node": node, "fenced": True, "held": held, "said": said, "text": f"{text.rstrip('.')}."}
     message = f"{config.agent} says that {node} is fenced, but its heartbeats still arrive."
@@ -48,14 +48,14 @@ async def fence(host: Host, request: Fence, listener: Listener) -> Result:
     raise Refusal(f"{message} {hint}", status=FAILED, details={"node": node, "said": said})
 
 
-async def confirm_down(host: Host, request: ConfirmDown) -> Result:
-    node, view = request.node, host.view()
+async def confirm_down(agent: Facade, request: ConfirmDown) -> Result:
+    node, view = request.node, agent.view()
     check_node(view, node)
     if node == view.node:
         raise Refusal(f"This is {node} itself, and it runs.", status=REFUSED)
-    if why := _sign_of_life(view, node, host.config.heartbeat.lease_s):
+    if why := _sign_of_life(view, node, agent.config.heartbeat.lease_s):
         raise Refusal(f"{why}: it is not down.", status=REFUSED, details={"node": node})
-    if not await host.confirm_down(node, BY_OPERATOR):
+    if not await agent.confirm_down(node, BY_OPERATOR):
         raise Refusal(f"{node} has just been heard again: it is not down.", status=REFUSED, details={"node": node})
     held = _served_by(view, node)
     what = f"{', '.join(held)} may be taken" if held else "what it held may be taken"

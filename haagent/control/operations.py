@@ -8,16 +8,16 @@ and *it went elsewhere*. They only look; the order stands whether or not anyone 
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from haagent.config.faults import nearest
 from haagent.control.requests import Clear, Failover, Listener, Maintenance, Refusal, Standby, Unstandby
 from haagent.core.settings import LEADER
 from haagent.core.view import MemberState
 
 if TYPE_CHECKING:
-    from haagent.control.host import Host
+    from haagent.control.facade import Facade
     from haagent.core.view import GroupView, View
 
 Result = dict[str, object]
@@ -29,45 +29,45 @@ UNATTENDED_S = 10.0  # how long an order stands that nobody waits for
 LOOK_AGAIN_S = 1.0  # a change is announced; looking without one is the net under that
 
 
-async def views(host: Host, for_s: float) -> AsyncIterator[View]:
+async def views(agent: Facade, for_s: float) -> AsyncIterator[View]:
     """The view now, after each change, and once more when the time is up."""
     loop = asyncio.get_running_loop()
     end = loop.time() + for_s
-    yield host.view()
+    yield agent.view()
     while (left := end - loop.time()) > 0:
         try:
             async with asyncio.timeout(min(left, LOOK_AGAIN_S)):
-                await host.wait_change()
+                await agent.wait_change()
         except TimeoutError:
             pass  # nothing changed: looked at all the same
-        yield host.view()
+        yield agent.view()
 
 
-async def failover(host: Host, request: Failover, listener: Listener) -> Result:
+async def failover(agent: Facade, request: Failover, listener: Listener) -> Result:
     """Move a group. Judged by where the group is, not by whether the order still exists.
 
     A client that left is found out by writing to it, so that commands nobody waits for do not pile up.
     """
-    before = host.view()
-    group = _group(before, request.group or _only_group(before))
+    before = agent.view()
+    group = find_group(before, request.group or _only_group(before))
     check_node(before, request.to)
     if group.holder == request.to and group.active:
         return _moved(group, origin=request.to, already=True)
     wait_s = request.wait_s or UNATTENDED_S
-    await _give(host, what="move", group=group.name, node=request.to, force=request.force, wait_s=wait_s)
+    await _give(agent, what="move", group=group.name, node=request.to, force=request.force, wait_s=wait_s)
     if not request.wait_s:
         text = f"{group.name} is ordered to {request.to}; `haagent status` shows when it is there."
         return {"group": group.name, "to": request.to, "done": False, "text": text}
-    arrived = await _arrival(host, request, group, listener)
+    arrived = await _arrival(agent, request, group, listener)
     return _moved(arrived, origin=group.holder, already=False)
 
 
-async def _arrival(host: Host, request: Failover, before: GroupView, listener: Listener) -> GroupView:
+async def _arrival(agent: Facade, request: Failover, before: GroupView, listener: Listener) -> GroupView:
     left_origin, said, now = not before.holder, "", before
-    async for view in views(host, request.wait_s):
-        now = _group(view, before.name)
+    async for view in views(agent, request.wait_s):
+        now = find_group(view, before.name)
         if now.holder == request.to and now.active:
-            return await _with_gap(host, now)
+            return await _with_gap(agent, now)
         left_origin = left_origin or now.holder != before.holder
         if left_origin and now.active and now.holder:
             # The order ended the tenure it named. It is spent, and will not bring the group here any more.
@@ -82,11 +82,11 @@ async def _arrival(host: Host, request: Failover, before: GroupView, listener: L
     raise Refusal(f"{message} {more}", status=FAILED, details=_where(now))
 
 
-async def _with_gap(host: Host, arrived: GroupView) -> GroupView:
+async def _with_gap(agent: Facade, arrived: GroupView) -> GroupView:
     if arrived.gap_s is not None:
         return arrived
-    async for view in views(host, GAP_S):
-        now = _group(view, arrived.name)
+    async for view in views(agent, GAP_S):
+        now = find_group(view, arrived.name)
         if now.holder != arrived.holder:
             break
         if now.gap_s is not None:
@@ -124,21 +124,21 @@ def _progress(group: GroupView) -> str:
     return f"{group.name}: {group.why or holder}"
 
 
-async def standby(host: Host, request: Standby, listener: Listener) -> Result:
-    check_node(host.view(), request.node)
-    text = await _give(host, what="standby", node=request.node)
+async def standby(agent: Facade, request: Standby, listener: Listener) -> Result:
+    check_node(agent.view(), request.node)
+    text = await _give(agent, what="standby", node=request.node)
     result: Result = {"node": request.node, "standby": True, "holds": [], "done": True, "text": text}
     if not request.wait_s:
-        return result | {"holds": held_by(host.view(), request.node), "done": False}
+        return result | {"holds": held_by(agent.view(), request.node), "done": False}
     said: list[str] = []
-    async for view in views(host, request.wait_s):
+    async for view in views(agent, request.wait_s):
         held = held_by(view, request.node)
         if not held and _is_in_standby(view, request.node):
             return result | {"text": f"{request.node} is in standby and holds nothing."}
         if held and (held != said or listener.is_leaving()):
             said = held
             await listener.say(f"{request.node} still holds {', '.join(held)}")
-    raise _still_holds(host.view(), request)
+    raise _still_holds(agent.view(), request)
 
 
 def _still_holds(view: View, request: Standby) -> Refusal:
@@ -160,35 +160,26 @@ def _is_in_standby(view: View, node: str) -> bool:
     return any(member.name == node and member.state is not MemberState.ONLINE for member in view.members)
 
 
-async def unstandby(host: Host, request: Unstandby) -> Result:
-    check_node(host.view(), request.node)
-    text = await _give(host, what="standby", node=request.node, on=False)
+async def unstandby(agent: Facade, request: Unstandby) -> Result:
+    check_node(agent.view(), request.node)
+    text = await _give(agent, what="standby", node=request.node, on=False)
     return {"node": request.node, "standby": False, "text": text}
 
 
-async def maintenance(host: Host, request: Maintenance) -> Result:
-    text = await _give(host, what="maintenance", on=request.on, force=request.force)
+async def maintenance(agent: Facade, request: Maintenance) -> Result:
+    text = await _give(agent, what="maintenance", on=request.on, force=request.force)
     return {"maintenance": request.on, "text": text}
 
 
-async def clear(host: Host, request: Clear) -> Result:
-    view = host.view()
-    names = [_group(view, request.group).name] if request.group else [group.name for group in view.groups]
-    text = await _give(host, what="clear", group=request.group)
+async def clear(agent: Facade, request: Clear) -> Result:
+    view = agent.view()
+    names = [find_group(view, request.group).name] if request.group else [group.name for group in view.groups]
+    text = await _give(agent, what="clear", group=request.group)
     return {"groups": [name for name in names if name != LEADER or request.group], "text": text}
 
 
-async def _give(
-    host: Host,
-    *,
-    what: str,
-    group: str = "",
-    node: str = "",
-    on: bool = True,
-    force: bool = False,
-    wait_s: float = 10.0,
-) -> str:
-    answer = await host.ask(what=what, group=group, node=node, on=on, force=force, wait_s=wait_s)
+async def _give(agent: Facade, **order: Any) -> str:
+    answer = await agent.ask(**order)
     if answer.status:
         raise Refusal(_with_why(answer.text), status=answer.status)
     return _with_why(answer.text)
@@ -199,7 +190,7 @@ def _with_why(text: str, why: str = "") -> str:
     return ": ".join(part.rstrip(". ") for part in (text, why) if part) + "."
 
 
-def _group(view: View, name: str) -> GroupView:
+def find_group(view: View, name: str) -> GroupView:
     for group in view.groups:
         if group.name == name:
             return group
@@ -222,6 +213,6 @@ def check_node(view: View, name: str) -> None:
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> Refusal:
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean `{near[0]}`?" if near else f"There are {', '.join(names)}."
+    near = nearest(name, names)
+    hint = f"Did you mean `{near}`?" if near else f"There are {', '.join(names)}."
     return Refusal(f"This cluster has no {kind} `{name}`. {hint}", status=USAGE)

@@ -23,29 +23,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from haagent.config import ConfigError, KeyFileError
-from haagent.control import events, fencing, operations, tracing
+from haagent.control import events, fencing, operations, requests, tracing
 from haagent.control.place import SOCKET, socket_path
-from haagent.control.requests import (
-    AnyRequest,
-    Clear,
-    ConfirmDown,
-    Counters,
-    Events,
-    Failover,
-    Fence,
-    Listener,
-    Maintenance,
-    Refusal,
-    Reload,
-    SaveTrace,
-    Standby,
-    Status,
-    Unstandby,
-)
+from haagent.control.requests import AnyRequest, Listener, Refusal
 from haagent.parts import CannotReload, Still
 
 if TYPE_CHECKING:
-    from haagent.control.host import Host
+    from haagent.control.facade import Facade
 
 GROUP = "haagent"  # its members may give orders without being root
 
@@ -65,8 +49,8 @@ logger = logging.getLogger(__name__)
 class ControlServer(Still):
     name = "control"
 
-    def __init__(self, host: Host, *, run_dir: str) -> None:
-        self._host, self._run_dir = host, run_dir
+    def __init__(self, agent: Facade, *, run_dir: str) -> None:
+        self._agent, self._run_dir = agent, run_dir
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._group = _group_id()
@@ -96,7 +80,7 @@ class ControlServer(Still):
         task.add_done_callback(self._clients.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = _Client(self._host, reader, writer)
+        client = _Client(self._agent, reader, writer)
         try:
             if len(self._clients) > 2 * MAX_CLIENTS:
                 return  # a flood: not even told, so that it cannot use up the agent's descriptors
@@ -115,8 +99,8 @@ class ControlServer(Still):
 class _Client:
     """One connection: requests one after another, until the client leaves or is sent away."""
 
-    def __init__(self, host: Host, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._host, self._reader, self._writer = host, reader, writer
+    def __init__(self, agent: Facade, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._agent, self._reader, self._writer = agent, reader, writer
         self._listener = Listener(say=self._say, tell=self._tell, is_leaving=reader.at_eof)
 
     async def serve(self) -> None:
@@ -163,32 +147,32 @@ class _Client:
             await self._send({"result": result})
 
     async def _perform(self, request: AnyRequest) -> dict[str, object]:
-        host = self._host
+        agent = self._agent
         match request:
-            case Status():
-                return host.status()
-            case Counters():
-                return dict(sorted(host.counters().items()))
-            case Reload():
-                return {"text": await host.reload()}
-            case Failover():
-                return await operations.failover(host, request, self._listener)
-            case Standby():
-                return await operations.standby(host, request, self._listener)
-            case Unstandby():
-                return await operations.unstandby(host, request)
-            case Maintenance():
-                return await operations.maintenance(host, request)
-            case Clear():
-                return await operations.clear(host, request)
-            case Fence():
-                return await fencing.fence(host, request, self._listener)
-            case ConfirmDown():
-                return await fencing.confirm_down(host, request)
-            case Events():
-                return await events.tell(host, request, self._listener)
-            case SaveTrace():
-                return await tracing.give(host, self._listener)
+            case requests.Status():
+                return agent.status()
+            case requests.Counters():
+                return dict(sorted(agent.counters().items()))
+            case requests.Reload():
+                return {"text": await agent.reload()}
+            case requests.Failover():
+                return await operations.failover(agent, request, self._listener)
+            case requests.Standby():
+                return await operations.standby(agent, request, self._listener)
+            case requests.Unstandby():
+                return await operations.unstandby(agent, request)
+            case requests.Maintenance():
+                return await operations.maintenance(agent, request)
+            case requests.Clear():
+                return await operations.clear(agent, request)
+            case requests.Fence():
+                return await fencing.fence(agent, request, self._listener)
+            case requests.ConfirmDown():
+                return await fencing.confirm_down(agent, request)
+            case requests.Events():
+                return await events.tell(agent, request, self._listener)
+            case requests.SaveTrace():
+                return await tracing.give(agent, self._listener)
 
     async def fail(self, message: str, *, code: int, details: dict[str, object] | None = None) -> None:
         await self._send({"error": {"status": code, "message": message} | (details or {})})

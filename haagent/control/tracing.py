@@ -14,14 +14,14 @@ from haagent.control.requests import Listener, Refusal
 from haagent.trace import TraceError, encode
 
 if TYPE_CHECKING:
-    from haagent.control.host import Host
+    from haagent.control.facade import Facade
 
 PIECE_BYTES = 48 * 1024
 
 
-async def give(host: Host, listener: Listener) -> dict[str, object]:
+async def give(agent: Facade, listener: Listener) -> dict[str, object]:
     try:
-        trace = host.trace()
+        trace = agent.trace()
     except TraceError as error:
         raise Refusal(f"There is no trace to save: {error}.", status=1) from error
     data = await asyncio.to_thread(encode, trace)

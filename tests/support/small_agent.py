@@ -20,7 +20,7 @@ from haagent.agent import realtime
 from haagent.agent.realtime import Scheduling
 from haagent.control.server import ControlServer
 from haagent.coordination.arbiter import slowness
-from haagent.core.events import Answer
+from haagent.core.events import Answer, Asked
 from haagent.core.group.transitions import GroupState
 from haagent.core.messages import Ballot, Record
 from haagent.core.view import GroupView, MemberState, MemberView, View
@@ -114,7 +114,7 @@ class SmallAgent:
         self.arbiter: dict[str, Any] | None = None
         self.now = whole_view()
         self.answer = (0, "done")
-        self.asked: list[dict[str, Any]] = []
+        self.asked: list[Asked] = []
         self.after: tuple[dict[str, Any], ...] = ()  # what becomes of `web` once an order was accepted
         self.reloaded: str | Exception = "2 keys changed"
         self.guarded: dict[str, Any] = {"arp": True, "outside": None, "groups": {}, "faults": []}
@@ -128,7 +128,7 @@ class SmallAgent:
         return self.now
 
     def ask(self, **asked: Any) -> asyncio.Future[Answer]:
-        self.asked.append(asked)
+        self.asked.append(Asked(1, **asked))
         if self.answer[0] == 0:
             self._script = list(self.after)
         answer = asyncio.get_running_loop().create_future()

@@ -40,7 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "trace": set(),
     "coordination": {"config", "parts", "status"},
     "simulate": {"config", "coordination"},
-    "control": {"config", "fencing", "parts", "trace"},
+    "control": {"config", "fencing", "parts", "status", "trace"},
     "heartbeats": {"config", "guardian", "kernel", "parts"},
     "web": {"config", "parts"},
     "agent": {

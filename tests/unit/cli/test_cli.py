@@ -169,7 +169,7 @@ class TestOrders:
         for words in ("unstandby B", "maintenance on", "clear", "clear web", "standby B --wait 0"):
             assert main(words.split()) == 0
             assert capsys.readouterr().out == "so be it.\n"
-        assert [asked["what"] for asked in agent.asked] == ["standby", "maintenance", "clear", "clear", "standby"]
+        assert [asked.what for asked in agent.asked] == ["standby", "maintenance", "clear", "clear", "standby"]
 
     def test_reload_lists_the_faults(self, agent: SmallAgent, run_dir: str, capsys: Any) -> None:
         agent.reloaded = ConfigError("f.yaml", [Fault(3, "cluster", "missing"), Fault(5, "nodes", "empty")])

@@ -18,6 +18,7 @@ from haagent.config import ConfigError, Fault
 from haagent.control.client import Client, ControlError
 from haagent.control.place import AlreadyRunning, run_lock, running_pid, socket_path
 from haagent.control.server import MAX_CLIENTS, MAX_LINE, _is_allowed
+from haagent.core.events import Asked
 from haagent.core.messages import Record
 from haagent.core.view import MemberState
 from haagent.parts import CannotReload
@@ -77,7 +78,7 @@ class TestFailover:
             "text": text,
         }
         assert "web: this node is handing it over to B" in said
-        assert agent.asked == [{"what": "move", "group": "web", "node": "B", "on": True, "force": False, "wait_s": 5.0}]
+        assert agent.asked == [Asked(1, "move", "web", "B", on=True, force=False, wait_s=5.0)]
 
     def test_already_there_asks_nobody(self, agent: SmallAgent, run_dir: str) -> None:
         result = ask(run_dir, "failover", group="web", to="A")
@@ -103,7 +104,7 @@ class TestFailover:
 
     def test_does_not_wait_when_told_so(self, agent: SmallAgent, run_dir: str) -> None:
         assert ask(run_dir, "failover", to="B", wait_s=0.0)["done"] is False
-        assert agent.asked[0]["wait_s"] == 10.0
+        assert agent.asked[0].wait_s == 10.0
 
     @pytest.mark.parametrize(
         ("arguments", "hint"),
@@ -141,7 +142,7 @@ class TestOtherOrders:
         ask(run_dir, "unstandby", node="B")
         ask(run_dir, "maintenance", on=False, force=True)
         assert ask(run_dir, "clear")["groups"] == ["web"]
-        words = [(asked["what"], asked["on"], asked["force"]) for asked in agent.asked]
+        words = [(asked.what, asked.on, asked.force) for asked in agent.asked]
         assert words == [("standby", False, False), ("maintenance", False, True), ("clear", True, False)]
 
     def test_reload_refused_as_a_whole(self, agent: SmallAgent, run_dir: str) -> None:

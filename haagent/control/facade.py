@@ -1,4 +1,4 @@
-"""Where an operator's questions and orders meet the agent (`control.host.Host`).
+"""Where an operator's questions and orders meet the agent, in its own event loop: nothing here blocks.
 
 Nothing is decided here. Orders go to the core as events, and whoever gave one gets the core's answer.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
-from haagent.agent.recorder import Recorder
 from haagent.config import Config
 from haagent.core.events import Answer, AnyEvent, Asked, Fenced
 from haagent.core.node import Node
 from haagent.fencing import Fences
 from haagent.parts import Facts, Parts
 from haagent.status.report import Cluster
+from haagent.trace import Trace
 
 
 class Facade:
@@ -25,19 +26,20 @@ class Facade:
         cluster: Cluster,
         node: Node,
         *,
-        recorder: Recorder,
+        trace: Callable[[], Trace],
         fences: Fences,
         post: Callable[[AnyEvent], None],
         reload: Callable[[], Awaitable[str]],
     ) -> None:
-        self.view, self.trace, self.fence, self.reload = cluster.view, recorder.trace, fences.fence, reload
+        self.view, self.trace, self.fence, self.reload = cluster.view, trace, fences.fence, reload
         self._cluster, self._node, self._post = cluster, node, post
-        self._waiters: list[asyncio.Future[None]] = []
+        self._step_is_over = asyncio.Event()
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._next_ask = 1
 
     @property
     def config(self) -> Config:
+        """The running one; replaced as a whole by a reload."""
         return self._cluster.config
 
     def status(self) -> Facts:
@@ -47,22 +49,21 @@ class Facade:
         return self.parts.counters()
 
     async def wait_change(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+        """Until the next step of the core is over."""
+        await self._step_is_over.wait()
 
     async def confirm_down(self, node: str, how: str) -> bool:
+        """Tell the core that the node is down; False: it does not believe that, because the node is heard."""
         self._post(Fenced(node, how))
         await self.wait_change()
         return self._node.state.orders.is_down(node)
 
-    def ask(
-        self, *, what: str, group: str = "", node: str = "", on: bool = True, force: bool = False, wait_s: float = 10.0
-    ) -> asyncio.Future[Answer]:
+    def ask(self, **order: Any) -> asyncio.Future[Answer]:
+        """Give the core an operator's order: the fields of `Asked`."""
         number, self._next_ask = self._next_ask, self._next_ask + 1
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
-        self._post(Asked(number, what, group, node, on, force, wait_s))
+        self._post(Asked(number, **order))
         return future
 
     # ------------------------------------------------------------------ what it is told
@@ -74,7 +75,5 @@ class Facade:
 
     def changed(self) -> None:
         """A step is over."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._step_is_over.set()  # wakes all that wait now
+        self._step_is_over.clear()
