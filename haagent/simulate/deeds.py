@@ -23,15 +23,14 @@ def perform(world: World, deed: Deed, mark: Mark) -> None:
     VERBS[deed.verb](world, deed, mark)
 
 
-def _later(world: World, deed: Deed, mark: Mark, *, text: str, act: Callable[[str], None]) -> None:
-    """`back after 2s`, `for 2s`: what ends it, for each node."""
+def _later(world: World, deed: Deed, mark: Mark, act: Callable[[], None], text: str = "") -> None:
+    """`back after 2s`, `for 2s`: what ends it."""
     if deed.time_s is None:
         return
 
     def end() -> None:
-        for name in deed.nodes:
-            act(name)
-        mark(f"{_names(deed.nodes)} {text}")
+        act()
+        mark(text or f"`{deed.text}` is over")
 
     world.at(world.t + deed.time_s, end)
 
@@ -44,38 +43,26 @@ def _names(names: Iterable[str]) -> str:
 # ---------------------------------------------------------------------- lives
 
 
-def _start(world: World, deed: Deed, _: Mark) -> None:
+LIVES = {  # what the world does to each node, what ends that after a while, and what is then told
+    "start": ("start", "stop", "stopped"),
+    "stop": ("stop", "start", "started again"),
+    "kill": ("kill", "start", "started again"),
+    "crash": ("crash", "start", "back"),
+    "freeze": ("pause", "resume", "thawed"),
+    "thaw": ("resume", "pause", "frozen"),
+}
+
+
+def _live(world: World, deed: Deed, mark: Mark) -> None:
+    begin, end, told = LIVES[deed.verb]
     for name in deed.nodes:
-        world.start(name)
+        getattr(world, "kill_all" if "entirely" in deed.said else begin)(name)
 
+    def back() -> None:
+        for name in deed.nodes:
+            getattr(world, end)(name)
 
-def _stop(world: World, deed: Deed, mark: Mark) -> None:
-    for name in deed.nodes:
-        world.stop(name)
-    _later(world, deed, mark, text="started again", act=world.start)
-
-
-def _kill(world: World, deed: Deed, mark: Mark) -> None:
-    for name in deed.nodes:
-        (world.kill_all if "entirely" in deed.said else world.kill)(name)
-    _later(world, deed, mark, text="started again", act=world.start)
-
-
-def _crash(world: World, deed: Deed, mark: Mark) -> None:
-    for name in deed.nodes:
-        world.crash(name)
-    _later(world, deed, mark, text="back", act=world.start)
-
-
-def _freeze(world: World, deed: Deed, mark: Mark) -> None:
-    for name in deed.nodes:
-        world.pause(name)
-    _later(world, deed, mark, text="thawed", act=world.resume)
-
-
-def _thaw(world: World, deed: Deed, _: Mark) -> None:
-    for name in deed.nodes:
-        world.resume(name)
+    _later(world, deed, mark, back, f"{_names(deed.nodes)} {told}")
 
 
 # ---------------------------------------------------------------------- the network
@@ -90,10 +77,8 @@ def _cut(world: World, deed: Deed, mark: Mark) -> None:
 
     def end() -> None:
         world.cuts -= ways
-        mark(f"`{deed.text}` is over")
 
-    if deed.time_s is not None:
-        world.at(world.t + deed.time_s, end)
+    _later(world, deed, mark, end)
 
 
 def _isolate(world: World, deed: Deed, mark: Mark) -> None:
@@ -101,13 +86,7 @@ def _isolate(world: World, deed: Deed, mark: Mark) -> None:
         world.isolate(name)
         if world.hosts[name].gateway is not None:
             world.at(world.t + GATEWAY_LOST_S, functools.partial(_look_for_gateway, world, name))
-
-    def end() -> None:
-        _rejoin(world, deed.nodes)
-        mark(f"`{deed.text}` is over")
-
-    if deed.time_s is not None:
-        world.at(world.t + deed.time_s, end)
+    _later(world, deed, mark, functools.partial(_rejoin, world, deed.nodes))
 
 
 def _rejoin(world: World, names: Iterable[str]) -> None:
@@ -211,12 +190,7 @@ def _ask(world: World, deed: Deed, mark: Mark) -> None:
 
 
 VERBS: dict[str, Callable[[World, Deed, Mark], None]] = {
-    "start": _start,
-    "stop": _stop,
-    "kill": _kill,
-    "crash": _crash,
-    "freeze": _freeze,
-    "thaw": _thaw,
+    **dict.fromkeys(LIVES, _live),
     "cut": _cut,
     "isolate": _isolate,
     "heal": _heal,

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from haagent.config.faults import Fault, nearest, quoted
+from haagent.config.faults import Fault, quoted, suggestion
 
 # Form, and meaning. Capitals stand for something; [...] may be left out; a|b is one of them; NODES is one or more.
 FORMS: dict[str, tuple[str, str]] = {
@@ -95,7 +95,7 @@ def _statement(line: int, text: str, faults: list[Fault]) -> Statement | None:
         return None
     verb = words[0].lower()
     if verb not in FORMS:
-        faults.append(_unknown(line, verb))
+        faults.append(Fault(line, "", f"there is no {quoted(verb)}", suggestion(verb, [*FORMS, *TIMES])))
         return Statement(line, text, "", time, is_relative)
     text = BEFORE.sub("", text)
     found = _pattern(FORMS[verb][0]).fullmatch(" ".join(words))
@@ -106,12 +106,6 @@ def _statement(line: int, text: str, faults: list[Fault]) -> Statement | None:
     named = {name: value for name, value in parts.items() if not name.startswith("_")}
     said = frozenset(value.lower() for name, value in parts.items() if name.startswith("_"))
     return Statement(line, text, verb, time, is_relative, named, said)
-
-
-def _unknown(line: int, verb: str) -> Fault:
-    near = nearest(verb, [*FORMS, *TIMES])
-    hint = f"did you mean `{near}`?" if near else "write one of: " + ", ".join(FORMS)
-    return Fault(line, "", f"there is no {quoted(verb)}", hint)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from haagent.config.durations import NotADuration, format_duration, parse_duration
-from haagent.config.faults import Fault, nearest, quoted
+from haagent.config.faults import ConfigError, Fault, nearest, quoted
 from haagent.core.settings import LEADER, Settings
 from haagent.simulate.language import FORMS, Statement, parse
 
@@ -41,16 +41,8 @@ class Scenario(msgspec.Struct, frozen=True):
     absent: frozenset[str] = frozenset()  # nodes that are not there until they are started
 
 
-class ScenarioError(Exception):
-    """`str()` has one line for each fault, ready to print."""
-
-    def __init__(self, name: str, faults: Iterable[Fault]) -> None:
-        self.name = name
-        self.faults = sorted(faults, key=lambda fault: fault.line)
-        super().__init__(name, self.faults)
-
-    def __str__(self) -> str:
-        return "\n".join(fault.text(self.name) for fault in self.faults)
+class ScenarioError(ConfigError):
+    """The same of a scenario."""
 
 
 def read(text: str, settings: Settings, *, name: str, knows_names: bool = True) -> Scenario:

@@ -11,42 +11,17 @@ import functools
 import itertools
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from haagent.core.events import (
-    Announce,
-    Answer,
-    AnyAction,
-    AnyEvent,
-    Claim,
-    Drop,
-    Dropped,
-    Farewell,
-    Fenced,
-    Guarded,
-    HeartbeatHeard,
-    Note,
-    Relinquish,
-    Remember,
-    Renew,
-    Send,
-    Stopped,
-    Take,
-    TakeFailed,
-    Taken,
-    Watch,
-    Woke,
-)
+from haagent.core import events
+from haagent.core.events import AnyAction, AnyEvent
 from haagent.core.final_release import last_words
 from haagent.core.heartbeat import let_go_for
 from haagent.core.messages import Heartbeat, Record
 from haagent.core.node import Node
 from haagent.core.settings import LEADER, Settings
+from haagent.simulate.etcd import Etcd
 from haagent.simulate.host import Host, Inquiry, Served
 from haagent.simulate.network import Network, Range
-
-if TYPE_CHECKING:
-    from haagent.simulate.etcd import Etcd
 
 LAST_WORDS_S = (0.0, 0.002, 0.012, 0.052)  # when a guardian speaks, from the removal on: one of them may be lost
 LOOK_S, SILENT_LOOKS = 0.01, 3  # how often neighbours are asked, and how often in a row nobody must have answered
@@ -82,7 +57,7 @@ class Shell(Network):
         # In maintenance an agent that stops leaves its gate open. Somebody must not then insist that its host is down.
         self.opens_gates_for_good = False
         self.failing: dict[tuple[str, str], bool] = {}  # (host, group): its activation fails
-        self.etcd = _etcd() if has_etcd else None  # it gives the leases; else the test does that
+        self.etcd = Etcd() if has_etcd else None  # it gives the leases; else the test does that
         self.watch: list[Callable[[Host, str, AnyAction], None]] = []  # told of every change of the outside
         self.readers: list[Callable[[Host, Record], None]] = []  # told of every line of history
         self.transcript: list[str] = []
@@ -114,7 +89,7 @@ class Shell(Network):
         if host.node is node and host.inbox:
             self._step(host)
 
-    def _step(self, host: Host, *events: AnyEvent) -> None:
+    def _step(self, host: Host, *arrived: AnyEvent) -> None:
         """One step for what waits and what comes now."""
         node = host.node
         if node is None or host.is_paused:
@@ -123,7 +98,7 @@ class Shell(Network):
         host.farewell = None  # something else is decided now
         waiting, host.inbox = host.inbox, []
         self.rng.shuffle(waiting)  # which of them the loop saw first is not ours to say
-        for action in node.step(host.local(self.t), *waiting, *events):
+        for action in node.step(host.local(self.t), *waiting, *arrived):
             if host.planned_kill is not None:
                 if host.planned_kill.after == 0:
                     self.kill(host.name, words_s=host.planned_kill.words_s)
@@ -140,7 +115,7 @@ class Shell(Network):
 
         def wake() -> None:
             if host.node is node and host.wake_at == wake_at:
-                self._step(host, Woke())
+                self._step(host, events.Woke())
 
         self.at(wake_at, wake)
 
@@ -148,41 +123,41 @@ class Shell(Network):
 
     def _perform(self, host: Host, action: AnyAction) -> None:
         match action:
-            case Send(beat):
+            case events.Send(beat):
                 self._say(host, beat)
-            case Take():
+            case events.Take():
                 self._take(host, action)
-            case Renew(group, until):
+            case events.Renew(group, until):
                 served = host.served[group]
                 served.until = max(served.until, until)
                 served.is_kept = served.is_up
                 self._tell(host, group, action)
-            case Drop():
+            case events.Drop():
                 self._drop(host, action)
-            case Farewell():
+            case events.Farewell():
                 host.farewell = action
-            case Remember(memory):
+            case events.Remember(memory):
                 host.memory = memory
-            case Note(record):
+            case events.Note(record):
                 self._log(host, f"{record.kind} {record.group} {record.text}".replace("  ", " "))
                 for reader in self.readers:
                     reader(host, record)
-            case Watch(group, on):
+            case events.Watch(group, on):
                 self._watch(host, group, on=on)
-            case Claim() if host.arbiter is not None:
+            case events.Claim() if host.arbiter is not None:
                 host.arbiter.claim(action)
-            case Relinquish() if host.arbiter is not None:
+            case events.Relinquish() if host.arbiter is not None:
                 host.arbiter.relinquish(action)
-            case Announce(group, why):
+            case events.Announce(group, why):
                 self._log(host, f"announces {group} again: {why}")
-            case Stopped():
+            case events.Stopped():
                 left = [name for name, served in host.served.items() if served.is_up]
                 self._log(host, f"has stopped and leaves {' and '.join(left)} in place" if left else "has stopped")
                 host.node = None
                 if self.opens_gates_for_good:
                     for name in left:
                         host.served[name].until = float("inf")
-            case Answer(_, status, text):
+            case events.Answer(_, status, text):
                 self.answers.append((self.t, host.name, status, text))
                 self._log(host, f"answers: {text}" if status == 0 else f"refuses: {text}")
 
@@ -193,11 +168,11 @@ class Shell(Network):
             host.store_final_release(beat)
 
     def _broadcast(self, host: Host, beat: Heartbeat) -> None:
-        event = HeartbeatHeard(beat, "eth0")
+        event = events.HeartbeatHeard(beat, "eth0")
         for name, delay_s in self.arrivals(host.name):
             self.at(self.t + delay_s, functools.partial(self._feed, self.hosts[name], event))
 
-    def _take(self, host: Host, take: Take) -> None:
+    def _take(self, host: Host, take: events.Take) -> None:
         served = host.served.setdefault(take.group, Served())
         served.ballot, served.until = take.ballot, take.until
         served.job += 1
@@ -209,18 +184,18 @@ class Shell(Network):
                 return
             if fails:
                 served.ballot = None
-                self._feed(host, TakeFailed(take.group, take.ballot, "the interface is gone"))
+                self._feed(host, events.TakeFailed(take.group, take.ballot, "the interface is gone"))
                 return
             served.is_up = True
             served.is_kept = not host.is_paused
             self._log(host, f"SERVES {take.group}" if take.group != LEADER else "is LEADER")
             self._tell(host, take.group, take)
-            self._feed(host, Taken(take.group, take.ballot))
+            self._feed(host, events.Taken(take.group, take.ballot))
 
         # The kernel's work goes on whether or not the agent is paused right after asking for it.
         self.at(self.t + self.rng.uniform(*self.take_s) + self._fence(host, take), done)
 
-    def _fence(self, host: Host, take: Take) -> float:
+    def _fence(self, host: Host, take: events.Take) -> float:
         """How long the activation waits for it."""
         for name in take.vanished:
             self.at(self.t + FENCE_S, functools.partial(self._fenced, host, name))
@@ -229,9 +204,9 @@ class Shell(Network):
     def _fenced(self, host: Host, name: str) -> None:
         self._log(host, f"has {name} switched off by its fence")
         self.lose_host(name)
-        self._feed(host, Fenced(name, "its fence has switched it off"))
+        self._feed(host, events.Fenced(name, "its fence has switched it off"))
 
-    def _drop(self, host: Host, drop: Drop) -> None:
+    def _drop(self, host: Host, drop: events.Drop) -> None:
         served = host.served.setdefault(drop.group, Served())
         served.ballot = None
         served.job += 1
@@ -244,7 +219,7 @@ class Shell(Network):
                 self._log(host, f"no longer serves {drop.group}" if drop.group != LEADER else "is no longer leader")
             served.is_up = served.is_kept = False
             self._tell(host, drop.group, drop)
-            words, dropped = host.farewell_to(drop.group), Dropped(drop.group, drop.ballot)
+            words, dropped = host.farewell_to(drop.group), events.Dropped(drop.group, drop.ballot)
             if words is None:
                 self._feed(host, dropped)
                 return
@@ -279,7 +254,7 @@ class Shell(Network):
             return
         if word != inquiry.word:
             inquiry.word = word
-            self._feed(host, Guarded(group, word))
+            self._feed(host, events.Guarded(group, word))
 
     # ------------------------------------------------------------------ the end of an agent
 
@@ -333,12 +308,12 @@ class Shell(Network):
 
     def _trace(self, host: Host, action: AnyAction) -> None:
         match action:
-            case Send(beat):
+            case events.Send(beat):
                 claims = [group.name for group in beat.groups if group.claim is not None]
                 released = [group.name for group in beat.groups if group.claim is None and group.down_ms >= 0]
                 says = [f"claims {name}" for name in claims] + [f"has released {name}" for name in released]
                 self._log(host, f"> send: {', '.join(says) or 'claims nothing'}")
-            case Take() | Drop() | Farewell() | Renew():
+            case events.Take() | events.Drop() | events.Farewell() | events.Renew():
                 self._log(host, f"> {type(action).__name__.lower()} {action.group}")
 
     def _log(self, host: Host, text: str) -> None:
@@ -346,9 +321,3 @@ class Shell(Network):
 
     def serving(self, group: str) -> list[str]:
         return [name for name, host in self.hosts.items() if host.answers(group, self.t)]
-
-
-def _etcd() -> Etcd:
-    from haagent.simulate.etcd import Etcd  # brings the client of a real one along
-
-    return Etcd()

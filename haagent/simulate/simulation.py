@@ -57,11 +57,8 @@ class Simulation(msgspec.Struct, frozen=True):
 
 def simulate(settings: Settings, scenario: Scenario, *, seed: int | None = None, has_gate: bool = True) -> Simulation:
     """Without a seed nothing is left to chance; with one, clocks drift and datagrams take as long as they like."""
-    has_etcd = bool(settings.arbiter)
-    if seed is None:
-        world = steady_world(settings, has_gate=has_gate, has_neighbours=True, has_etcd=has_etcd)
-    else:
-        world = World(seed, settings, has_gate=has_gate, has_neighbours=True, has_etcd=has_etcd)
+    world_of = steady_world if seed is None else functools.partial(World, seed)
+    world = world_of(settings, has_gate=has_gate, has_neighbours=True, has_etcd=bool(settings.arbiter))
     world.opens_gates_for_good = True
     stage = _Stage(world)
     for deed in scenario.deeds:

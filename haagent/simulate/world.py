@@ -11,27 +11,15 @@ owned, is shut.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 
-from haagent.core.events import (
-    AddressFound,
-    Asked,
-    Fenced,
-    GatewayChanged,
-    HealthChanged,
-    Reconfigured,
-    StopRequested,
-    Woke,
-)
-from haagent.core.node import Node
+from haagent.core import events
 from haagent.core.settings import Settings
+from haagent.simulate.etcd import Clerk
 from haagent.simulate.host import Host, PlannedKill
 from haagent.simulate.shell import Shell
-
-if TYPE_CHECKING:
-    from haagent.simulate.etcd import Clerk, Etcd
 
 
 class World(Shell):
@@ -53,18 +41,13 @@ class World(Shell):
             wall_offset_s=-host.offset,
         )
         if self.etcd is not None:
-            host.arbiter = self._clerk(self.etcd, host, host.node)
+            host.arbiter = Clerk(self, self.etcd, host, host.node, self._feed)
         for group in sorted({*host.unfit, *host.penalties}):  # a set's own order differs from run to run
             self._step(host, self._health(host, group))
         if host.gateway is not None:
-            self._step(host, GatewayChanged(host.gateway))
+            self._step(host, events.GatewayChanged(host.gateway))
         self._find_leftovers(host)
-        self._step(host, Woke())
-
-    def _clerk(self, etcd: Etcd, host: Host, node: Node) -> Clerk:
-        from haagent.simulate.etcd import Clerk
-
-        return Clerk(self, etcd, host, node, self._feed)
+        self._step(host, events.Woke())
 
     def _find_leftovers(self, host: Host) -> None:
         """What an agent does first: addresses that an earlier life left are removed, or in maintenance reported."""
@@ -74,7 +57,7 @@ class World(Shell):
                 continue
             if is_frozen:
                 self._log(host, f"finds {group} in place")
-                self._step(host, AddressFound(group))
+                self._step(host, events.AddressFound(group))
             else:
                 served.is_up = False
                 self._log(host, f"removes {group}, left by an earlier life")
@@ -118,14 +101,14 @@ class World(Shell):
         host.is_paused = False
         inbox, host.inbox = host.inbox, []
         # Which of the waiting things the loop sees first is not ours to say, nor how many of them at once.
-        inbox.insert(self.rng.randrange(len(inbox) + 1), Woke())
+        inbox.insert(self.rng.randrange(len(inbox) + 1), events.Woke())
         at_once = len(inbox) if self.turn_s is not None else 1
         for first in range(0, len(inbox), at_once):
             self._step(host, *inbox[first : first + at_once])
 
     def stop(self, name: str) -> None:
         self._log(self.hosts[name], "is asked to STOP")
-        self._feed(self.hosts[name], StopRequested())
+        self._feed(self.hosts[name], events.StopRequested())
 
     def set_health(self, name: str, group: str, *, ok: bool) -> None:
         host = self.hosts[name]
@@ -138,28 +121,28 @@ class World(Shell):
         host.penalties[group] = penalty
         self._feed(host, self._health(host, group))
 
-    def _health(self, host: Host, group: str) -> HealthChanged:
+    def _health(self, host: Host, group: str) -> events.HealthChanged:
         ok = group not in host.unfit
-        return HealthChanged(group, ok, "" if ok else "its check fails", host.penalties.get(group, 0))
+        return events.HealthChanged(group, ok, "" if ok else "its check fails", host.penalties.get(group, 0))
 
     def set_gateway(self, name: str, *, reachable: bool | None) -> None:
         self.hosts[name].gateway = reachable
-        self._feed(self.hosts[name], GatewayChanged(reachable))
+        self._feed(self.hosts[name], events.GatewayChanged(reachable))
 
     def reconfigure(self, settings: Settings) -> None:
         """The same new configuration for every node, also for those that start later."""
         self.settings = settings
         for host in self.hosts.values():
-            self._feed(host, Reconfigured(msgspec.structs.replace(settings, me=host.name)))
+            self._feed(host, events.Reconfigured(msgspec.structs.replace(settings, me=host.name)))
 
     def ask(self, name: str, what: str, **arguments: object) -> None:
-        event = Asked(id=next(self._asked), what=what, **arguments)  # type: ignore[arg-type]
+        event = events.Asked(id=next(self._asked), what=what, **arguments)  # type: ignore[arg-type]
         self._feed(self.hosts[name], event)
 
     def confirm_down(self, name: str, node: str) -> bool:
         """An operator on one host says that another is down for certain. False: it is heard there."""
         host = self.hosts[name]
-        self._feed(host, Fenced(node, "the operator says so"))
+        self._feed(host, events.Fenced(node, "the operator says so"))
         return host.node is not None and host.node.state.orders.is_down(node)
 
     def isolate(self, name: str) -> None:
@@ -185,14 +168,7 @@ class World(Shell):
         ]
 
 
-def steady_world(
-    settings: Settings,
-    *,
-    has_gate: bool = True,
-    has_neighbours: bool = False,
-    has_etcd: bool = False,
-    node_class: type[Node] = Node,
-) -> World:
+def steady_world(settings: Settings, **choices: Any) -> World:
     """Clocks agree and nothing is left to chance: a datagram takes 1 ms, serving 1 ms, to stop serving 0.5 ms."""
     return World(
         0,
@@ -203,8 +179,5 @@ def steady_world(
         take_s=(0.001, 0.001),
         drop_s=(0.0005, 0.0005),
         max_offset_s=0.0,
-        has_gate=has_gate,
-        has_neighbours=has_neighbours,
-        has_etcd=has_etcd,
-        node_class=node_class,
+        **choices,
     )
