@@ -6,13 +6,13 @@
     world        clocks, hosts and faults; below it `shell` (agents, guardians, kernels) and `network` (time, datagrams)
     simulation   one run: the timeline, and the account of each group (`attendance`)
 
-The tests' random schedules and stories play on the same world.
+The tests' random schedules and stories play on the same world, with faults added that no operator can ask for.
 """
 
 from haagent.simulate.host import Host, PlannedKill, Served
 from haagent.simulate.scenario import Scenario, ScenarioError, read
 from haagent.simulate.simulation import Account, Line, Simulation, simulate
-from haagent.simulate.world import World, steady_world
+from haagent.simulate.world import World
 
 __all__ = [
     "Account",
@@ -26,5 +26,4 @@ __all__ = [
     "World",
     "read",
     "simulate",
-    "steady_world",
 ]

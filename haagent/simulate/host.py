@@ -17,9 +17,7 @@ from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.node import Node
 from haagent.core.settings import Memory
 
-LINGER_S = (
-    3.0  # an address that nobody renews outlives its lease by so long: `valid_lft` is whole seconds, with one spare
-)
+LINGER_S = 3.0  # an address outlives the lease that nobody renews: `valid_lft` is whole seconds, with one spare
 
 
 class Arbiter(Protocol):
@@ -91,10 +89,7 @@ class Host:
         return self.true(served.until + (0.0 if self.has_gate else LINGER_S))
 
     def answers(self, group: str, t: float) -> bool:
-        served = self.served.get(group)
-        if served is None or not served.is_up:
-            return False
-        return self.local(t) < served.until + (0.0 if self.has_gate else LINGER_S)
+        return t < self.answers_until(group)
 
     def farewell_to(self, group: str) -> Farewell | None:
         """What is said now that the group is dropped, if nothing else came since and the agent runs."""

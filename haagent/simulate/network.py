@@ -34,15 +34,6 @@ class VirtualTime:
                 look()
         self.t = until
 
-    def run_to(self, is_reached: Callable[[], bool], *, within_s: float) -> None:
-        """Up to the first moment at which it is so."""
-        until = self.t + within_s
-        while not is_reached():
-            assert self._heap
-            assert self._heap[0][0] <= until, f"not reached within {within_s} s"
-            self.t, _, what = heapq.heappop(self._heap)
-            what()
-
 
 class Trouble(msgspec.Struct):
     """Of the way from one host to one other; what is not set is as everywhere."""
@@ -64,22 +55,10 @@ class Network(VirtualTime):
         self.quiet: set[tuple[str, str]] = set()  # of the cuts those through which everything else gets
         self.isolated: set[str] = set()  # from clients as well
 
-    def cut(self, source: str, target: str) -> None:
-        self.cuts.add((source, target))
-
-    def hush(self, source: str, target: str) -> None:
-        """Cut for heartbeats alone, as when a firewall was changed."""
-        self.cut(source, target)
-        self.quiet.add((source, target))
-
     def split(self, *sides: Collection[str]) -> None:
         """`split("A", "BC")`, `split(["A"], ["B", "C"])`: nothing passes between the sides."""
         for one, other in itertools.permutations(sides, 2):
             self.cuts |= set(itertools.product(one, other))
-
-    def heal(self) -> None:
-        self.cuts.clear()
-        self.quiet.clear()
 
     def reach(self, one: str, other: str) -> bool:
         """Whether a question of one is answered by the other, if it is there."""

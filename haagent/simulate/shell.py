@@ -64,12 +64,10 @@ class Shell(Network):
         self.steps = 0
         self._asked = itertools.count(1)
         self.answers: list[tuple[float, str, int, str]] = []
-        self.traced: set[str] = set()  # hosts whose every action is told, in the order in which it is performed
-        self.hosts = {name: self._host(name, drift, max_offset_s, has_gate=has_gate) for name in self.names}
-
-    def _host(self, name: str, drift: float, max_offset_s: float, *, has_gate: bool) -> Host:
-        rate = 1 + self.rng.uniform(-drift, drift)
-        return Host(name, rate=rate, offset=self.rng.uniform(0, max_offset_s), has_gate=has_gate)
+        self.hosts: dict[str, Host] = {}
+        for name in self.names:
+            rate, offset = 1 + self.rng.uniform(-drift, drift), self.rng.uniform(0, max_offset_s)
+            self.hosts[name] = Host(name, rate=rate, offset=offset, has_gate=has_gate)
 
     # ------------------------------------------------------------------ stepping
 
@@ -104,8 +102,6 @@ class Shell(Network):
                     self.kill(host.name, words_s=host.planned_kill.words_s)
                     return
                 host.planned_kill.after -= 1
-            if host.name in self.traced:
-                self._trace(host, action)
             self._perform(host, action)
         if host.node is node:
             self._schedule_wake(host, node)
@@ -305,16 +301,6 @@ class Shell(Network):
     def _tell(self, host: Host, group: str, action: AnyAction) -> None:
         for watcher in self.watch:
             watcher(host, group, action)
-
-    def _trace(self, host: Host, action: AnyAction) -> None:
-        match action:
-            case events.Send(beat):
-                claims = [group.name for group in beat.groups if group.claim is not None]
-                released = [group.name for group in beat.groups if group.claim is None and group.down_ms >= 0]
-                says = [f"claims {name}" for name in claims] + [f"has released {name}" for name in released]
-                self._log(host, f"> send: {', '.join(says) or 'claims nothing'}")
-            case events.Take() | events.Drop() | events.Farewell() | events.Renew():
-                self._log(host, f"> {type(action).__name__.lower()} {action.group}")
 
     def _log(self, host: Host, text: str) -> None:
         self.transcript.append(f"{self.t:8.3f} {host.name} {text}")

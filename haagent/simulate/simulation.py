@@ -16,7 +16,7 @@ from haagent.simulate.attendance import Overlap, Span, Spans, gaps, overlaps, wi
 from haagent.simulate.deeds import perform
 from haagent.simulate.host import Host
 from haagent.simulate.scenario import Deed, Scenario
-from haagent.simulate.world import World, steady_world
+from haagent.simulate.world import World
 
 START_APART_S = 0.030  # nobody starts two hosts in the same microsecond, nor at a whole second
 
@@ -57,7 +57,7 @@ class Simulation(msgspec.Struct, frozen=True):
 
 def simulate(settings: Settings, scenario: Scenario, *, seed: int | None = None, has_gate: bool = True) -> Simulation:
     """Without a seed nothing is left to chance; with one, clocks drift and datagrams take as long as they like."""
-    world_of = steady_world if seed is None else functools.partial(World, seed)
+    world_of = World.steady if seed is None else functools.partial(World, seed)
     world = world_of(settings, has_gate=has_gate, has_neighbours=True, has_etcd=bool(settings.arbiter))
     world.opens_gates_for_good = True
     stage = _Stage(world)

@@ -11,7 +11,7 @@ owned, is shut.
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -129,12 +129,6 @@ class World(Shell):
         self.hosts[name].gateway = reachable
         self._feed(self.hosts[name], events.GatewayChanged(reachable))
 
-    def reconfigure(self, settings: Settings) -> None:
-        """The same new configuration for every node, also for those that start later."""
-        self.settings = settings
-        for host in self.hosts.values():
-            self._feed(host, events.Reconfigured(msgspec.structs.replace(settings, me=host.name)))
-
     def ask(self, name: str, what: str, **arguments: object) -> None:
         event = events.Asked(id=next(self._asked), what=what, **arguments)  # type: ignore[arg-type]
         self._feed(self.hosts[name], event)
@@ -151,33 +145,17 @@ class World(Shell):
         self.split([name], [other for other in self.names if other != name] + arbiter)
         self.isolated.add(name)
 
-    # ------------------------------------------------------------------ looking
-
-    def say(self, text: str) -> None:
-        self.transcript.append(f"{self.t:8.3f} -- {text}")
-
-    def kept_by(self, group: str) -> list[str]:
-        """Who answers, and who would if its gate did not shut in time although its agent runs.
-
-        A gate is there for agents that are dead or frozen. One that runs must have let go by itself before.
-        """
-        return [
-            name
-            for name, host in self.hosts.items()
-            if host.answers(group, self.t) or (group in host.served and host.served[group].is_kept)
-        ]
-
-
-def steady_world(settings: Settings, **choices: Any) -> World:
-    """Clocks agree and nothing is left to chance: a datagram takes 1 ms, serving 1 ms, to stop serving 0.5 ms."""
-    return World(
-        0,
-        settings,
-        delay_s=(0.001, 0.001),
-        drift=0.0,
-        late_s=(0.0, 0.0),
-        take_s=(0.001, 0.001),
-        drop_s=(0.0005, 0.0005),
-        max_offset_s=0.0,
-        **choices,
-    )
+    @classmethod
+    def steady(cls, settings: Settings, **choices: Any) -> Self:
+        """Clocks agree and nothing is left to chance: a datagram takes 1 ms, serving 1 ms, to stop serving 0.5 ms."""
+        return cls(
+            0,
+            settings,
+            delay_s=(0.001, 0.001),
+            drift=0.0,
+            late_s=(0.0, 0.0),
+            take_s=(0.001, 0.001),
+            drop_s=(0.0005, 0.0005),
+            max_offset_s=0.0,
+            **choices,
+        )

@@ -35,8 +35,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         return self.said if isinstance(self.said, tuple) else (self.said,)
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Entry).decode
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 def entry(now: float, events: Sequence[AnyEvent], actions: Sequence[AnyAction]) -> Entry:
@@ -50,12 +50,4 @@ def _decision(action: AnyAction) -> AnyDecision:
     beat = action.beat
     if beat.records:
         beat = msgspec.structs.replace(beat, records=())
-    return Sent(beat.seq, zlib.crc32(_encode(beat)))
-
-
-def encode(written: Entry) -> bytes:
-    return _encode(written)
-
-
-def decode(data: bytes | memoryview) -> Entry:
-    return _decode(data)
+    return Sent(beat.seq, zlib.crc32(encode(beat)))

@@ -1,11 +1,89 @@
-"""The worlds of tests: `haagent.simulate` with settings made from a few letters."""
+"""The worlds of tests: `haagent.simulate` with settings made from a few letters, and what only tests do and look at."""
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from haagent import simulate
+from haagent.core import events
+from haagent.core.events import AnyAction
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
-from haagent.simulate import Host, PlannedKill, Served, World, steady_world
+from haagent.simulate import Host, PlannedKill, Served
 
 __all__ = ["Host", "PlannedKill", "Served", "World", "make_settings", "steady_world"]
+
+
+class World(simulate.World):
+    def __init__(self, *arguments: Any, **choices: Any) -> None:
+        super().__init__(*arguments, **choices)
+        self.traced: set[str] = set()  # hosts whose every action is told, in the order in which it is performed
+
+    # ------------------------------------------------------------------ doing
+
+    def cut(self, source: str, target: str) -> None:
+        self.cuts.add((source, target))
+
+    def hush(self, source: str, target: str) -> None:
+        """Cut for heartbeats alone, as when a firewall was changed."""
+        self.cut(source, target)
+        self.quiet.add((source, target))
+
+    def heal(self) -> None:
+        self.cuts.clear()
+        self.quiet.clear()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """The same new configuration for every node, also for those that start later."""
+        self.settings = settings
+        for host in self.hosts.values():
+            self._feed(host, events.Reconfigured(msgspec.structs.replace(settings, me=host.name)))
+
+    def run_to(self, is_reached: Callable[[], bool], *, within_s: float) -> None:
+        """Up to the first moment at which it is so."""
+        until = self.t + within_s
+        while not is_reached():
+            assert self._heap
+            assert self._heap[0][0] <= until, f"not reached within {within_s} s"
+            self.t, _, what = heapq.heappop(self._heap)
+            what()
+
+    # ------------------------------------------------------------------ looking and telling
+
+    def kept_by(self, group: str) -> list[str]:
+        """Who answers, and who would if its gate did not shut in time although its agent runs.
+
+        A gate is there for agents that are dead or frozen. One that runs must have let go by itself before.
+        """
+        return [
+            name
+            for name, host in self.hosts.items()
+            if host.answers(group, self.t) or (group in host.served and host.served[group].is_kept)
+        ]
+
+    def say(self, text: str) -> None:
+        self.transcript.append(f"{self.t:8.3f} -- {text}")
+
+    def _perform(self, host: Host, action: AnyAction) -> None:
+        if host.name in self.traced:
+            self._trace(host, action)
+        super()._perform(host, action)
+
+    def _trace(self, host: Host, action: AnyAction) -> None:
+        match action:
+            case events.Send(beat):
+                claims = [group.name for group in beat.groups if group.claim is not None]
+                released = [group.name for group in beat.groups if group.claim is None and group.down_ms >= 0]
+                says = [f"claims {name}" for name in claims] + [f"has released {name}" for name in released]
+                self._log(host, f"> send: {', '.join(says) or 'claims nothing'}")
+            case events.Take() | events.Drop() | events.Farewell() | events.Renew():
+                self._log(host, f"> {type(action).__name__.lower()} {action.group}")
+
+
+steady_world = World.steady
 
 
 def make_settings(
