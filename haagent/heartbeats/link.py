@@ -46,11 +46,10 @@ def _cause(error: OSError) -> str:
 
 
 class Link:
-    def __init__(self, plan: LinkPlan, *, heard: Heard, dropped: Dropped) -> None:
+    def __init__(self, plan: LinkPlan, *, loop: asyncio.AbstractEventLoop, heard: Heard, dropped: Dropped) -> None:
         self.binding: Binding = plan.binding
         self._hosts = plan.hosts
-        self._heard, self._dropped = heard, dropped
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop, self._heard, self._dropped = loop, heard, dropped
         self._socket: socket.socket | None = None
         self._index = 0
         self._destinations: tuple[sockets.Address, ...] = ()
@@ -66,10 +65,9 @@ class Link:
     def is_up(self) -> bool:
         return not self._fault and not self._send_fault
 
-    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+    def open(self) -> None:
         """Bind and listen. A link that cannot is down, with the reason, until `check` succeeds."""
         self.close()
-        self._loop = loop
         try:
             sock = sockets.open_socket(self.binding)
         except OSError as error:
@@ -78,11 +76,11 @@ class Link:
         self._socket, self._send_fault = sock, ""
         self._index = self._present_index()
         self.aim(self._hosts)
-        loop.add_reader(sock, self._drain, sock)
+        self._loop.add_reader(sock, self._drain, sock)
         self._fault = sockets.fault_of(sock, self.binding)
 
     def close(self) -> None:
-        if self._socket is None or self._loop is None:
+        if self._socket is None:
             return
         self._overflowed_before += sockets.overflowed(self._socket)
         self._loop.remove_reader(self._socket)
@@ -101,14 +99,12 @@ class Link:
 
     def check(self) -> None:
         """Look at the kernel's state and open anew what can work again."""
-        if self._loop is None:
-            return
         if self._socket is None or self._present_index() != self._index:
-            self.open(self._loop)
+            self.open()
             return
         fault = sockets.fault_of(self._socket, self.binding)
         if self._fault and not fault:
-            self.open(self._loop)
+            self.open()
         else:
             self._fault = fault
 

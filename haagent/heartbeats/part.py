@@ -58,13 +58,7 @@ class Heartbeats(Still):
         self._dropped: Counter[str] = Counter()  # by cause
         self._sealer = Sealer(keys=keys, cluster=config.cluster, node=config.me, boot=boot)
         self._use(config, keys)
-        self._transport = Transport(
-            config.heartbeat,
-            me=config.nodes[config.me],
-            peers=config.peers,
-            heard=self._heard,
-            dropped=self._count_drop,
-        )
+        self._transport = Transport(asyncio.get_running_loop(), heard=self._heard, dropped=self._count_drop)
 
     def _use(self, config: Config, keys: tuple[bytes, ...]) -> None:
         cluster, me, nodes, boot = config.cluster, config.me, frozenset(config.nodes), self._boot
@@ -73,8 +67,13 @@ class Heartbeats(Still):
         self._guardian.seal_with(Sealer(keys=keys, cluster=cluster, node=me, boot=boot))
 
     async def open(self) -> None:
-        self._report(self._transport.open(asyncio.get_running_loop()))
+        self._configure_links()
         self._background(self._mend())
+
+    def _configure_links(self) -> None:
+        config = self._config
+        mine = config.nodes[config.me]
+        self._report(self._transport.configure(config.heartbeat, me=mine, peers=config.peers))
 
     def say(self, beat: Heartbeat) -> None:
         self._guardian.before(beat)
@@ -87,8 +86,7 @@ class Heartbeats(Still):
         def apply() -> None:
             self._sealer.rekey(keys)
             self._use(config, keys)
-            mine = config.nodes[config.me]
-            self._report(self._transport.reconfigure(config.heartbeat, me=mine, peers=config.peers))
+            self._configure_links()
 
         return Commit(apply)
 

@@ -1,12 +1,12 @@
 """All links of this node as one: send on each, hear from each, keep each alive.
 
-The daemon calls `retry` when netlink reports a change of links or addresses, and every second while `is_whole` is
-false: not every cause of a failing link makes netlink speak.
+`retry` is for the caller's timer: not every cause of a failing link, nor its end, makes the kernel speak.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 class Transport:
     """`heard` gets every datagram with its link's name, `dropped` the cause of one not worth handing on."""
 
-    def __init__(
-        self,
-        config: HeartbeatConfig,
-        *,
-        me: NodeConfig,
-        peers: Iterable[NodeConfig],
-        heard: Heard,
-        dropped: Dropped,
-    ) -> None:
-        self._heard, self._dropped = heard, dropped
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._links = [Link(each, heard=heard, dropped=dropped) for each in plan(config, me=me, peers=tuple(peers))]
-        self._reported = {link.binding.name: False for link in self._links}
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, heard: Heard, dropped: Dropped) -> None:
+        self._new_link = functools.partial(Link, loop=loop, heard=heard, dropped=dropped)
+        self._links: list[Link] = []
+        self._reported: dict[str, bool] = {}
 
-    @property
-    def is_whole(self) -> bool:
-        """Every configured link is up, as far as this host can tell."""
-        return all(link.is_up for link in self._links)
+    def configure(self, config: HeartbeatConfig, *, me: NodeConfig, peers: Iterable[NodeConfig]) -> list[LinkStatus]:
+        """Bind every link that can be, for the first time or anew. Returns those that are new, and that changed.
 
-    def open(self, loop: asyncio.AbstractEventLoop) -> list[LinkStatus]:
-        """Bind every link that can be. Returns the state of all of them, for the history."""
-        self._loop = loop
-        for link in self._links:
-            link.open(loop)
-        self._changes()
-        return self.links()
+        A link that stays the same keeps its socket, its queue and its counters.
+        """
+        present = {link.binding: link for link in self._links}
+        plans = plan(config, me=me, peers=tuple(peers))
+        wanted = {each.binding for each in plans}
+        for binding, link in present.items():
+            if binding not in wanted:
+                link.close()  # before the new ones open: they may want the same address and port
+                self._reported.pop(binding.name, None)
+        self._links = []
+        for each in plans:
+            link = present.get(each.binding) or self._new_link(each)
+            self._links.append(link)
+            if each.binding in present:
+                link.aim(each.hosts)
+            else:
+                link.open()
+        return self._changes()
 
     def send(self, datagrams: list[bytes]) -> None:
         """On every link, to every peer. Never waits, never raises; errors are counted and are part of `links`."""
@@ -56,25 +56,6 @@ class Transport:
         """Look at every link again. Returns those that went up or down since the last report."""
         for link in self._links:
             link.check()
-        return self._changes()
-
-    def reconfigure(self, config: HeartbeatConfig, *, me: NodeConfig, peers: Iterable[NodeConfig]) -> list[LinkStatus]:
-        """Follow a new configuration. A link that stays the same keeps its socket, its queue and its counters."""
-        present = {link.binding: link for link in self._links}
-        plans = plan(config, me=me, peers=tuple(peers))
-        wanted = {each.binding for each in plans}
-        for binding, link in present.items():
-            if binding not in wanted:
-                link.close()  # before the new ones open: they may want the same address and port
-                self._reported.pop(binding.name, None)
-        self._links = []
-        for each in plans:
-            link = present.get(each.binding) or Link(each, heard=self._heard, dropped=self._dropped)
-            self._links.append(link)
-            if each.binding in present:
-                link.aim(each.hosts)
-            elif self._loop is not None:
-                link.open(self._loop)
         return self._changes()
 
     def outlets(self) -> list[Outlet]:

@@ -80,14 +80,12 @@ class Host:
 
     def open(self, config: HeartbeatConfig, me: NodeConfig, *peers: NodeConfig) -> list[LinkStatus]:
         self.transport = Transport(
-            config,
-            me=me,
-            peers=peers,
+            self._loop,
             heard=lambda datagram, name: self.heard.append((datagram, name)),
             dropped=lambda cause: self.dropped.update([cause]),
         )
         with self.inside():
-            return self.transport.open(self._loop)
+            return self.transport.configure(config, me=me, peers=peers)
 
     def retry(self) -> list[LinkStatus]:
         assert self.transport

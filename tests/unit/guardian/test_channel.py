@@ -228,12 +228,17 @@ class TestLinks:
         async def live() -> bytes:
             port, heard = self._port(), asyncio.Queue[bytes]()
             plan = LinkPlan(Binding("127.0.0.1", socket.AF_INET, "127.0.0.1", port), ("127.0.0.1",))
-            link = Link(plan, heard=lambda datagram, _: heard.put_nowait(datagram), dropped=lambda _: None)
-            link.open(asyncio.get_running_loop())
+            link = Link(
+                plan,
+                loop=asyncio.get_running_loop(),
+                heard=lambda datagram, _: heard.put_nowait(datagram),
+                dropped=lambda _: None,
+            )
+            link.open()
             outlet = link.outlet()
             assert outlet is not None
             with outlet[0].dup():
-                link.open(asyncio.get_running_loop())
+                link.open()
                 assert link.status().why == ""
                 link.send([b"to myself"])
                 async with asyncio.timeout(PATIENCE_S):
@@ -246,9 +251,10 @@ class TestLinks:
     def test_the_port_of_a_living_link_is_nobody_elses(self) -> None:
         async def live() -> str:
             plan = LinkPlan(Binding("127.0.0.1", socket.AF_INET, "127.0.0.1", self._port()), ())
-            links = [Link(plan, heard=lambda *_: None, dropped=lambda _: None) for _ in range(2)]
+            loop = asyncio.get_running_loop()
+            links = [Link(plan, loop=loop, heard=lambda *_: None, dropped=lambda _: None) for _ in range(2)]
             for link in links:
-                link.open(asyncio.get_running_loop())
+                link.open()
             why = links[1].status().why
             for link in links:
                 link.close()
