@@ -19,31 +19,35 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 1024  # of a scenario
 
 EPILOG = f"""\b
-Statements, one a line or separated by `;`; `#` begins a comment:
+Statements, one per line or separated by `;`. `#` starts a comment:
 
 \b
-at 5s STATEMENT                              then; `after 2s`: so long after the one before it
 {described()}
 
-\b
-Nodes are listed as `A, B and C`. All of them start at 0, except those that a `start` brings in later.
+`at 5s STATEMENT` says when, `after 2s STATEMENT` how long after the statement before it. A statement without a time
+happens together with the one before it. Write nodes as `A, B and C`. Every node starts at 0 s, except those that a
+`start` brings in later.
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("file", metavar="[SCENARIO]", required=False)
 @click.option("--config", "config_file", type=click.Path(), default=CONFIG, show_default=True)
-@click.option("-e", "inline", metavar="STATEMENTS", help="The scenario itself, instead of a file.")
-@click.option("--group", default="", help="Tell of this group only, and of the scenario's own statements.")
-@click.option("--seed", type=int, help="Clocks drift, timers are late, datagrams take 0.2 to 2 ms. [nothing does]")
+@click.option("-e", "inline", metavar="STATEMENTS", help="Statements instead of a file.")
+@click.option("--group", default="", help="Show only this group, and the scenario's statements.")
+@click.option(
+    "--seed",
+    type=int,
+    help="Clocks drift, timers are late, a datagram takes 0.2 to 2 ms. [none of this]",
+)
 @click.pass_obj
 def simulate(
     invocation: Invocation, file: str | None, *, config_file: str, inline: str | None, group: str, seed: int | None
 ) -> int:
     """Play SCENARIO (a file, or - for stdin) against a configuration, in virtual time.
 
-    Prints what the nodes decide and why, and for how long nobody, or more than one, answered for a group. What decides
-    is the code that runs in production; a datagram takes 1 ms, to serve an address 1 ms, to stop serving it 0.5 ms.
+    Prints what each node decides and why, and how long no node, or more than one, answered for a group. The deciding
+    code is the one that runs in production. A datagram takes 1 ms, starting to serve an address 1 ms, stopping 0.5 ms.
     """
     from haagent.config import check
     from haagent.simulate import ScenarioError, read

@@ -172,7 +172,7 @@ def _ask(world: World, deed: Deed, mark: Mark) -> None:
     able = [name for name, host in world.hosts.items() if host.node is not None and not host.is_paused]
     place = deed.others[0] if deed.others else able[0] if able else ""
     if place not in able:
-        mark(f"nobody is told: no agent answers{f' on {place}' if place else ''}")
+        mark(f"no agent answers{f' on {place}' if place else ''}: the command is lost")
         return
     is_forced = "force" in deed.said
     match deed.verb:

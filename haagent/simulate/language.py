@@ -23,35 +23,35 @@ from haagent.config.faults import Fault, quoted, suggestion
 
 # Form, and meaning. Capitals stand for something; [...] may be left out; a|b is one of them; NODES is one or more.
 FORMS: dict[str, tuple[str, str]] = {
-    "start": ("start NODES", "the agent is started; a node that is started later is not there before"),
-    "stop": ("stop NODES [back after TIME]", "the agent is asked to leave, and hands over"),
-    "kill": ("kill NODES [entirely] [back after TIME]", "SIGKILL of the agent; entirely: of its guardian too"),
-    "crash": ("crash NODES [back after TIME]", "the host is gone"),
-    "freeze": ("freeze NODES [for TIME]", "SIGSTOP of agent and guardian, or a host that stands still"),
-    "thaw": ("thaw NODES", "they run again"),
+    "start": ("start NODES", "start the agent; a node that is started later is absent until then"),
+    "stop": ("stop NODES [back after TIME]", "stop the agent: it hands its groups over first"),
+    "kill": ("kill NODES [entirely] [back after TIME]", "kill the agent (SIGKILL); `entirely`: its guardian too"),
+    "crash": ("crash NODES [back after TIME]", "the host fails"),
+    "freeze": ("freeze NODES [for TIME]", "freeze the agent and its guardian (SIGSTOP), or the whole host"),
+    "thaw": ("thaw NODES", "let them run again"),
     "cut": (
         "cut NODES from|to NODES [heartbeats only] [for TIME]",
-        "nothing passes; `to`: not from the first to the second",
+        "block all packets; `to`: only from the first to the second",
     ),
-    "isolate": ("isolate NODES [for TIME]", "nothing passes to or from them; clients and gateway neither"),
-    "heal": ("heal [NODES] [from NODES]", "what was cut or isolated, lost or late is as before"),
-    "lose": ("lose PERCENT [between NODE NODE]", "so many heartbeats are lost"),
-    "delay": ("delay TIME [between NODE NODE]", "so long a heartbeat takes"),
+    "isolate": ("isolate NODES [for TIME]", "block all packets to and from them, also of clients and gateway"),
+    "heal": ("heal [NODES] [from NODES]", "end every cut, isolation, loss and delay"),
+    "lose": ("lose PERCENT [between NODE NODE]", "lose this share of the heartbeats"),
+    "delay": ("delay TIME [between NODE NODE]", "delay each heartbeat by this time"),
     "fail": ("fail [GROUP] on NODES", "its activation fails from now on"),
-    "mend": ("mend [GROUP] on NODES", "it works again"),
-    "unfit": ("unfit [GROUP] on NODES", "a check fails"),
-    "fit": ("fit [GROUP] on NODES", "it passes again"),
-    "penalty": ("penalty NUMBER [GROUP] on NODES", "what the checks with a weight weigh that fail from now on"),
-    "gateway": ("gateway of NODES lost|back", "whether they reach their gateway"),
-    "etcd": ("etcd lost|back", "whether it answers, where it gives the leases"),
-    "failover": ("failover [GROUP] to NODE [force] [via NODE]", "the operator's command; `via`: typed on that node"),
-    "standby": ("standby NODE [via NODE]", "the same"),
-    "unstandby": ("unstandby NODE [via NODE]", "the same"),
-    "maintenance": ("maintenance on|off [force] [via NODE]", "the same"),
-    "confirm-down": ("confirm-down NODE [via NODE]", "the same"),
-    "clear": ("clear [GROUP] [via NODE]", "the same"),
-    "run": ("run TIME", "time passes"),
-    "until": ("until TIME", "the end"),
+    "mend": ("mend [GROUP] on NODES", "its activation works again"),
+    "unfit": ("unfit [GROUP] on NODES", "a check of the group fails"),
+    "fit": ("fit [GROUP] on NODES", "the check passes again"),
+    "penalty": ("penalty NUMBER [GROUP] on NODES", "the weights of its failing checks add up to this"),
+    "gateway": ("gateway of NODES lost|back", "they lose their gateway, or reach it again"),
+    "etcd": ("etcd lost|back", "etcd stops answering, or answers again"),
+    "failover": ("failover [GROUP] to NODE [force] [via NODE]", "as `haagent failover`; `via`: run on that node"),
+    "standby": ("standby NODE [via NODE]", "as `haagent standby`"),
+    "unstandby": ("unstandby NODE [via NODE]", "as `haagent unstandby`"),
+    "maintenance": ("maintenance on|off [force] [via NODE]", "as `haagent maintenance`"),
+    "confirm-down": ("confirm-down NODE [via NODE]", "as `haagent confirm-down`"),
+    "clear": ("clear [GROUP] [via NODE]", "as `haagent clear`"),
+    "run": ("run TIME", "let time pass"),
+    "until": ("until TIME", "end the simulation"),
 }
 
 TIMES = ("at", "after")
@@ -87,15 +87,15 @@ def _statement(line: int, text: str, faults: list[Fault]) -> Statement | None:
     time, is_relative = "", False
     if words and words[0].lower() in TIMES:
         if len(words) == 1:
-            faults.append(Fault(line, "", f"{quoted(text)} has no time", "write `at 5s`, and what happens then"))
+            faults.append(Fault(line, "", f"{quoted(text)} has no time and no statement", "write both: `at 5s kill A`"))
             return None
         time, is_relative, words = words[1], words[0].lower() == "after", words[2:]
     if not words:
-        faults.append(Fault(line, "", f"nothing happens {quoted(text)}", "write what does: `at 5s kill A`"))
+        faults.append(Fault(line, "", f"{quoted(text)} has no statement", "write one after the time: `at 5s kill A`"))
         return None
     verb = words[0].lower()
     if verb not in FORMS:
-        faults.append(Fault(line, "", f"there is no {quoted(verb)}", suggestion(verb, [*FORMS, *TIMES])))
+        faults.append(Fault(line, "", f"there is no statement {quoted(verb)}", suggestion(verb, [*FORMS, *TIMES])))
         return Statement(line, text, "", time, is_relative)
     text = BEFORE.sub("", text)
     found = _pattern(FORMS[verb][0]).fullmatch(" ".join(words))

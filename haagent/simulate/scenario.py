@@ -118,7 +118,7 @@ class _Reader:
         if statement.time:
             self._refuse(statement, "`until` has a time of its own", f"write `until {statement.words['time']}` alone")
         elif self._until is not None:
-            self._refuse(statement, f"the end is said already, on line {self._until[0]}", "remove one of them")
+            self._refuse(statement, f"line {self._until[0]} names the end already", "remove one of them")
         elif (until_s := self._duration(statement, statement.words["time"])) is not None:
             self._until = (statement.line, until_s)
             if until_s > MAX_S:
@@ -143,7 +143,7 @@ class _Reader:
             for name in sorted(set(nodes) & set(others)):
                 self._refuse(statement, f"{name} is on both sides", "name two different nodes")
         if statement.verb == "etcd" and not self._settings.arbiter:
-            self._refuse(statement, "the nodes' votes give the leases here", "remove it")
+            self._refuse(statement, "leases come from the nodes' votes here, not from etcd", "remove it")
         for name in nodes if statement.verb in LIVES else ():
             self._seen.setdefault(name, statement.verb)
         return Deed(
@@ -186,7 +186,7 @@ class _Reader:
         except ValueError:
             share = -1.0
         if not text.endswith("%") or not 0 <= share <= 1:
-            self._refuse(statement, f"{quoted(text)} is not a share", "write a number from `0%` to `100%`")
+            self._refuse(statement, f"{quoted(text)} is not a percentage", "write a number from `0%` to `100%`")
         return share
 
     def _penalty(self, statement: Statement) -> int:

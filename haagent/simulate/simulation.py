@@ -152,5 +152,5 @@ class _Stage:
 
 def _shut(host: Host, group: str, ended: float) -> Line:
     if host.has_gate:
-        return Line(ended, host.name, group, "gate", "its lease has run out: the gate is shut, it answers no more")
-    return Line(ended, host.name, group, "address", "nobody has renewed it: the kernel has removed it")
+        return Line(ended, host.name, group, "gate", "the lease has ended: the gate blocks all traffic")
+    return Line(ended, host.name, group, "address", "nobody has renewed the address: the kernel has removed it")

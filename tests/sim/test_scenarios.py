@@ -117,7 +117,7 @@ def test_without_a_gate_a_frozen_holder_answers_on_and_it_says_so(
     file.write_text(Path(THREE).read_text() + "gate: off\n")
     status, out, _ = run(capsys, "--config", str(file), "-e", "at 3s freeze A; at 9s thaw A; until 12s")
     assert status == 0
-    assert "A  web  address   nobody has renewed it: the kernel has removed it" in out
+    assert "A  web  address   nobody has renewed the address: the kernel has removed it" in out
     assert "TWO NODES ANSWERED AT ONCE for" in out
     assert "`gate: off` allows that: an agent that cannot act cannot release." in out
     group = web(facts(capsys, "at 3s kill A entirely; until 9s", config=str(file)))
@@ -145,7 +145,7 @@ def test_what_an_operator_may_not_do_is_refused_in_the_timeline(capsys: pytest.C
     assert [line["text"] for line in found["timeline"] if line["kind"] == "refused"] == [
         "W is a witness; it cannot take web"
     ]
-    assert "nobody is told: no agent answers" in [line["text"] for line in found["timeline"]]
+    assert "no agent answers: the command is lost" in [line["text"] for line in found["timeline"]]
 
 
 def test_a_node_that_is_started_later_is_not_there_before(capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +201,7 @@ def test_the_readme_shows_what_its_configuration_does(capsys: pytest.CaptureFixt
         ([], "Name one scenario"),
         (["-e", "until 1s", "story.txt"], "Name one scenario"),
         (["/nonexistent/story.txt"], "cannot be read: No such file"),
-        (["-e", "at 5s kil A; hela"], "-e:1: there is no `kil`; did you mean `kill`?"),
+        (["-e", "at 5s kil A; hela"], "-e:1: there is no statement `kil`; did you mean `kill`?"),
         (["-e", "until 1s", "--config", "/nonexistent.yaml"], "/nonexistent.yaml: cannot be read"),
     ],
 )
@@ -217,6 +217,6 @@ def test_faults_of_a_scenario_are_there_for_programs(capsys: pytest.CaptureFixtu
     status, out, err = run(capsys, "--config", TWO, "-e", "at 5s kil A\nhela", "--json")
     assert (status, out) == (2, "")
     assert json.loads(err)["error"]["faults"] == [
-        {"line": 1, "message": "there is no `kil`", "hint": "did you mean `kill`?"},
-        {"line": 2, "message": "there is no `hela`", "hint": "did you mean `heal`?"},
+        {"line": 1, "message": "there is no statement `kil`", "hint": "did you mean `kill`?"},
+        {"line": 2, "message": "there is no statement `hela`", "hint": "did you mean `heal`?"},
     ]

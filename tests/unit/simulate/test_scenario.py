@@ -133,10 +133,10 @@ until 8s; at 4s until 5s
 """
     assert faults(text) == [
         "story.txt:1: `cut A frm B` is not understood; write `cut NODES from|to NODES [heartbeats only] [for TIME]`",
-        "story.txt:2: there is no `kil`; did you mean `kill`?",
+        "story.txt:2: there is no statement `kil`; did you mean `kill`?",
         "story.txt:2: `heal`: 3s is before the statement above, at 5s; write the statements in the order of time",
-        "story.txt:3: `lose 120%`: `120%` is not a share; write a number from `0%` to `100%`",
-        "story.txt:3: `lose 5`: `5` is not a share; write a number from `0%` to `100%`",
+        "story.txt:3: `lose 120%`: `120%` is not a percentage; write a number from `0%` to `100%`",
+        "story.txt:3: `lose 5`: `5` is not a percentage; write a number from `0%` to `100%`",
         "story.txt:3: `penalty -5 on A`: `-5` is not a penalty; write a whole number, `0` for none",
         "story.txt:4: `9` is not a time; it needs a unit: write `9ms` or `9s`",
         "story.txt:5: there is no node `b`; did you mean `B`?",
@@ -144,7 +144,7 @@ until 8s; at 4s until 5s
         "story.txt:5: there is no node `Q`; there are A, B, W",
         "story.txt:6: `cut A from A and B`: A is on both sides; name two different nodes",
         "story.txt:7: the end, 4s, is before the last statement; write `until 5s` or later",
-        "story.txt:8: `until 8s`: the end is said already, on line 7; remove one of them",
+        "story.txt:8: `until 8s`: line 7 names the end already; remove one of them",
         "story.txt:8: `until 5s`: `until` has a time of its own; write `until 5s` alone",
     ]
 
@@ -152,15 +152,15 @@ until 8s; at 4s until 5s
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("at", "`at` has no time; write `at 5s`, and what happens then"),
-        ("at 5s", "nothing happens `at 5s`; write what does: `at 5s kill A`"),
+        ("at", "`at` has no time and no statement; write both: `at 5s kill A`"),
+        ("at 5s", "`at 5s` has no statement; write one after the time: `at 5s kill A`"),
         ("at noon kill A", "`noon` is not a time; write a number and a unit, such as `100ms`, `2s`, `1m` or `1h`"),
         ("until 2h", "`until 2h`: longer than one hour; write at most `until 1h`"),
         ("run 50m; run 50m", "`run 50m`: later than one hour; write at most 1h"),
-        ("etcd lost", "`etcd lost`: the nodes' votes give the leases here; remove it"),
+        ("etcd lost", "`etcd lost`: leases come from the nodes' votes here, not from etcd; remove it"),
         ("cut A from etcd", "there is no node `etcd`; there are A, B, W"),
         ("gateway of A is gone", "`gateway of A is gone` is not understood; write `gateway of NODES lost|back`"),
-        ("frobnicate", "there is no `frobnicate`; write one of: start, stop, kill,"),
+        ("frobnicate", "there is no statement `frobnicate`; write one of: start, stop, kill,"),
     ],
 )
 def test_a_fault_says_what_to_write(text: str, complaint: str) -> None:
