@@ -60,8 +60,6 @@ def simulate(
     except ScenarioError as error:
         faults = [{"line": fault.line, "message": fault.message, "hint": fault.hint} for fault in error.faults]
         raise Failure(str(error), status=USAGE, details={"faults": faults}) from error
-    except ConfigError as error:
-        raise Failure(str(error), status=USAGE) from error
     simulation = run(config.settings(), scenario, seed=seed, has_gate=config.gate != "off")
     simulation = _only(simulation, group, config) if group else simulation
     is_broken = not _allows_two(config) and any(one.two_at_once for one in simulation.accounts)

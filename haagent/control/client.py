@@ -110,18 +110,21 @@ def _connect(run_dir: str) -> socket.socket:
     try:
         with socket_path(run_dir) as path:
             connection.connect(path)
-    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+    except OSError as error:
         connection.close()
-        message = (
-            f"The agent is not running here (nothing listens at {place}). Start it with `systemctl start haagent`."
-        )
-        raise ControlError(message, status=NOT_RUNNING) from None
-    except PermissionError:
-        connection.close()
-        message = f"You may not use {place}. Run this as root or as a member of the group `haagent`."
-        raise ControlError(message, status=4) from None
-    except (TimeoutError, BlockingIOError):
-        connection.close()
-        message = f"The agent does not take connections at {place}: it is frozen or overloaded."
-        raise ControlError(f"{message} Look at it with `systemctl status haagent`.") from None
+        raise _unreachable(place, error) from None
     return connection
+
+
+def _unreachable(place: str, error: OSError) -> Exception:
+    match error:
+        case FileNotFoundError() | ConnectionRefusedError() | NotADirectoryError():
+            message = f"The agent is not running here (nothing listens at {place})."
+            return ControlError(f"{message} Start it with `systemctl start haagent`.", status=NOT_RUNNING)
+        case PermissionError():
+            message = f"You may not use {place}. Run this as root or as a member of the group `haagent`."
+            return ControlError(message, status=4)
+        case TimeoutError() | BlockingIOError():
+            message = f"The agent does not take connections at {place}: it is frozen or overloaded."
+            return ControlError(f"{message} Look at it with `systemctl status haagent`.")
+    return error

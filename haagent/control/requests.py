@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from haagent.control.client import ControlError
 from haagent.core.event_kinds import Severity
 from haagent.core.limits import MAX_NAME, MAX_RECORDS
 
@@ -104,9 +105,5 @@ class Listener(msgspec.Struct, frozen=True):
     is_leaving: Callable[[], bool]  # it sends nothing more; whether it still reads, only writing to it shows
 
 
-class Refusal(Exception):
-    """The request cannot be done: what the client prints, and its exit status (design section 9)."""
-
-    def __init__(self, message: str, *, status: int, details: dict[str, object] | None = None) -> None:
-        super().__init__(message)
-        self.message, self.status, self.details = message, status, details or {}
+class Refusal(ControlError):
+    """The request cannot be done: what the client will raise, at this end."""

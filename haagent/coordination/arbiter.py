@@ -177,17 +177,7 @@ class Arbiter(Still):
         if not self._answered(now, header, sent_at=sent_at, store=store):
             return
         for (register, write), outcome in zip(batch, outcomes, strict=True):
-            if outcome.is_done:
-                granted = register.written(now, write, sent_at=sent_at, as_of=header.revision)
-            else:
-                granted = register.refused(
-                    now,
-                    write,
-                    sent_at=sent_at,
-                    revision=outcome.revision,
-                    value=outcome.value,
-                    as_of=header.revision,
-                )
+            granted = register.settle(now, write, outcome, sent_at=sent_at, as_of=header.revision)
             if granted is not None:
                 self._post(granted)
 

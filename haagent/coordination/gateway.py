@@ -1,7 +1,7 @@
 """Etcd over HTTP/JSON: one question goes to one endpoint, and to the next as well if that one is slow to answer.
 
 Whichever answers first counts, the others are abandoned. Asking twice does no harm: every write is a comparison with a
-value of its own, so the second of two that arrive finds the first one's work, and knows it (`Register.refused`). That
+value of its own, so the second of two that arrive finds the first one's work, and knows it (`Register.settle`). That
 is how a frozen member, or a connection that a healed partition left for dead, costs one `patience_s` and not the lease.
 
 Nothing here is tried again beyond that. The arbiter asks anew, with what is true by then.
@@ -27,8 +27,8 @@ import msgspec
 from haagent.config import Config, ConfigError, Fault
 from haagent.config.keys import KeyFileError, load_password
 from haagent.coordination import messages
-from haagent.coordination.messages import Header, Malformed, Outcome, Reply, WatchResult
-from haagent.coordination.register import Write
+from haagent.coordination.messages import Header, Malformed, Reply, WatchResult
+from haagent.coordination.register import Outcome, Write
 
 MAX_BYTES = 1 << 20  # of an answer: 129 groups are 30 KiB
 MAX_AT_ONCE = 3  # attempts of one question that are under way

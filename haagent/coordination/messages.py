@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from haagent.coordination.register import Write
+from haagent.coordination.register import Outcome, Write
 from haagent.core.limits import MAX_TEXT
 
 # Etcd refuses a transaction of more than 128 operations by default, and counts the deepest nesting on top.
@@ -92,14 +92,6 @@ class Refusal(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         return self.message or (self.error if isinstance(self.error, str) else self.error.message)
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """Of one write: done, or what stands there instead (`revision` 0: nothing)."""
-
-    is_done: bool
-    revision: int = 0
-    value: bytes = b""
 
 
 _reply = msgspec.json.Decoder(Reply, strict=False)  # not strict: numbers come as strings

@@ -39,6 +39,14 @@ class Write(msgspec.Struct, frozen=True):
     instead: bytes = b""
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """Of one write: done, or what stands there instead (`revision` 0: nothing)."""
+
+    is_done: bool
+    revision: int = 0
+    value: bytes = b""
+
+
 class Register:
     def __init__(self, group: str, *, node: str, boot: int, lease_s: float) -> None:
         self.group, self.node, self.boot, self.lease_s = group, node, boot, lease_s
@@ -87,15 +95,15 @@ class Register:
         self.granted_at = max(self.granted_at, sent_at)
         return None if self.claim is None else Granted(self.group, write.value.ballot, sent_at)
 
-    def refused(
-        self, now: float, write: Write, *, sent_at: float, revision: int, value: bytes, as_of: int
-    ) -> Granted | None:
-        """The key was different. If it was different because the same request came twice, it has succeeded."""
-        if revision and value == write.value.encode():
-            granted = self.written(now, write, sent_at=sent_at, as_of=revision)
+    def settle(self, now: float, write: Write, outcome: Outcome, *, sent_at: float, as_of: int) -> Granted | None:
+        """What came of a write. If the key was different because the same request came twice, it has succeeded."""
+        if outcome.is_done:
+            return self.written(now, write, sent_at=sent_at, as_of=as_of)
+        if outcome.revision and outcome.value == write.value.encode():
+            granted = self.written(now, write, sent_at=sent_at, as_of=outcome.revision)
             self.as_of = max(self.as_of, as_of)
             return granted
-        self.learn(now, revision=revision, value=value, as_of=as_of)
+        self.learn(now, revision=outcome.revision, value=outcome.value, as_of=as_of)
         return None
 
     def forget(self, now: float) -> None:

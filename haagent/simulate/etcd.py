@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from haagent.coordination.register import Register, Write
+from haagent.coordination.register import Outcome, Register, Write
 from haagent.core.events import ArbiterChanged, Claim, Relinquish
 from haagent.core.node import Node
 from haagent.simulate.host import Host
@@ -31,13 +31,13 @@ class Etcd:
     def read(self, group: str) -> tuple[int, bytes]:
         return self.keys.get(group, (0, b""))
 
-    def write(self, group: str, wanted: Write) -> bool:
+    def write(self, group: str, wanted: Write) -> Outcome:
         revision, value = self.read(group)
         if revision != wanted.revision and not (wanted.instead and value == wanted.instead):
-            return False
+            return Outcome(False, revision, value)
         self.revision += 1
         self.keys[group] = (self.revision, wanted.value.encode())
-        return True
+        return Outcome(is_done=True)
 
 
 class Clerk:
@@ -158,18 +158,13 @@ class Clerk:
             self._act(group)
 
     def _write(self, group: str, write: Write, sent_at: float) -> Callable[[], None]:
-        done = self._etcd.write(group, write)
-        (revision, value), as_of = self._etcd.read(group), self._etcd.revision
-        if done:
+        outcome, as_of = self._etcd.write(group, write), self._etcd.revision
+        if outcome.is_done:
             self._tell_all(group)
 
         def answer() -> None:
             self._under_way.pop(group, None)
-            register, now = self.registers[group], self._now()
-            if done:
-                granted = register.written(now, write, sent_at=sent_at, as_of=as_of)
-            else:
-                granted = register.refused(now, write, sent_at=sent_at, revision=revision, value=value, as_of=as_of)
+            granted = self.registers[group].settle(self._now(), write, outcome, sent_at=sent_at, as_of=as_of)
             if granted is not None:
                 self._feed(self._host, granted)
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from haagent.coordination.messages import Outcome
-from haagent.coordination.register import Register, Write
+from haagent.coordination.register import Outcome, Register, Write
 from haagent.core.events import AnyAction, ArbiterChanged, Claim, Relinquish
 from tests.sim.world import Host, World
 
@@ -134,14 +133,7 @@ class Asker:
         self.newest = max(self.newest, revision)
         granted = []
         for (group, write), outcome in zip(batch, outcomes, strict=True):
-            register = self.registers[group]
-            if outcome.is_done:
-                granted.append(register.written(now, write, sent_at=sent_at, as_of=revision))
-            else:
-                there, value = outcome.revision, outcome.value
-                granted.append(
-                    register.refused(now, write, sent_at=sent_at, revision=there, value=value, as_of=revision)
-                )
+            granted.append(self.registers[group].settle(now, write, outcome, sent_at=sent_at, as_of=revision))
         if not batch:
             self.look_at = sent_at + self.lease_s / 4
             for group, register in self.registers.items():

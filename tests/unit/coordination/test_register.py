@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haagent.coordination.register import RENEW, Register, Write
+from haagent.coordination.register import RENEW, Outcome, Register, Write
 from haagent.coordination.stored import UNREADABLE, Stored, decode
 from haagent.core.events import Claim, Denied, Freed, Granted
 from haagent.core.messages import Ballot
@@ -176,7 +176,7 @@ def test_a_request_that_came_twice_has_succeeded() -> None:
     one = held()
     write = due(one, 0.5)
     value = write.value.encode()
-    granted = one.refused(0.6, write, sent_at=0.5, revision=11, value=value, as_of=14)
+    granted = one.settle(0.6, write, Outcome(False, 11, value), sent_at=0.5, as_of=14)
     assert granted == Granted("web", Ballot(5, "A"), 0.5)
     assert due(one, 0.7).revision == 11
 
@@ -184,7 +184,7 @@ def test_a_request_that_came_twice_has_succeeded() -> None:
 def test_a_refused_renewal_tells_who_has_it() -> None:
     one = held()
     write = due(one, 0.5)
-    assert one.refused(0.6, write, sent_at=0.5, revision=11, value=stored(6).encode(), as_of=11) is None
+    assert one.settle(0.6, write, Outcome(False, 11, stored(6).encode()), sent_at=0.5, as_of=11) is None
     assert one.denial(0.6) == Denied("web", Ballot(5, "A"), Ballot(6, "B"), is_bound=True)
     assert one.write(0.6) is None
 
