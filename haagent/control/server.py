@@ -101,7 +101,11 @@ class _Client:
 
     def __init__(self, agent: Facade, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._agent, self._reader, self._writer = agent, reader, writer
-        self._listener = Listener(say=self._say, tell=self._tell, is_leaving=reader.at_eof)
+        self._listener = Listener(
+            say=lambda text: self._send({"progress": text}),
+            tell=lambda event: self._send({"event": event}),
+            is_leaving=reader.at_eof,
+        )
 
     async def serve(self) -> None:
         patience_s = FIRST_LINE_S
@@ -187,12 +191,6 @@ class _Client:
         async with asyncio.timeout(PARTING_S):
             while await self._reader.read(MAX_LINE):
                 pass
-
-    async def _say(self, text: str) -> None:
-        await self._send({"progress": text})
-
-    async def _tell(self, event: dict[str, object]) -> None:
-        await self._send({"event": event})
 
     async def _send(self, line: dict[str, object]) -> None:
         self._writer.write(msgspec.json.encode(line) + b"\n")

@@ -9,21 +9,8 @@
 The tests' random schedules and stories play on the same world, with faults added that no operator can ask for.
 """
 
-from haagent.simulate.host import Host, PlannedKill, Served
 from haagent.simulate.scenario import Scenario, ScenarioError, read
 from haagent.simulate.simulation import Account, Line, Simulation, simulate
 from haagent.simulate.world import World
 
-__all__ = [
-    "Account",
-    "Host",
-    "Line",
-    "PlannedKill",
-    "Scenario",
-    "ScenarioError",
-    "Served",
-    "Simulation",
-    "World",
-    "read",
-    "simulate",
-]
+__all__ = ["Account", "Line", "Scenario", "ScenarioError", "Simulation", "World", "read", "simulate"]

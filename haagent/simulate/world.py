@@ -18,7 +18,7 @@ import msgspec
 from haagent.core import events
 from haagent.core.settings import Settings
 from haagent.simulate.etcd import Clerk
-from haagent.simulate.host import Host, PlannedKill
+from haagent.simulate.host import Host
 from haagent.simulate.shell import Shell
 
 
@@ -78,12 +78,6 @@ class World(Shell):
             return
         self._log(host, "is KILLED with its guardian")
         self._bury(host)
-
-    def plan_kill(self, name: str, kill: PlannedKill) -> None:
-        """Its agent will be killed in the middle of a step."""
-        host = self.hosts[name]
-        if host.node is not None and host.planned_kill is None:
-            host.planned_kill = kill
 
     def pause(self, name: str) -> None:
         host = self.hosts[name]

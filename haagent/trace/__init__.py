@@ -6,22 +6,9 @@ it and compares its decisions with those that were made.
 """
 
 from haagent.trace.errors import TraceError
-from haagent.trace.file import Header, Trace, encode, read, take
+from haagent.trace.file import Trace, encode, read, take
 from haagent.trace.origin import core_digest
-from haagent.trace.replay import Difference, Replay, Told, replay
+from haagent.trace.replay import Replay, replay
 from haagent.trace.ring import Ring
 
-__all__ = [
-    "Difference",
-    "Header",
-    "Replay",
-    "Ring",
-    "Told",
-    "Trace",
-    "TraceError",
-    "core_digest",
-    "encode",
-    "read",
-    "replay",
-    "take",
-]
+__all__ = ["Replay", "Ring", "Trace", "TraceError", "core_digest", "encode", "read", "replay", "take"]

@@ -12,7 +12,7 @@ from haagent import simulate
 from haagent.core import events
 from haagent.core.events import AnyAction
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
-from haagent.simulate import Host, PlannedKill, Served
+from haagent.simulate.host import Host, PlannedKill, Served
 
 __all__ = ["Host", "PlannedKill", "Served", "World", "make_settings", "steady_world"]
 
@@ -35,6 +35,12 @@ class World(simulate.World):
     def heal(self) -> None:
         self.cuts.clear()
         self.quiet.clear()
+
+    def plan_kill(self, name: str, kill: PlannedKill) -> None:
+        """Its agent will be killed in the middle of a step."""
+        host = self.hosts[name]
+        if host.node is not None and host.planned_kill is None:
+            host.planned_kill = kill
 
     def reconfigure(self, settings: Settings) -> None:
         """The same new configuration for every node, also for those that start later."""
