@@ -40,6 +40,7 @@ class MemoryGateway:
         self.swallows = ""  # a group whose writes get no answer, while everything else does
         self.swallowed = 0
         self.asked = 0
+        self.counters: Counter[str] = Counter()
         self.watchers: list[asyncio.Queue[WatchResult]] = []
 
     @property
