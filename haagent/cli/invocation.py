@@ -6,6 +6,7 @@ added to a command when it is loaded, so no command declares them, and none can 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from dataclasses import dataclass, field
@@ -65,29 +66,12 @@ class Invocation:
 
 
 def options() -> list[click.Parameter]:
+    option = functools.partial(click.Option, expose_value=False, callback=_store)
     return [
-        click.Option(
-            ["--run-dir"],
-            metavar="DIR",
-            expose_value=False,
-            callback=_store,
-            help=f"Where the agent's socket is. [HAAGENT_RUN_DIR; {RUN_DIR}]",
-        ),
-        click.Option(
-            ["--state-dir"],
-            metavar="DIR",
-            expose_value=False,
-            callback=_store,
-            help=f"What it keeps over a restart. [HAAGENT_STATE_DIR; {STATE_DIR}]",
-        ),
-        click.Option(
-            ["--json"],
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,  # before the others, so that their errors are JSON as well
-            callback=_store,
-            help="For programs: the result and errors as JSON.",
-        ),
+        option(["--run-dir"], metavar="DIR", help=f"Where the agent's socket is. [HAAGENT_RUN_DIR; {RUN_DIR}]"),
+        option(["--state-dir"], metavar="DIR", help=f"What it keeps over a restart. [HAAGENT_STATE_DIR; {STATE_DIR}]"),
+        # Eager: before the others, so that their errors are JSON as well.
+        option(["--json"], is_flag=True, is_eager=True, help="For programs: the result and errors as JSON."),
     ]
 
 

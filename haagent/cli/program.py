@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from socket import socket
@@ -28,7 +29,7 @@ class Table(click.Group):
         for family in COMMANDS.values():
             if cmd_name in family:
                 module, _, attribute = family[cmd_name][0].partition(":")
-                return _imported(module, attribute)
+                return with_options(getattr(importlib.import_module(module), attribute))
         return None
 
     def resolve_command(
@@ -47,14 +48,6 @@ class Table(click.Group):
         for family, commands in COMMANDS.items():
             with formatter.section(family):
                 formatter.write_dl([(name, what) for name, (_, what) in commands.items()], col_max=14)
-
-
-def _imported(module: str, attribute: str) -> click.Command:
-    from importlib import import_module
-
-    command = getattr(import_module(module), attribute)
-    assert isinstance(command, click.Command)
-    return with_options(command)
 
 
 def _tell_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

@@ -49,12 +49,8 @@ class Mapping(msgspec.Struct, frozen=True):
 Node = Scalar | Sequence | Mapping
 
 
-class TooMuch(Exception):
-    """The text is beyond a bound; carries the fault."""
-
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-        super().__init__(fault.message)
+class Unusable(Exception):
+    """Nothing can be made of the text. Its argument is the fault."""
 
 
 def read_file(path: str) -> bytes:
@@ -73,10 +69,10 @@ def read_document(data: bytes, file: str, faults: list[Fault]) -> Mapping:
     try:
         root = _compose(_decode(data))
         if root is None:
-            raise TooMuch(Fault(1, "", "the file is empty", "write one with `haagent init`"))
+            raise Unusable(Fault(1, "", "the file is empty", "write one with `haagent init`"))
         document = Conversion(faults).convert(root, "", 0)
-    except TooMuch as error:
-        raise ConfigError(file, [*faults, error.fault]) from error
+    except Unusable as error:
+        raise ConfigError(file, [*faults, *error.args]) from error
     if not isinstance(document, Mapping):
         fault = Fault(document.line, "", "the file is not a mapping", "start with `cluster: NAME`")
         raise ConfigError(file, [*faults, fault])
@@ -85,12 +81,12 @@ def read_document(data: bytes, file: str, faults: list[Fault]) -> Mapping:
 
 def _decode(data: bytes) -> str:
     if len(data) > MAX_BYTES:
-        raise TooMuch(Fault(1, "", "the file is larger than 512 KiB", "is this the right file?"))
+        raise Unusable(Fault(1, "", "the file is larger than 512 KiB", "is this the right file?"))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise TooMuch(Fault(line, "", "the text is not UTF-8", "save the file as UTF-8")) from error
+        raise Unusable(Fault(line, "", "the text is not UTF-8", "save the file as UTF-8")) from error
 
 
 def _compose(text: str) -> Any:
@@ -101,14 +97,14 @@ def _compose(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         message = error.problem or error.context or "cannot be read"
         hint = "indent with spaces, not with tabs" if "\\t" in message or "tab" in message else ""
-        raise TooMuch(Fault(mark.line + 1 if mark else 1, "", f"not valid YAML: {message}", hint)) from error
+        raise Unusable(Fault(mark.line + 1 if mark else 1, "", f"not valid YAML: {message}", hint)) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # A reader's error has no mark, but its position; only control characters get here.
         position = getattr(error, "position", 0)
         line = text.count("\n", 0, position if isinstance(position, int) else 0) + 1
         cause = getattr(error, "reason", None) or str(error)
         hint = "remove the control character" if "control" in cause or "special" in cause else ""
-        raise TooMuch(Fault(line, "", f"not valid YAML: {cause}", hint)) from error
+        raise Unusable(Fault(line, "", f"not valid YAML: {cause}", hint)) from error
     return root
 
 
@@ -134,9 +130,9 @@ def _count_events(text: str) -> None:
             depth -= 1
         line = event.start_mark.line + 1 if event.start_mark else 1
         if depth > MAX_DEPTH:
-            raise TooMuch(Fault(line, "", f"nested deeper than {MAX_DEPTH} levels", "is this the right file?"))
+            raise Unusable(Fault(line, "", f"nested deeper than {MAX_DEPTH} levels", "is this the right file?"))
         if count > 3 * MAX_VALUES:  # a key is an event too, and so is the end of a list
-            raise TooMuch(Fault(line, "", "too many values", "is this the right file?"))
+            raise Unusable(Fault(line, "", "too many values", "is this the right file?"))
 
 
 class Conversion:
@@ -151,7 +147,7 @@ class Conversion:
         self.left -= 1
         if self.left < 0 or depth > MAX_DEPTH:
             message = "too many values, or an alias that contains itself"
-            raise TooMuch(Fault(line, path, message, "write the values out instead of using aliases"))
+            raise Unusable(Fault(line, path, message, "write the values out instead of using aliases"))
         if isinstance(node, yaml.MappingNode):
             return Mapping(line, dict(self._entries(node, path, depth)))
         if isinstance(node, yaml.SequenceNode):

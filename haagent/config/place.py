@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Self
 
+import msgspec
+
 from haagent.config.document import Entry, Mapping, Node, Scalar, Sequence
 from haagent.config.faults import Fault, quoted
 
 
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """What stands there, its dotted path, and the line to name when it is refused."""
 
-    def __init__(self, node: Node, *, path: str, line: int, faults: list[Fault]) -> None:
-        self.node = node
-        self.path = path
-        self.line = line
-        self.faults = faults  # of the whole file
+    node: Node
+    path: str
+    line: int
+    faults: list[Fault]  # of the whole file
 
     def refuse(self, message: str, hint: str = "") -> None:
         self.faults.append(Fault(self.line, self.path, message, hint))

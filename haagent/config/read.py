@@ -18,6 +18,7 @@ import msgspec
 from haagent.config.contradictions import fill_in, find_contradictions
 from haagent.config.document import Mapping, plain, read_document, read_file
 from haagent.config.faults import ConfigError, Fault
+from haagent.config.kinds import Wrong
 from haagent.config.model import Config, GroupConfig
 from haagent.config.place import Place
 from haagent.config.plugins import PlugInDraft
@@ -42,13 +43,7 @@ def parse(data: bytes, path: str, *, node: str | None = None, is_member: bool = 
     top = read_section(root, Config)
     fill_in(top)
     find_contradictions(top)
-    me = ""
-    if is_member or node is not None:
-        found = _find_me(top, node)
-        if isinstance(found, Fault):
-            faults.append(found)
-        else:
-            me = found
+    me = _find_me(top, node) if is_member or node is not None else ""
     if faults:
         raise ConfigError(path, faults)
     top.give(me=me, path=os.path.abspath(path), digest=digest(document))
@@ -68,13 +63,16 @@ def digest(document: Mapping) -> str:
     return hashlib.sha256(encoded).hexdigest()[:16]
 
 
-def _find_me(top: Draft, node: str | None) -> str | Fault:
+def _find_me(top: Draft, node: str | None) -> str:
     nodes = top.sections("nodes")
     if not nodes:
         return ""  # reported already
     addresses = {name: each.values("addresses") for name, each in nodes.items()}
-    place = top.place.below("nodes")
-    return find_me(addresses, node=node, line=place.line if place else 0)
+    try:
+        return find_me(addresses, node=node)
+    except Wrong as wrong:
+        top.refuse("nodes", *wrong.args)
+        return ""
 
 
 def _ask_the_plug_in(used: PlugInDraft, group: GroupConfig) -> None:

@@ -74,14 +74,13 @@ class Key(msgspec.Struct, frozen=True):
         return self.kind.show(self.default)
 
 
-class Draft:
+class Draft(msgspec.Struct):
     """The values of one mapping, read and with defaults filled in."""
 
-    def __init__(self, place: Place, struct: type[msgspec.Struct], values: dict[str, Any]) -> None:
-        self.place = place
-        self._struct = struct
-        self._values = values
-        self._given: dict[str, Any] = {}
+    place: Place
+    _struct: type[msgspec.Struct]
+    _values: dict[str, Any]
+    _given: dict[str, Any] = {}
 
     def get(self, key: str) -> Any:
         return self._values.get(key)

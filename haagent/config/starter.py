@@ -140,25 +140,19 @@ def interface_of(addresses: Iterable[str]) -> str:
     """The interface of this host that has one of the addresses; empty when none has."""
     from pyroute2 import IPRoute, NetlinkError  # slow to import, and only `init` asks
 
-    wanted = {ipaddress.ip_address(text) for text in addresses if _is_address(text)}
     try:
+        wanted = {ipaddress.ip_address(text) for text in addresses}
         with IPRoute() as kernel:
             names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in kernel.get_links()}
             for each in kernel.get_addr():
                 local = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
                 if local and ipaddress.ip_address(local) in wanted:
                     return str(names[each["index"]])
+    except ValueError:
+        return ""  # the text will be refused for it
     except (OSError, NetlinkError):
         return ""  # a container that forbids netlink: the usual name, and the comment says that it is a guess
     return ""
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _filled_in(wanted: Starter) -> str:

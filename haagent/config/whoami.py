@@ -9,18 +9,18 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from haagent.config.faults import Fault, quoted, suggestion
+from haagent.config.faults import quoted, suggestion
+from haagent.config.kinds import Wrong
 
 NONLOCAL = "/proc/sys/net/{}/ip_nonlocal_bind"
 
 
-def find_me(nodes: Mapping[str, Iterable[str]], *, node: str | None, line: int) -> str | Fault:
-    """`nodes`: name to its own addresses; `line`: of the key `nodes`."""
-    names = ", ".join(nodes)
+def find_me(nodes: Mapping[str, Iterable[str]], *, node: str | None) -> str:
+    """`nodes`: name to its own addresses. Raises `Wrong`."""
     if node is not None:
         if node in nodes:
             return node
-        return Fault(line, "nodes", f"{quoted(node)}, said with --node, is not a node", suggestion(node, nodes))
+        raise Wrong(f"{quoted(node)}, said with --node, is not a node", suggestion(node, nodes))
     host = socket.gethostname()
     by_name = named_like(host, nodes)
     if len(by_name) == 1:
@@ -31,9 +31,9 @@ def find_me(nodes: Mapping[str, Iterable[str]], *, node: str | None, line: int) 
     hint = "say which one with `--node NAME`"
     if by_name or by_address:
         several = ", ".join(by_name or by_address)
-        return Fault(line, "nodes", f"this host ({host}) could be any of {several}", hint)
-    message = f"this host ({host}) is none of the nodes {names}: neither its name nor an address is here"
-    return Fault(line, "nodes", message, f"{hint}, or name the node like its host")
+        raise Wrong(f"this host ({host}) could be any of {several}", hint)
+    message = f"this host ({host}) is none of the nodes {', '.join(nodes)}: neither its name nor an address is here"
+    raise Wrong(message, f"{hint}, or name the node like its host")
 
 
 def named_like(host: str, names: Iterable[str]) -> list[str]:

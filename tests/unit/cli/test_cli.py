@@ -130,7 +130,7 @@ class TestExitStatus:
     def test_what_nobody_expected_is_1_and_one_line(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(haagent.cli.program, "_imported", lambda *_: 1 / 0)
+        monkeypatch.setattr(haagent.cli.program, "with_options", lambda *_: 1 / 0)
         assert main(["status"]) == 1
         err = capsys.readouterr().err
         assert "ZeroDivisionError" in err
