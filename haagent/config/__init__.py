@@ -4,7 +4,7 @@
 is in it has been validated, and nothing in it was adjusted.
 """
 
-from haagent.config.durations import Duration, NotADuration, format_duration, parse_duration
+from haagent.config.durations import Duration, NotADuration, parse_duration
 from haagent.config.faults import ConfigError, Fault
 from haagent.config.keys import KeyFileError, generate_key_text, load_keys, write_key
 from haagent.config.model import (
@@ -42,7 +42,6 @@ __all__ = [
     "ProbeConfig",
     "Section",
     "check",
-    "format_duration",
     "generate_key_text",
     "load",
     "load_keys",

@@ -7,15 +7,12 @@ nodes is as good as their clocks; a record that arrives late (a node was cut off
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from haagent.control.facade import Facade
 from haagent.control.operations import find_group
 from haagent.control.requests import Events, Listener
 from haagent.core.event_kinds import severity_of
-
-if TYPE_CHECKING:
-    from haagent.control.facade import Facade
-    from haagent.core.messages import Record
+from haagent.core.messages import Record
 
 Event = dict[str, object]
 Known = tuple[str, int, float]

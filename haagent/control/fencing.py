@@ -6,16 +6,12 @@ the node is still heard.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from haagent.control.facade import Facade
 from haagent.control.operations import FAILED, REFUSED, Result, check_node, held_by, views
 from haagent.control.requests import ConfirmDown, Fence, Listener, Refusal
 from haagent.core.settings import LEADER
 from haagent.core.view import MemberState, MemberView, View
 from haagent.fencing import FenceError
-
-if TYPE_CHECKING:
-    from haagent.control.facade import Facade
 
 SILENT_LEASES = 4  # so long after its fence says that a node is down it must have fallen silent
 RECENT_LEASES = 2  # who was heard within this is not down

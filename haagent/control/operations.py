@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from haagent.config.faults import nearest
+from haagent.control.facade import Facade
 from haagent.control.requests import Clear, Failover, Listener, Maintenance, Refusal, Standby, Unstandby
 from haagent.core.settings import LEADER
-from haagent.core.view import MemberState
-
-if TYPE_CHECKING:
-    from haagent.control.facade import Facade
-    from haagent.core.view import GroupView, View
+from haagent.core.view import GroupView, MemberState, View
 
 Result = dict[str, object]
 

@@ -18,18 +18,15 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from haagent.config import ConfigError, KeyFileError
 from haagent.control import events, fencing, operations, requests, tracing
+from haagent.control.facade import Facade
 from haagent.control.place import SOCKET, socket_path
 from haagent.control.requests import AnyRequest, Listener, Refusal
 from haagent.parts import CannotReload, Still
-
-if TYPE_CHECKING:
-    from haagent.control.facade import Facade
 
 GROUP = "haagent"  # its members may give orders without being root
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import TYPE_CHECKING
 
+from haagent.control.facade import Facade
 from haagent.control.requests import Listener, Refusal
 from haagent.trace import TraceError, encode
-
-if TYPE_CHECKING:
-    from haagent.control.facade import Facade
 
 PIECE_BYTES = 48 * 1024
 

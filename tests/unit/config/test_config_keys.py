@@ -16,13 +16,13 @@ from haagent.config import (
     KeyFileError,
     NotADuration,
     check,
-    format_duration,
     generate_key_text,
     load_keys,
     parse,
     parse_duration,
     write_key,
 )
+from haagent.config.durations import format_duration
 from haagent.config.schema import keys_of
 from haagent.config.starter import (
     DEFAULT_KEY_FILE,
