@@ -16,6 +16,7 @@ from haagent.checks import Check, Verdict
 from haagent.config import CheckConfig
 from haagent.kernel.facts import Link
 from haagent.kernel.links import Heard, Links
+from haagent.kernel.timer import Timer
 from haagent.plugins.contained import Broke, Contained, one_line
 
 CLOSE_S = 1.0  # how long a check that is called off may take to end
@@ -35,7 +36,7 @@ class Runner:
         self._contained = Contained(self._who, patience_s=CLOSE_S)
         self._loop = asyncio.get_running_loop()
         self._damping = Damping(Terms(hold_s=spec.hold_s), was)
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer(self._woke)
         self._is_over = False
         self._task = self._loop.create_task(self._run())
 
@@ -58,7 +59,7 @@ class Runner:
         """Nothing is heard of it from now on."""
         self._is_over = True
         self._task.cancel()
-        self._disarm()
+        self._timer.cancel()
 
     async def close(self) -> None:
         self.stop()
@@ -114,20 +115,15 @@ class Runner:
     # when its word counts
 
     def _settle(self) -> None:
-        self._disarm()
+        self._timer.cancel()
         if self._damping.deadline is not None:
-            self._timer = self._loop.call_at(self._damping.deadline, self._woke)
+            self._timer.set(max(0.0, self._damping.deadline - self._loop.time()))
         self._changed(self)
 
     def _woke(self) -> None:
         # The loop fires a timer up to its clock's resolution early.
         self._damping.woke(max(self._loop.time(), self._damping.deadline or 0.0))
         self._settle()
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 class WatchedLinks:

@@ -37,6 +37,7 @@ from haagent.gate.elements import Elements
 from haagent.gate.monitor import Monitor
 from haagent.gate.renewal import Renewal
 from haagent.gate.state import GateState
+from haagent.kernel.timer import Timer
 
 PATIENCE_S = 0.05  # how long the loop waits for a renewal that waits for somebody else's transaction
 SHARE = 7  # renew when a seventh of what is left has passed: at the default lease, half an interval
@@ -59,7 +60,7 @@ class Gate:
         self._renewal: Renewal | None = None
         self._monitor: Monitor | None = None  # where other programs can change the permanent table
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pending: asyncio.TimerHandle | None = None
+        self._pending = Timer(self._ask_renewal)
         self._renewed_at = 0.0
         self._said_at: dict[str, float] = {}
 
@@ -117,11 +118,11 @@ class Gate:
         if self._loop is None or not any(address in self._until for address in addresses):
             return
         self._until.update((address, until) for address in addresses if address in self._until)
-        if self._pending is None:
+        if not self._pending.is_set:
             now = self._now()
             wait_s = self._renewed_at + (until - now) / SHARE - now
             # At least to the end of this turn: what else it renews goes along.
-            self._pending = self._loop.call_later(max(0.0, wait_s), self._ask_renewal)
+            self._pending.set(max(0.0, wait_s))
 
     def shut(self, addresses: Sequence[bytes]) -> None:
         """Afterwards the kernel lets nothing through for them."""
@@ -245,7 +246,7 @@ class Gate:
     # renewing
 
     def _ask_renewal(self) -> None:
-        self._pending, self._renewed_at = None, self._now()
+        self._renewed_at = self._now()
         if self._renewal is not None:
             self._renewal.ask()
 
@@ -310,9 +311,7 @@ class Gate:
 
         Otherwise no table stays: what is left in place, for maintenance, goes on being served.
         """
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
+        self._pending.cancel()
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None

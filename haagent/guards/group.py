@@ -23,6 +23,7 @@ from haagent.guards.inquiry import Inquiry
 from haagent.guards.sniffer import Sniffer
 from haagent.kernel.facts import IpAddress
 from haagent.kernel.layouts import Layouts
+from haagent.kernel.timer import Timer
 
 TOLD_AFTER_S = 1.0  # a heartbeat that is merely late is no line of history
 
@@ -54,8 +55,7 @@ class GroupGuard:
         self._told: str | None = None  # to the core
         self._asking_since = 0.0
         self._is_noted = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._defence: asyncio.TimerHandle | None = None
+        self._timer, self._defence = Timer(self._tick), Timer(self._defend_now)
 
     # the core's words
 
@@ -101,12 +101,10 @@ class GroupGuard:
             times = f" ({count} times since this was last said)" if count > 1 else ""
             text = f"{who} on {where} says that it has {which}{times}"
             self._note(Kind.CONFLICT, f"{text}; this node holds the lease and announces the address again")
-        if self.conflict.defend_at is not None and self._defence is None:
-            wait_s = max(0.0, self.conflict.defend_at - now)
-            self._defence = asyncio.get_running_loop().call_later(wait_s, self._defend_now)
+        if self.conflict.defend_at is not None and not self._defence.is_set:
+            self._defence.set(max(0.0, self.conflict.defend_at - now))
 
     def _defend_now(self) -> None:
-        self._defence = None
         if self._is_held(self.name):
             self.conflict.defended(self._now())
             self._defend(self.name)
@@ -127,7 +125,7 @@ class GroupGuard:
             inquiry.void()
         self._publish()
         if self.inquiry is inquiry:  # what was published may have ended it
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, inquiry.due - now), self._tick)
+            self._timer.set(max(0.0, inquiry.due - now))
 
     def _publish(self) -> None:
         word = self.inquiry.word if self.inquiry is not None else None
@@ -164,13 +162,11 @@ class GroupGuard:
 
     def close(self) -> None:
         self._stop()
-        if self._defence is not None:
-            self._defence.cancel()
+        self._defence.cancel()
 
     def _stop(self) -> None:
         self.inquiry = None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
 
     def _note(self, kind: Kind, text: str) -> None:
         self._tell(kind, self.name, text)

@@ -6,7 +6,6 @@ that it sees is a line of history.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,6 +21,7 @@ from haagent.kernel.facts import Link
 from haagent.kernel.layouts import Layouts
 from haagent.kernel.links import Links
 from haagent.kernel.routes import Routes
+from haagent.kernel.timer import Timer
 from haagent.parts import Commit, Ending, Facts, Still
 
 
@@ -56,7 +56,7 @@ class Guards(Still):
         self._watched: set[str] = set()
         self._uplink: Uplink | None = None
         self._overdue_at = self._hurried_for = float("inf")
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Timer(self._look)
         self._is_open = False
 
     async def open(self) -> None:
@@ -84,9 +84,7 @@ class Guards(Still):
         self._is_open = False
         ending = self._tear_down()
         self._routes.close()
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._alarm.cancel()
         if ending is not None:
             await ending
 
@@ -112,21 +110,18 @@ class Guards(Still):
     def expect(self, at: float) -> None:
         """When the next peer should have been heard, on the agent's clock; called after each step. If that passes, soon
         somebody has to know whether it is this node that is cut off."""
-        if at == self._overdue_at and self._alarm is not None:
+        if at == self._overdue_at and self._alarm.is_set:
             return
         self._overdue_at = at
-        if self._alarm is not None:  # put off, and not left to wake us ten times a second for nothing
-            self._alarm.cancel()
-            self._alarm = None
+        self._alarm.cancel()  # put off, and not left to wake us ten times a second for nothing
         if self._uplink is not None and at not in (self._hurried_for, float("inf")):
-            self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - self._now()), self._look)
+            self._alarm.set(max(0.0, at - self._now()))
 
     def hurry(self) -> None:
         if self._uplink is not None:
             self._uplink.hurry()
 
     def _look(self) -> None:
-        self._alarm = None
         if self._now() >= self._overdue_at:
             self._hurried_for = self._overdue_at
             self.hurry()

@@ -31,6 +31,7 @@ from haagent.kernel.facts import AddressError, IpAddress
 from haagent.kernel.layouts import Layouts
 from haagent.kernel.links import Links
 from haagent.kernel.routes import Routes
+from haagent.kernel.timer import Timer
 from haagent.parts import Ending
 
 LOOK_S = 1.0
@@ -119,14 +120,12 @@ class Uplink:
             # Three attempts, begun a third of the time-out apart, are over with the time-out of the first.
             reach = Reachability(now=_now(), hurried_s=wanted.probe.timeout_s / 3)
             self._third_party = ThirdParty(wanted.probe, reach, self._third_party_answered)
-        self._timer: asyncio.TimerHandle | None = None
-        self._looked: asyncio.TimerHandle | None = None
+        self._timer, self._regularly = Timer(self._tick), Timer(self.look)
 
     def close(self) -> Ending | None:
         """Nothing is asked any more; what is returned waits for the end of what is under way."""
-        for timer in (self._timer, self._looked):
-            if timer is not None:
-                timer.cancel()
+        self._timer.cancel()
+        self._regularly.cancel()
         return None if self._third_party is None else self._third_party.close()
 
     def hurry(self) -> None:
@@ -167,9 +166,7 @@ class Uplink:
         return [*self.gateways.values(), *third]
 
     def _tick(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         for sniffer in {gateway.place.interface: gateway.sniffer for gateway in self.gateways.values()}.values():
             sniffer.drain()
         now = _now()
@@ -178,8 +175,8 @@ class Uplink:
                 asked.ask()
         self._judge()
         due = min((asked.reach.due for asked in self._asked()), default=None)
-        if due is not None and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._tick)
+        if due is not None and not self._timer.is_set:
+            self._timer.set(max(0.0, due - now))
 
     def _third_party_answered(self) -> None:
         assert self._third_party is not None
@@ -210,7 +207,7 @@ class Uplink:
 
     def look(self) -> None:
         """From now on, each second, at the routes."""
-        self._looked = asyncio.get_running_loop().call_later(LOOK_S, self.look)
+        self._regularly.set(LOOK_S)
         try:
             found, why_none = self._places() if self._wanted.gateway != "off" else ({}, "")
             self._follow(found)
