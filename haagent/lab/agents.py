@@ -7,7 +7,6 @@ by `lab exec`, are spared by freeze and kill; a crash of the host takes them too
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -69,8 +68,6 @@ class Agents:
             command[:1] = executable()
         if self._site.dies_with_us:
             command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
-        if now.own_processors:
-            command = [*_own_processor(now, name), *command]
         words = namespaces.inside(now.hosts[name].keeper, command, user=now.root)
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 - the agent
@@ -176,13 +173,6 @@ class Agents:
         except FileNotFoundError:
             text = []
         return "\n".join([f"--- end of the log of {name} ---", *(text or ["(empty)"])])
-
-
-def _own_processor(now: LabState, name: str) -> list[str]:
-    """Hosts are machines of their own: the agents of the first, as many as there are processors, share none."""
-    usable = sorted(os.sched_getaffinity(0))
-    number = [node.name for node in now.plan.nodes].index(name)
-    return [] if number >= len(usable) else ["taskset", "--cpu-list", str(usable[number])]
 
 
 def executable() -> list[str]:

@@ -55,7 +55,6 @@ class Lab(Site):
         wishes: Wishes = Wishes(),  # noqa: B008 - frozen
         command: Sequence[str] | None = AGENT,
         dies_with_us: bool = False,
-        own_processors: bool = False,
         tell: Tell = lambda _: None,
     ) -> Lab:
         """Build the hosts and start the agents (`command`; None: no agents). Nothing is left if it fails."""
@@ -66,8 +65,7 @@ class Lab(Site):
         state.make_directory(directory)
         lab = cls(directory, dies_with_us=dies_with_us)
         try:
-            made = LabState(name=name, plan=plan, command=tuple(command or ()), own_processors=own_processors)
-            state.save(directory, made)
+            state.save(directory, LabState(name=name, plan=plan, command=tuple(command or ())))
             configuration.write(directory, plan, wishes)
             lab._build(needs_user=needs_user)
             tell(f"hosts {', '.join(node.name for node in plan.nodes)} and a client are on one switch")

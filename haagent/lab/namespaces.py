@@ -7,7 +7,7 @@ holds them; when the last process inside is gone, the kernel removes everything.
 Without root the same is done inside one user namespace, in which this user is root. It owns all the network
 namespaces of the lab, so bridges, nftables and raw sockets work there as for root.
 
-util-linux does the work (`unshare`, `nsenter`, `setpriv`, `taskset`; present on every Debian): each of them replaces
+util-linux does the work (`unshare`, `nsenter`, `setpriv`; present on every Debian): each of them replaces
 itself by the command, so the process we start is the process we keep.
 """
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -124,19 +124,21 @@ def send_all(processes: Iterable[Process], number: signal.Signals) -> None:
 def freeze_all(processes: Sequence[Process], *, within_s: float = 1.0) -> None:
     """Returns when they have really stopped: a process that is just running does so a moment after the signal."""
     send_all(processes, signal.SIGSTOP)
-    deadline = time.monotonic() + within_s
-    while not all(one.is_frozen or not one.is_alive for one in processes) and time.monotonic() < deadline:
-        time.sleep(0.0005)
+    wait(lambda: all(one.is_frozen or not one.is_alive for one in processes), within_s=within_s)
 
 
-def wait_gone(processes: Iterable[Process], *, within_s: float = 5.0) -> list[Process]:
+def wait_gone(processes: Sequence[Process], *, within_s: float = 5.0) -> list[Process]:
     """Those still alive after that time."""
+    wait(lambda: not any(one.is_alive for one in processes), within_s=within_s)
+    return [one for one in processes if one.is_alive]
+
+
+def wait(condition: Callable[[], bool], *, within_s: float) -> bool:
+    """False: it did not come true in that time."""
     deadline = time.monotonic() + within_s
-    left = [process for process in processes if process.is_alive]
-    while left and time.monotonic() < deadline:
-        time.sleep(0.002)
-        left = [process for process in left if process.is_alive]
-    return left
+    while not (is_so := condition()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return is_so
 
 
 def _everybody() -> list[Process]:

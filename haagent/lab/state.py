@@ -36,7 +36,6 @@ class LabState(msgspec.Struct):
     root: Process | None = None  # without root: who keeps the user namespace
     hosts: dict[str, HostState] = {}
     damage: Damage = msgspec.field(default_factory=Damage)
-    own_processors: bool = False  # the agents of the first nodes share no processor
 
 
 def home() -> Path:

@@ -6,7 +6,9 @@ nothing was done, and how late the prober itself was, are added to it.
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -45,13 +47,23 @@ KILL_MS = 100  # from before the lab's `kill` until the process has got the sign
 Window = tuple[float, float]
 
 
+def set_apart(lab: Lab) -> None:
+    """Hosts are machines of their own: the agents of the first, as many as there are processors, share none."""
+    for node, processor in zip(lab.state().plan.nodes, sorted(os.sched_getaffinity(0)), strict=False):
+        for process in lab.agents.tree(node.name).everybody:
+            words = ["taskset", "--all-tasks", "--cpu-list", "--pid", str(processor), str(process.pid)]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
 @pytest.mark.parametrize("apart", [False, True], ids=["on shared processors", "on processors of their own"])
 def test_a_planned_move_takes_both_families_and_the_clients_tables_along(
     make_lab: MakeLab, measured: Measured, *, apart: bool
 ) -> None:
     """On one processor the successor waits until the holder has nothing more to do; two machines share none."""
-    lab = make_lab(nodes=2, own_processors=apart)
+    lab = make_lab(nodes=2)
     wait_whole(lab)
+    if apart:
+        set_apart(lab)
     agents_word, windows, calm = [], [], []
     with lab.probe() as probe:
         probe.wait_answer()
