@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from haagent.activation.damping import Damping, Terms
+from haagent.activation.damping import Damping
 from haagent.checks import Check, Verdict
 from haagent.config import CheckConfig
 from haagent.kernel.facts import Link
@@ -35,7 +35,7 @@ class Runner:
         self._who = f"check {spec.name} ({spec.kind})"
         self._contained = Contained(self._who, patience_s=CLOSE_S)
         self._loop = asyncio.get_running_loop()
-        self._damping = Damping(Terms(hold_s=spec.hold_s), was)
+        self._damping = Damping(hold_s=spec.hold_s, why=was)
         self._timer = Timer(self._woke)
         self._is_over = False
         self._task = self._loop.create_task(self._run())
@@ -94,7 +94,7 @@ class Runner:
             await self._contained.ask("watch", check.watch, self.heard)
             return
         spec = self.spec
-        self._damping = Damping(Terms(spec.rise, spec.fall, spec.hold_s), self.why)
+        self._damping = Damping(hold_s=spec.hold_s, rise=spec.rise, fall=spec.fall, why=self.why)
         while True:
             began = self._loop.time()
             self.heard(await self._probed(check))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from haagent.activation.damping import Damping, Terms
+from haagent.activation.damping import Damping
 
 BAD, GOOD = "bad", ""
 Story = list[tuple[float, str | None, str]]  # at, what it says (None: only time has passed), and what counts then
 
-PROBED = Terms(rise=2, fall=3, hold_s=0.0)
-WATCHED = Terms(hold_s=1.0)
+Terms = dict[str, Any]  # of the damping
+PROBED: Terms = {"rise": 2, "fall": 3, "hold_s": 0.0}
+WATCHED: Terms = {"hold_s": 1.0}
 
 STORIES: dict[str, tuple[Terms, Story]] = {
     "what it says first counts at once": (PROBED, [(0, BAD, BAD)]),
@@ -46,10 +49,10 @@ STORIES: dict[str, tuple[Terms, Story]] = {
         ],
     ),
     "rise and hold both": (
-        Terms(rise=3, hold_s=1.0),
+        {"rise": 3, "hold_s": 1.0},
         [(0, BAD, BAD), (1, GOOD, BAD), (3, GOOD, BAD), (4, GOOD, GOOD)],
     ),
-    "without a hold a good word counts at once": (Terms(hold_s=0.0), [(0, BAD, BAD), (0.1, GOOD, GOOD)]),
+    "without a hold a good word counts at once": ({"hold_s": 0.0}, [(0, BAD, BAD), (0.1, GOOD, GOOD)]),
     "who fails again within a minute is held twice as long": (
         WATCHED,
         [
@@ -72,7 +75,7 @@ STORIES: dict[str, tuple[Terms, Story]] = {
 @pytest.mark.parametrize("name", STORIES)
 def test_what_counts(name: str) -> None:
     terms, story = STORIES[name]
-    damping = Damping(terms)
+    damping = Damping(**terms)
     for at, said, counts in story:
         if said is None:
             damping.woke(at)
@@ -82,7 +85,7 @@ def test_what_counts(name: str) -> None:
 
 
 def test_a_hold_grows_to_a_minute_and_no_further() -> None:
-    damping, now, holds = Damping(WATCHED), 0.0, []
+    damping, now, holds = Damping(**WATCHED), 0.0, []
     for _ in range(9):
         damping.heard(now, BAD)
         damping.heard(now, GOOD)
@@ -94,7 +97,7 @@ def test_a_hold_grows_to_a_minute_and_no_further() -> None:
 
 
 def test_what_had_failed_before_passes_on_the_same_terms() -> None:
-    damping = Damping(PROBED, "bad before")
+    damping = Damping(**PROBED, why="bad before")
     damping.heard(0, GOOD)
     assert damping.why == "bad before"
     damping.heard(1, GOOD)
@@ -102,7 +105,7 @@ def test_what_had_failed_before_passes_on_the_same_terms() -> None:
 
 
 def test_there_is_a_deadline_only_while_something_is_held() -> None:
-    damping = Damping(WATCHED)
+    damping = Damping(**WATCHED)
     for at, said, is_armed in ((0, GOOD, False), (1, BAD, False), (2, GOOD, True), (2.5, BAD, False), (3, GOOD, True)):
         damping.heard(at, said)
         assert (damping.deadline is not None) is is_armed
