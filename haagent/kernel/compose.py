@@ -24,20 +24,13 @@ from haagent.kernel.netlink import ACK, CREATE, REPLACE, REQUEST
 # Nothing is sent from here, and a router's tables may be large.
 conf.route_autoload = conf.route6_autoload = False
 
-from scapy.layers.inet6 import (  # noqa: E402 - they load the tables
-    ICMPv6ND_NA,
-    ICMPv6ND_NS,
-    ICMPv6NDOptDstLLAddr,
-    ICMPv6NDOptSrcLLAddr,
-    ICMPv6NDOptUnknown,
-    IPv6,
-)
+from scapy.layers import inet6  # noqa: E402 - it loads the tables
 from scapy.layers.l2 import ARP, Ether  # noqa: E402
 from scapy.packet import NoPayload, Packet  # noqa: E402
 
 NOBODY, BROADCAST = "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"
 ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
-NONCE = ICMPv6NDOptUnknown(type=14, len=1, data=bytes(6))  # RFC 3971
+NONCE = inet6.ICMPv6NDOptUnknown(type=14, len=1, data=bytes(6))  # RFC 3971
 
 
 def layouts() -> Layouts:
@@ -46,7 +39,7 @@ def layouts() -> Layouts:
         arp_reply=_arp(2),
         advertisement=_advertisement(is_router=False),
         router_advertisement=_advertisement(is_router=True),
-        solicitation=_solicitation(ICMPv6NDOptSrcLLAddr(lladdr=NOBODY)),
+        solicitation=_solicitation(inet6.ICMPv6NDOptSrcLLAddr(lladdr=NOBODY)),
         anonymous_solicitation=_solicitation(NoPayload()),
         marked_solicitation=_solicitation(NONCE),
         adding={4: _adding(AF_INET), 6: _adding(AF_INET6)},
@@ -62,15 +55,15 @@ def _arp(operation: int) -> bytes:
 def _advertisement(*, is_router: bool) -> bytes:
     return bytes(
         Ether(dst=ALL_NODES_MAC, src=NOBODY, type=0x86DD)
-        / IPv6(src="::", dst=ALL_NODES, hlim=255)
-        / ICMPv6ND_NA(tgt="::", R=int(is_router), S=0, O=1)
-        / ICMPv6NDOptDstLLAddr(lladdr=NOBODY)
+        / inet6.IPv6(src="::", dst=ALL_NODES, hlim=255)
+        / inet6.ICMPv6ND_NA(tgt="::", R=int(is_router), S=0, O=1)
+        / inet6.ICMPv6NDOptDstLLAddr(lladdr=NOBODY)
     )
 
 
 def _solicitation(option: Packet) -> bytes:
     ethernet = Ether(dst=NOBODY, src=NOBODY, type=0x86DD)
-    return bytes(ethernet / IPv6(src="::", dst="::", hlim=255) / ICMPv6ND_NS(tgt="::") / option)
+    return bytes(ethernet / inet6.IPv6(src="::", dst="::", hlim=255) / inet6.ICMPv6ND_NS(tgt="::") / option)
 
 
 def _adding(family: int) -> bytes:

@@ -15,17 +15,8 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable
 
-from haagent.kernel import netlink
+from haagent.kernel import encoding, netlink
 from haagent.kernel.addresses import Kernel
-from haagent.kernel.encoding import (
-    RTM_DELADDR,
-    RTM_DELLINK,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    Prepared,
-    read_address,
-    read_link,
-)
 from haagent.kernel.facts import AddressError, Vip
 from haagent.kernel.layouts import Layouts
 from haagent.kernel.sockets import widen
@@ -53,7 +44,7 @@ class Host(Kernel):
 
     def watch(self, vips: Iterable[Vip]) -> None:
         vips = tuple(vips)
-        self._prepared.update((vip, Prepared(vip, self._layouts)) for vip in vips)
+        self._prepared.update((vip, encoding.Prepared(vip, self._layouts)) for vip in vips)
         self._watched = frozenset(vip.packed for vip in vips)
 
     def close(self) -> None:
@@ -83,12 +74,12 @@ class Host(Kernel):
         """Whether it tells of somebody else's change of an address that is watched."""
         has_changed = False
         for kind, _, _, port, message in netlink.split(datagram):
-            if kind in (RTM_NEWADDR, RTM_DELADDR):
-                has_changed |= port != self.port and read_address(message).packed in self._watched
-            elif kind in (RTM_NEWLINK, RTM_DELLINK) and not message[netlink.HEADER.size]:
+            if kind in (encoding.RTM_NEWADDR, encoding.RTM_DELADDR):
+                has_changed |= port != self.port and encoding.read_address(message).packed in self._watched
+            elif kind in (encoding.RTM_NEWLINK, encoding.RTM_DELLINK) and not message[netlink.HEADER.size]:
                 # A family other than 0 is a bridge's word about its port: "deleted" there means "left the bridge".
-                link = read_link(message)
-                if kind == RTM_DELLINK:
+                link = encoding.read_link(message)
+                if kind == encoding.RTM_DELLINK:
                     self.links.forget(link.index)
                 else:
                     self.links.learn(link)
