@@ -223,7 +223,8 @@ class Activation(Still):
     async def close(self) -> None:
         self._regularly.cancel()
         self._soon.cancel()
-        await asyncio.gather(*(group.close() for group in (*self._groups.values(), *self._ending.values())))
+        closing = [group.close() for group in self._groups.values()]
+        await asyncio.gather(*closing, *(group.pipeline.close() for group in self._ending.values()))
         self._gate.close(keeps=self._is_unclean())
         self._host.close()
 

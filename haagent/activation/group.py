@@ -102,12 +102,15 @@ class Group:
 
     def retire(self) -> Coroutine[Any, Any, None]:
         """It is not the group any more: it hears and says nothing from now on. Returns what is slow about its end."""
+        return self._end(self.pipeline.finished())
+
+    def _end(self, pipeline: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
         self._unsubscribe()
         self._health.stop()
-        return self._ended(self.pipeline.finished())
+        return self._ended(pipeline)
 
-    async def _ended(self, finished: Coroutine[Any, Any, None]) -> None:
-        await finished
+    async def _ended(self, pipeline: Coroutine[Any, Any, None]) -> None:
+        await pipeline
         await self._health.close()
         if self._steer is not None:
             await self._steer.close()
@@ -169,11 +172,7 @@ class Group:
         self.pipeline.retire()
 
     async def close(self) -> None:
-        self._unsubscribe()
-        await self._health.close()
-        await self.pipeline.close()
-        if self._steer is not None:
-            await self._steer.close()
+        await self._end(self.pipeline.close())
 
     def _link_changed(self, link: Link | None) -> None:
         self._prepare_link(link)

@@ -213,6 +213,22 @@ def test_closing_lets_go() -> None:
     assert stage.said[-1] == Dropped(group="web", ballot=ONE)
 
 
+def test_closing_lets_go_also_when_a_reload_could_not_remove_another_group() -> None:
+    stage = Stage(web(), web("10.20.1.120/24", name="ends"))
+
+    async def story() -> None:
+        for name in ("web", "ends"):
+            stage.activation.take(name, ONE, stage.time + 60)
+        stage.host.refusing["remove"] = "cannot remove it now"
+        await stage.reload(web())
+        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.120/24"]
+        del stage.host.refusing["remove"]
+
+    run(stage, story)
+    assert "10.20.1.100/24" not in stage.host.addresses()
+    assert stage.said[-1] == Dropped(group="web", ballot=ONE)
+
+
 def test_secondaries_are_promoted_where_ipv4_addresses_come_and_go() -> None:
     stage = Stage(web("10.20.1.100/24"))
 
