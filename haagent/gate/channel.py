@@ -57,7 +57,9 @@ class Channel:
         self._socket.close()
 
     def build(self, messages: Sequence[bytes]) -> None:
-        """A batch that is not in a hurry: when it is refused, the error names the message."""
+        """A batch that is not in a hurry, or no message at all: when it is refused, the error names the message."""
+        if not messages:
+            return
         numbered = dict(enumerate(messages, 1))
         parts = [_numbered(message, number) for number, message in numbered.items()]
         parts[-1] = nft.confirmed(parts[-1])

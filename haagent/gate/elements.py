@@ -29,7 +29,7 @@ _opening, _extending, _closing = attrgetter("opening"), attrgetter("extending"),
 class Elements:
     def __init__(self, channel: Channel, now: Callable[[], float]) -> None:
         self.told: dict[bytes, float] = {}
-        self._channel, self._now = channel, now
+        self.channel, self._now = channel, now
         self._prepared: dict[bytes, Prepared] = {}
         self._nobody = Prepared(NOBODY)
 
@@ -65,7 +65,7 @@ class Elements:
         """Nobody's address comes and goes in one transaction: at no moment is it open."""
         try:
             opening, closing = self._nobody.opening.lasting(SHORTEST_S), self._nobody.closing
-            self._channel.commit(opening + closing.lasting(SHORTEST_S, is_last=True))
+            self.channel.commit(opening + closing.lasting(SHORTEST_S, is_last=True))
         except Overtaken:
             return  # by a change of somebody else: that wakes the kernel just as well
 
@@ -111,7 +111,7 @@ class Elements:
 
     def _there(self) -> set[bytes]:
         """Which are open, by the kernel's own word, in all that is to be opened for them."""
-        found = {family: self._channel.elements(family, KEY, OPEN) for family in FAMILIES}
+        found = {family: self.channel.elements(family, KEY, OPEN) for family in FAMILIES}
         return {one for one in self._prepared if all(one in found[family] for family in families(one))}
 
     def _say(self, until: Mapping[bytes, float], sentence: Choice) -> float:
@@ -123,7 +123,7 @@ class Elements:
                 sentence(self._prepared[one]).lasting(end - at, is_last=one == last) for one, end in until.items()
             )
             try:
-                self._channel.commit(messages)
+                self.channel.commit(messages)
             except Overtaken:
                 continue
             if sentence is not _closing:

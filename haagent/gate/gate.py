@@ -52,8 +52,7 @@ class Gate:
         self.counters = Counter(lapsed=0, slammed=0, rebuilt=0, failed=0)
         self.why = "it has not been started"
         self._lock = threading.Lock()
-        self._channel: Channel | None = None
-        self._elements: Elements | None = None
+        self._elements: Elements | None = None  # None: there is no gate
         self._is_blocked = False
         self._gated: set[bytes] = set()
         self._until: dict[bytes, float] = {}
@@ -79,27 +78,28 @@ class Gate:
     def guard(self, addresses: Iterable[bytes]) -> None:
         """From now on exactly these are gated."""
         wanted = set(addresses)
-        if self._elements is None:
+        if (elements := self._elements) is None:
             self._gated = wanted
             return
         with self._hold():
             gone, new = self._gated - wanted, wanted - self._gated
-            self._elements.prepare(new)
-            self._elements.close(gone)
-            self._change([*ruleset.ungate(gone), *ruleset.gate(new)])
+            elements.prepare(new)
+            elements.close(gone)
+            elements.channel.build([*ruleset.ungate(gone), *ruleset.gate(new)])
             self._gated = wanted
 
     def open(self, addresses: Sequence[bytes], until: float) -> None:
         if self._elements is None and self._is_blocked:
             self._build()
-        if self._elements is None or not addresses:
+        if (elements := self._elements) is None or not addresses:
             return
         ends = dict.fromkeys(addresses, until)
         self._until.update(ends)
         try:
             with self._hold():
-                self._elements.open(ends)
-                self._gate_more(addresses)  # after opening: what is adopted must not be shut for a moment
+                elements.open(ends)
+                # After opening: what is adopted must not be shut for a moment.
+                self._gate_more(elements.channel, addresses)
         except GateError:
             for address in addresses:
                 self._until.pop(address, None)
@@ -128,14 +128,14 @@ class Gate:
         """Afterwards the kernel lets nothing through for them."""
         for address in addresses:
             self._until.pop(address, None)
-        if self._elements is None:
+        if (elements := self._elements) is None:
             return
         with self._hold():
             try:
-                self._elements.close(addresses)
-                self._gate_more(addresses)
+                elements.close(addresses)
+                self._gate_more(elements.channel, addresses)
             except GateError as error:
-                self._slam(f"the kernel did not shut the gate ({error})")
+                self._slam(elements.channel, f"the kernel did not shut the gate ({error})")
 
     def holds_back(self, addresses: Iterable[bytes]) -> bool:
         """Whether the kernel is known to let nothing through for any of them."""
@@ -177,7 +177,7 @@ class Gate:
         except GateError:
             channel.close()
             raise
-        self._channel, self._elements, self._is_blocked = channel, elements, False
+        self._elements, self._is_blocked = elements, False
         if self._renewal is None:
             self._renewal = Renewal(self._renew_all, broke=lambda bug: self._tell_loop(self._break, bug))
         if not persists and self._monitor is None:
@@ -185,7 +185,7 @@ class Gate:
         return elements
 
     def _is_own(self, port: int) -> bool:
-        return self._channel is not None and port == self._channel.port
+        return self._elements is not None and port == self._elements.channel.port
 
     def _make(self, channel: Channel, before: Iterable[bytes]) -> bool:
         """Whether the permanent table is ours alone while we live."""
@@ -202,25 +202,20 @@ class Gate:
         channel.build([*before, *ruleset.permanent(self._gated, flags=0), *ruleset.owned()])
         return False
 
-    def _gate_more(self, addresses: Iterable[bytes]) -> None:
+    def _gate_more(self, channel: Channel, addresses: Iterable[bytes]) -> None:
         new = set(addresses) - self._gated
-        self._change([*ruleset.gate(new)])
+        channel.build([*ruleset.gate(new)])
         self._gated.update(new)
-
-    def _change(self, messages: list[bytes]) -> None:
-        assert self._channel is not None
-        if messages:
-            self._channel.build(messages)
 
     def _restore(self) -> None:
         """Somebody else changed the permanent table."""
-        if self._channel is None:
+        if self._elements is None:
             return
+        channel = self._elements.channel
         try:
             with self._hold():
-                self._change(
-                    [*ruleset.removal(self._channel.named(ruleset.GATE)), *ruleset.permanent(self._gated, flags=0)]
-                )
+                before = ruleset.removal(channel.named(ruleset.GATE))
+                channel.build([*before, *ruleset.permanent(self._gated, flags=0)])
         except GateError as error:
             self._complain("another program removed the gate, and it cannot be made again yet", error)
             asyncio.get_running_loop().call_later(RETRY_S, self._restore)
@@ -228,13 +223,12 @@ class Gate:
         self.counters["rebuilt"] += 1
         self._say_seldom("another program removed or changed the gate's table (`nft flush ruleset` does); made again")
 
-    def _slam(self, why: str) -> None:
+    def _slam(self, channel: Channel, why: str) -> None:
         """Closing the socket takes the key away, for every address. What is still held is opened through a new one."""
-        assert self._channel is not None
         self.counters["slammed"] += 1
         self._note(Kind.GATE, f"{why}: closed the socket that the key belongs to")
-        self._channel.close()
-        self._channel = self._elements = None
+        channel.close()
+        self._elements = None
         try:
             elements = self._build()
             if self._until:
@@ -321,17 +315,17 @@ class Gate:
             self._renewal = None
         self.why = "it has ended"
         is_free = self._lock.acquire(timeout=PATIENCE_S)
-        channel, self._channel, self._elements = self._channel, None, None
+        elements, self._elements = self._elements, None
         try:
-            if channel is None:
+            if elements is None:
                 return
             # Not free: the renewal still waits for somebody's transaction. Closing the socket is all that is left.
-            if is_free and not keeps and (ours := channel.named(ruleset.KEY, ruleset.GATE)):
-                channel.build([*ruleset.removal(ours)])
+            if is_free and not keeps and (ours := elements.channel.named(ruleset.KEY, ruleset.GATE)):
+                elements.channel.build([*ruleset.removal(ours)])
         except GateError as error:
             self._note(Kind.GATE, f"the gate's tables are left behind (`haagent release` removes them): {error}")
         finally:
-            if channel is not None:
-                channel.close()
+            if elements is not None:
+                elements.channel.close()
             if is_free:
                 self._lock.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from contextlib import closing
 
 from haagent.gate import encoding as nft
 from haagent.gate import ruleset
@@ -23,22 +24,15 @@ class Trial:
     def __init__(self) -> None:
         self.why, self.persists, self.leftover = "", False, False
         try:
-            channel = Channel()
+            with closing(Channel()) as channel:
+                found = channel.named(ruleset.GATE, ruleset.KEY)
+                self.leftover = bool(found)
+                before = [*ruleset.removal(found)]
+                self.persists = not _refusal(channel, before, nft.OWNED | nft.PERSISTENT)
+                if not self.persists:
+                    self.why = _refusal(channel, before, 0)
         except GateError as error:
             self.why = str(error)
-            return
-        try:
-            found = channel.named(ruleset.GATE, ruleset.KEY)
-            self.leftover = bool(found)
-            before = [*ruleset.removal(found)]
-            self.why = _refusal(channel, before, nft.OWNED | nft.PERSISTENT)
-            self.persists = not self.why
-            if self.why:
-                self.why = _refusal(channel, before, 0)
-        except GateError as error:
-            self.why = str(error)
-        finally:
-            channel.close()
 
 
 def _refusal(channel: Channel, before: Iterable[bytes], flags: int) -> str:

@@ -65,9 +65,10 @@ class FakeKernel:
         self.log.append("".join(words))
 
     def build(self, messages: list[bytes]) -> None:
+        if not messages:
+            return
         if self.refusing:
             raise self.refusing.pop(0)
-        assert messages
         self.built += messages
 
     def named(self, *names: str) -> list[tuple[int, str]]:
