@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ from haagent.lab.processes import Process, identify
 from haagent.lab.site import Site
 from haagent.lab.state import LabState, changing
 
+T = TypeVar("T")
 AGENT = (
     "haagent", "run", "--config", "{config}", "--node", "{node}", "--run-dir", "{run}", "--state-dir", "{state}",
 )  # fmt: skip
@@ -106,16 +107,12 @@ class Agents:
     def running(self, name: str) -> Tree:
         """Raises when there is nothing of it."""
         found = self.tree(name)
-        if not found.everybody:
-            raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
+        some(found.everybody, "agent", name)
         return found
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Given as systemd gives it: to the process that was started."""
-        root = self.running(name).root
-        if root is None:
-            raise LabError(f"no agent runs on {name}; `haagent lab start {name}` starts it")
-        root.send(number)
+        some(self.running(name).root, "agent", name).send(number)
 
     # ---- what they say ----
 
@@ -173,6 +170,12 @@ class Agents:
         except FileNotFoundError:
             text = []
         return "\n".join([f"--- end of the log of {name} ---", *(text or ["(empty)"])])
+
+
+def some(found: T | None, what: str, name: str) -> T:
+    if not found:
+        raise LabError(f"no {what} runs on {name}; `haagent lab start {name}` starts it")
+    return found
 
 
 def executable() -> list[str]:

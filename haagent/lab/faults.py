@@ -11,7 +11,7 @@ import signal
 from typing import Literal
 
 from haagent.lab import processes, topology
-from haagent.lab.agents import Agents
+from haagent.lab.agents import Agents, some
 from haagent.lab.damage import EVERYBODY, rules
 from haagent.lab.errors import LabError
 from haagent.lab.plan import SWITCH
@@ -49,10 +49,7 @@ class Faults:
         tree = self._agents.running(name)
         if whom == "all":
             return list(tree.everybody)
-        target = tree.deciding if whom == "agent" else tree.guardian
-        if target is None:
-            raise LabError(f"no {whom} runs on {name}; `haagent lab start {name}` starts it")
-        return [target]
+        return [some(tree.deciding if whom == "agent" else tree.guardian, whom, name)]
 
     # ---- of the network ----
 

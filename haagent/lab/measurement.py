@@ -22,23 +22,19 @@ class Measurement:
     """Use as a context; instants are CLOCK_MONOTONIC (`time.monotonic()`), the same in every process."""
 
     def __init__(self, plan: Plan, start: Starter, *, interval_s: float = 0.001, asks_directly: bool = True) -> None:
-        self._specification = Specification(plan, interval_s, asks_directly)
-        self._start = start
-        self._process: subprocess.Popen[bytes] | None = None
+        wanted = msgspec.json.encode(Specification(plan, interval_s, asks_directly)).decode()
+        self._process = start([sys.executable, "-c", _probe_program(), wanted])
         self._traces: list[Trace] | None = None
 
     def __enter__(self) -> Measurement:
-        words = [sys.executable, "-c", _probe_program(), msgspec.json.encode(self._specification).decode()]
-        self._process = self._start(words)
         self._heard()  # it is ready
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.stop()
-        elif self._process is not None:
-            self._process.kill()
-            self._close()
+        else:
+            self._end()
 
     def last(self) -> dict[str, Last]:
         """Per address: who answered last, and when."""
@@ -66,7 +62,7 @@ class Measurement:
         if self._traces is None:
             self._tell(b"stop\n")
             self._traces = msgspec.json.decode(self._heard(), type=list[Trace])
-            self._close()
+            self._end()
         return self._traces
 
     def outage(
@@ -87,28 +83,21 @@ class Measurement:
         return [measure(trace, start_s=start_s, end_s=end_s) for trace in self.stop()]
 
     def _tell(self, word: bytes) -> None:
-        if self._process is None or self._process.stdin is None:
-            raise LabError("the prober does not run; use the measurement as a context")
+        assert self._process.stdin is not None
         self._process.stdin.write(word)
         self._process.stdin.flush()
 
     def _heard(self) -> bytes:
-        assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
         if not line:
-            self._process.kill()
-            complaint = self._process.stderr.read().decode(errors="replace") if self._process.stderr else ""
-            self._close()
-            raise LabError(f"the prober ended: {complaint.strip().splitlines()[-1:] or 'without a word'}")
+            raise LabError(f"the prober ended: {self._end().strip().splitlines()[-1:] or 'without a word'}")
         return line
 
-    def _close(self) -> None:
-        assert self._process is not None
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
-        self._process.wait(timeout=10)
+    def _end(self) -> str:
+        """Its last words."""
+        self._process.kill()
+        return self._process.communicate(timeout=10)[1].decode(errors="replace")
 
 
 def _probe_program() -> str:
