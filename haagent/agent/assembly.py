@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from haagent import guards
 from haagent.activation import Activation, Surroundings
 from haagent.agent import clock, state_file
 from haagent.agent.realtime import Process
@@ -31,7 +32,6 @@ from haagent.core.node import Node
 from haagent.fencing import Fences
 from haagent.gate import Gate, NoGate
 from haagent.guardian.channel import GuardianChannel
-from haagent.guards import Guards
 from haagent.heartbeats.part import Heartbeats
 from haagent.kernel.host import Host
 from haagent.kernel.layouts import Layouts
@@ -122,18 +122,20 @@ class Assembly:
             adopt=any(order.key == "maintenance" and order.on for order in remembered.orders),
             may_have=guardian.name_addresses,
         )
-        self.guards = Guards(
+        self.guards = guards.Guards(
             groups,
             config.guards,
-            lease_s=config.heartbeat.lease_s,
+            guards.Surroundings(
+                lease_s=config.heartbeat.lease_s,
+                links=self._activation.links,
+                layouts=layouts,
+                is_held=self._activation.holds,
+                defend=self._activation.defend,
+                post=shell.post,
+                note=note,
+                now=clock.now,
+            ),
             counts=config.guards_count,
-            links=self._activation.links,
-            is_held=self._activation.holds,
-            defend=self._activation.defend,
-            post=shell.post,
-            note=note,
-            now=clock.now,
-            layouts=layouts,
         )
         self._arbiter = arbiter_of(config, boot=boot, post=shell.post, now=clock.now, background=shell.background)
         self.process = Process(lambda: self.cluster.config)

@@ -10,5 +10,6 @@ controllers, the networks of clouds) answers for a dead host too, until it forge
 """
 
 from haagent.guards.guards import Guards
+from haagent.guards.surroundings import Surroundings
 
-__all__ = ["Guards"]
+__all__ = ["Guards", "Surroundings"]

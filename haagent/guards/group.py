@@ -12,44 +12,29 @@ conflict with somebody who is not part of this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
 from typing import Any
 
-from haagent.core.event_kinds import Kind, Note
+from haagent.config import GroupConfig
+from haagent.core.event_kinds import Kind
 from haagent.core.events import Guarded
 from haagent.guards.conflict import Conflict
 from haagent.guards.frames import Heard, question
-from haagent.guards.inquiry import Inquiry
+from haagent.guards.inquiry import Inquiry, round_s
 from haagent.guards.sniffer import Sniffer
-from haagent.kernel.facts import IpAddress
-from haagent.kernel.layouts import Layouts
+from haagent.guards.surroundings import Surroundings
 from haagent.kernel.timer import Timer
 
 TOLD_AFTER_S = 1.0  # a heartbeat that is merely late is no line of history
 
 
 class GroupGuard:
-    def __init__(
-        self,
-        name: str,
-        addresses: Iterable[IpAddress],
-        sniffer: Sniffer,
-        *,
-        round_s: float,
-        layouts: Layouts,
-        post: Callable[[Guarded], None],
-        note: Note,
-        is_held: Callable[[str], bool],
-        defend: Callable[[str], None],
-    ) -> None:
-        self.name = name
-        self.addresses = {address.packed: address for address in addresses}
-        self._layouts = layouts
+    def __init__(self, spec: GroupConfig, sniffer: Sniffer, around: Surroundings) -> None:
+        self.name = spec.name
+        self.addresses = {address.ip.packed: address.ip for address in spec.addresses}
         self.sniffer = sniffer
         self.conflict = Conflict()
         self.inquiry: Inquiry | None = None
-        self._round_s = round_s
-        self._post, self._tell, self._is_held, self._defend = post, note, is_held, defend
+        self._around = around
         self._frames: tuple[bytes, ...] = ()
         self._mac = b""
         self._told: str | None = None  # to the core
@@ -64,7 +49,7 @@ class GroupGuard:
         if not on:
             return
         self.sniffer.drain()  # what was said before the question answers nothing
-        self.inquiry = Inquiry(now=self._now(), round_s=self._round_s)
+        self.inquiry = Inquiry(now=self._now(), round_s=round_s(self._around.lease_s))
         self._told, self._asking_since, self._is_noted = None, self._now(), False
         self._tick()
 
@@ -80,7 +65,7 @@ class GroupGuard:
     # what is heard
 
     def heard(self, said: Heard) -> None:
-        if self._is_held(self.name):
+        if self._around.is_held(self.name):
             self._heard_while_held(said)
         elif self.inquiry is not None and not said.is_probe:
             who, which = said.mac.hex(":"), self.addresses[said.address]
@@ -105,9 +90,9 @@ class GroupGuard:
             self._defence.set(max(0.0, self.conflict.defend_at - now))
 
     def _defend_now(self) -> None:
-        if self._is_held(self.name):
+        if self._around.is_held(self.name):
             self.conflict.defended(self._now())
-            self._defend(self.name)
+            self._around.defend(self.name)
         else:
             self.conflict.forget()
 
@@ -140,7 +125,7 @@ class GroupGuard:
             self._is_noted = False
             self._note(Kind.FREE, "nobody answers for its addresses any more")
         self._told = word
-        self._post(Guarded(self.name, word))
+        self._around.post(Guarded(self.name, word))
 
     def _questions(self) -> tuple[bytes, ...]:
         link = self.sniffer.link
@@ -148,7 +133,8 @@ class GroupGuard:
             return ()
         if link.mac != self._mac:
             self._mac = link.mac
-            self._frames = tuple(question(self._layouts, address, link.mac) for address in self.addresses.values())
+            layouts = self._around.layouts
+            self._frames = tuple(question(layouts, address, link.mac) for address in self.addresses.values())
         return self._frames
 
     # the rest
@@ -169,7 +155,7 @@ class GroupGuard:
         self._timer.cancel()
 
     def _note(self, kind: Kind, text: str) -> None:
-        self._tell(kind, self.name, text)
+        self._around.note(kind, self.name, text)
 
     @staticmethod
     def _now() -> float:

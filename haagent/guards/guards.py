@@ -10,16 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from haagent.config import Config, GroupConfig, GuardsConfig
-from haagent.core.event_kinds import Kind, Note
+from haagent.core.event_kinds import Kind
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards.frames import Heard
 from haagent.guards.group import GroupGuard
-from haagent.guards.inquiry import round_s
 from haagent.guards.sniffer import Sniffer
+from haagent.guards.surroundings import Surroundings
 from haagent.guards.uplink import Uplink
 from haagent.kernel.facts import Link
-from haagent.kernel.layouts import Layouts
-from haagent.kernel.links import Links
 from haagent.kernel.routes import Routes
 from haagent.kernel.timer import Timer
 from haagent.parts import Commit, Ending, Facts, Still
@@ -32,23 +30,13 @@ class Guards(Still):
         self,
         groups: Sequence[GroupConfig],
         wanted: GuardsConfig,
+        around: Surroundings,
         *,
-        lease_s: float,
         counts: bool,
-        links: Links,
-        is_held: Callable[[str], bool],
-        defend: Callable[[str], None],
-        layouts: Layouts,
-        post: Callable[[Guarded | GatewayChanged], None],
-        note: Note,
-        now: Callable[[], float],
     ) -> None:
         """`counts`: what is outside matters to the core (`available`). Else the gateway is not even asked."""
-        self._specs, self._wanted = tuple(groups), wanted
-        self._lease_s, self._counts = lease_s, counts
-        self._links, self._is_held, self._defend = links, is_held, defend
-        self._post, self._tell, self._now = post, note, now
-        self._layouts = layouts
+        self._specs, self._wanted, self._counts = tuple(groups), wanted, counts
+        self._around, self._links, self._post = around, around.links, around.post
         self._routes = Routes()
         self._sniffers: dict[str, Sniffer] = {}
         self._unsubscribe: list[Callable[[], None]] = []
@@ -115,14 +103,14 @@ class Guards(Still):
         self._overdue_at = at
         self._alarm.cancel()  # put off, and not left to wake us ten times a second for nothing
         if self._uplink is not None and at not in (self._hurried_for, float("inf")):
-            self._alarm.set(max(0.0, at - self._now()))
+            self._alarm.set(max(0.0, at - self._around.now()))
 
     def hurry(self) -> None:
         if self._uplink is not None:
             self._uplink.hurry()
 
     def _look(self) -> None:
-        if self._now() >= self._overdue_at:
+        if self._around.now() >= self._overdue_at:
             self._hurried_for = self._overdue_at
             self.hurry()
         else:
@@ -159,29 +147,10 @@ class Guards(Still):
             return
         if self._wanted.arp:
             for spec in self._specs:
-                self._groups[spec.name] = GroupGuard(
-                    spec.name,
-                    [address.ip for address in spec.addresses],
-                    self._sniffer(spec.interface),
-                    round_s=round_s(self._lease_s),
-                    layouts=self._layouts,
-                    post=self._post,
-                    note=self._tell,
-                    is_held=self._is_held,
-                    defend=self._defend,
-                )
+                self._groups[spec.name] = GroupGuard(spec, self._sniffer(spec.interface), self._around)
         if self._counts and self._wanted.looks_outside:
             self._uplink = Uplink(
-                self._wanted,
-                interfaces=[spec.interface for spec in self._specs],
-                lease_s=self._lease_s,
-                layouts=self._layouts,
-                routes=self._routes,
-                links=self._links,
-                sniffer_of=self._tuned_sniffer,
-                ours={address.ip.packed for spec in self._specs for address in spec.addresses},
-                said=lambda reachable: self._post(GatewayChanged(reachable)),
-                note=lambda kind, text: self._tell(kind, "", text),
+                self._wanted, self._specs, self._around, routes=self._routes, sniffer_of=self._tuned_sniffer
             )
         for interface in tuple(self._sniffers):
             self._tuned_sniffer(interface)
@@ -211,7 +180,7 @@ class Guards(Still):
 
     def _sniffer(self, interface: str) -> Sniffer:
         if interface not in self._sniffers:
-            sniffer = Sniffer(interface, heard=self._heard, tell=lambda text: self._tell(Kind.UNWATCHED, "", text))
+            sniffer = Sniffer(interface, heard=self._heard, tell=self._complain)
             sniffer.link_changed(self._links.get(interface))
             self._sniffers[interface] = sniffer
             self._unsubscribe.append(self._links.subscribe(interface, lambda link: self._link_changed(sniffer, link)))
@@ -229,6 +198,9 @@ class Guards(Still):
         gateways = self._uplink.addresses_on(interface) if self._uplink is not None else []
         sniffer.listen_for(addresses, gateways)
         return sniffer
+
+    def _complain(self, text: str) -> None:
+        self._around.note(Kind.UNWATCHED, "", text)
 
     def _link_changed(self, sniffer: Sniffer, link: Link | None) -> None:
         sniffer.link_changed(link)

@@ -15,21 +15,22 @@ is gone for three seconds while the interface is well is: then it is not watched
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
 import msgspec
 
-from haagent.config import GuardsConfig, ProbeConfig
-from haagent.core.event_kinds import Kind, Remark
+from haagent.config import GroupConfig, GuardsConfig, ProbeConfig
+from haagent.core.event_kinds import Kind
+from haagent.core.events import GatewayChanged
 from haagent.guards import probe
 from haagent.guards.frames import Heard, greeting
 from haagent.guards.reachability import Reachability, hurried_s
 from haagent.guards.sniffer import Sniffer
+from haagent.guards.surroundings import Surroundings
 from haagent.kernel.facts import AddressError, IpAddress
 from haagent.kernel.layouts import Layouts
-from haagent.kernel.links import Links
 from haagent.kernel.routes import Routes
 from haagent.kernel.timer import Timer
 from haagent.parts import Ending
@@ -95,25 +96,19 @@ class Uplink:
     def __init__(
         self,
         wanted: GuardsConfig,
+        groups: Sequence[GroupConfig],
+        around: Surroundings,
         *,
-        interfaces: Iterable[str],
-        lease_s: float,
-        layouts: Layouts,
         routes: Routes,
-        links: Links,
         sniffer_of: Callable[[str], Sniffer],
-        ours: Set[bytes],
-        said: Callable[[bool | None], None],
-        note: Remark,
     ) -> None:
         self.reachable: bool | None = None
         self.why_not_watched = ""
         self.gateways: dict[Place, Gateway] = {}
-        self._wanted = wanted
-        self._interfaces = tuple(dict.fromkeys(interfaces))
-        self._lease_s, self._layouts = lease_s, layouts
-        self._routes, self._links, self._sniffer_of = routes, links, sniffer_of
-        self._ours, self._said, self._note = ours, said, note
+        self._wanted, self._around = wanted, around
+        self._routes, self._links, self._sniffer_of = routes, around.links, sniffer_of
+        self._interfaces = tuple(dict.fromkeys(spec.interface for spec in groups))
+        self._ours = {address.ip.packed for spec in groups for address in spec.addresses}
         self._missing: dict[Place, int] = {}  # looks at which the route was not there
         self._third_party: ThirdParty | None = None
         if wanted.probe is not None:
@@ -195,7 +190,7 @@ class Uplink:
             before, self.reachable = self.reachable, word
             if word is not None and before is not None:
                 self._note(Kind.REACHED if word else Kind.UNREACHED, self._sentence(reachable=word))
-            self._said(word)
+            self._around.post(GatewayChanged(word))
 
     def _sentence(self, *, reachable: bool) -> str:
         names = [f"gateway {place.address} on {place.interface}" for place in self.gateways]
@@ -222,8 +217,8 @@ class Uplink:
         for place, own in found.items():
             self._missing.pop(place, None)
             if place not in self.gateways:
-                reach = Reachability(now=_now(), hurried_s=hurried_s(self._lease_s))
-                self.gateways[place] = Gateway(place, self._sniffer_of(place.interface), reach, self._layouts)
+                reach = Reachability(now=_now(), hurried_s=hurried_s(self._around.lease_s))
+                self.gateways[place] = Gateway(place, self._sniffer_of(place.interface), reach, self._around.layouts)
             self.gateways[place].own = own
             self._sniffer_of(place.interface)
 
@@ -270,6 +265,9 @@ class Uplink:
         if text and text != self.why_not_watched:
             self._note(Kind.UNWATCHED, f"the gateway is not watched: {text}")
         self.why_not_watched = text
+
+    def _note(self, kind: Kind, text: str) -> None:
+        self._around.note(kind, "", text)
 
 
 def _now() -> float:

@@ -16,7 +16,7 @@ import msgspec
 from haagent.agent import clock
 from haagent.config import GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
-from haagent.guards import Guards
+from haagent.guards import Guards, Surroundings
 from haagent.kernel.host import Host
 from tests.support.layouts import LAYOUTS
 
@@ -36,15 +36,17 @@ async def ask(times: int, addresses: list[str]) -> dict[str, list[tuple[float, s
     guards = Guards(
         [Spec(address, (ip_interface(address),)) for address in addresses],
         GuardsConfig(gateway="off"),
-        lease_s=0.35,
+        Surroundings(
+            lease_s=0.35,
+            links=host.links,
+            layouts=LAYOUTS,
+            is_held=lambda _group: False,
+            defend=lambda _group: None,
+            post=lambda event: said.append((time.monotonic(), event)),
+            note=lambda *_: None,
+            now=clock.now,
+        ),
         counts=True,
-        layouts=LAYOUTS,
-        links=host.links,
-        is_held=lambda _group: False,
-        defend=lambda _group: None,
-        post=lambda event: said.append((time.monotonic(), event)),
-        note=lambda *_: None,
-        now=clock.now,
     )
     await guards.open()
     found: dict[str, list[tuple[float, str]]] = {address: [] for address in addresses}

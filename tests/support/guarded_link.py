@@ -14,6 +14,7 @@ from haagent.config import GuardsConfig
 from haagent.core.events import GatewayChanged, Guarded
 from haagent.guards.frames import Heard
 from haagent.guards.guards import Guards
+from haagent.guards.surroundings import Surroundings
 from haagent.kernel.facts import AddressError, IpAddress, Link
 from haagent.kernel.links import Links
 from haagent.kernel.routes import Way
@@ -108,15 +109,17 @@ class Stage:
         self.guards = Guards(
             specs or (Spec("web"),),
             wanted,
-            lease_s=LEASE_S,
+            Surroundings(
+                lease_s=LEASE_S,
+                links=self.links,
+                layouts=LAYOUTS,
+                is_held=lambda group: group in self.held,
+                defend=lambda _group: self.defences.append(self.now()),
+                post=lambda event: self.posted.append((self.now(), event)),
+                note=lambda kind, group, text: self.notes.append((kind, group, text)),
+                now=self.now,
+            ),
             counts=counts,
-            links=self.links,
-            is_held=lambda group: group in self.held,
-            defend=lambda _group: self.defences.append(self.now()),
-            post=lambda event: self.posted.append((self.now(), event)),
-            note=lambda kind, group, text: self.notes.append((kind, group, text)),
-            layouts=LAYOUTS,
-            now=self.now,
         )
         self.guards._routes = self  # type: ignore[assignment]
         await self.guards.open()
