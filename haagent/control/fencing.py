@@ -7,7 +7,7 @@ the node is still heard.
 from __future__ import annotations
 
 from haagent.control.facade import Facade
-from haagent.control.operations import FAILED, REFUSED, Result, check_node, held_by, views
+from haagent.control.operations import FAILED, REFUSED, Result, find_member, held_by, views
 from haagent.control.requests import ConfirmDown, Fence, Listener, Refusal
 from haagent.core.settings import LEADER
 from haagent.core.view import MemberState, MemberView, View
@@ -20,21 +20,21 @@ BY_OPERATOR = "the operator says so"
 
 async def fence(agent: Facade, request: Fence, listener: Listener) -> Result:
     node, before = request.node, agent.view()
-    check_node(before, node)
+    life = find_member(before, node).boot
     if node == before.node:
         raise Refusal(f"This is {node} itself: have another node fence it.", status=REFUSED)
     config = agent.config.nodes[node].fencing
     if config is None:
         hint = f"Write `nodes: {{{node}: {{fencing: {{agent: fence_...}}}}}}`, or switch it off and `confirm-down` it."
         raise Refusal(f"No fence is configured for {node}. {hint}", status=REFUSED)
-    held, life = _served_by(before, node), _member(before, node).boot
+    held = _served_by(before, node)
     await listener.say(f"{config.agent} is asked to do `{config.action}` to {node}")
     try:
         said = await agent.fence(node)
     except FenceError as error:
         raise Refusal(f"{node} is not fenced: {error}.", status=FAILED, details={"node": node}) from error
     async for view in views(agent, SILENT_LEASES * agent.config.heartbeat.lease_s):
-        member = _member(view, node)
+        member = find_member(view, node)
         if member.state is MemberState.OFFLINE or member.boot != life:
             await agent.confirm_down(node, f"{config.agent} has confirmed `{config.action}`, asked by an operator")
             text = f"{node} is fenced" + (f": {said}" if said else "")
@@ -46,10 +46,10 @@ async def fence(agent: Facade, request: Fence, listener: Listener) -> Result:
 
 async def confirm_down(agent: Facade, request: ConfirmDown) -> Result:
     node, view = request.node, agent.view()
-    check_node(view, node)
+    member = find_member(view, node)
     if node == view.node:
         raise Refusal(f"This is {node} itself, and it runs.", status=REFUSED)
-    if why := _sign_of_life(view, node, agent.config.heartbeat.lease_s):
+    if why := _sign_of_life(member, agent.config.heartbeat.lease_s):
         raise Refusal(f"{why}: it is not down.", status=REFUSED, details={"node": node})
     if not await agent.confirm_down(node, BY_OPERATOR):
         raise Refusal(f"{node} has just been heard again: it is not down.", status=REFUSED, details={"node": node})
@@ -62,14 +62,9 @@ def _served_by(view: View, node: str) -> list[str]:
     return [group for group in held_by(view, node) if group != LEADER]
 
 
-def _sign_of_life(view: View, node: str, lease_s: float) -> str:
-    member = _member(view, node)
+def _sign_of_life(member: MemberView, lease_s: float) -> str:
     if member.state is not MemberState.OFFLINE:
-        return f"{node} is heard"
+        return f"{member.name} is heard"
     if member.last_heard_s is not None and member.last_heard_s < RECENT_LEASES * lease_s:
-        return f"{node} was heard {1000 * member.last_heard_s:.0f} ms ago"
+        return f"{member.name} was heard {1000 * member.last_heard_s:.0f} ms ago"
     return ""
-
-
-def _member(view: View, node: str) -> MemberView:
-    return next(member for member in view.members if member.name == node)

@@ -15,7 +15,7 @@ from haagent.config.faults import nearest
 from haagent.control.facade import Facade
 from haagent.control.requests import Clear, Failover, Listener, Maintenance, Refusal, Standby, Unstandby
 from haagent.core.settings import LEADER
-from haagent.core.view import GroupView, MemberState, View
+from haagent.core.view import GroupView, MemberState, MemberView, View
 
 Result = dict[str, object]
 
@@ -47,7 +47,7 @@ async def failover(agent: Facade, request: Failover, listener: Listener) -> Resu
     """
     before = agent.view()
     group = find_group(before, request.group or _only_group(before))
-    check_node(before, request.to)
+    find_member(before, request.to)
     if group.holder == request.to and group.active:
         return _moved(group, origin=request.to, already=True)
     wait_s = request.wait_s or UNATTENDED_S
@@ -122,7 +122,7 @@ def _progress(group: GroupView) -> str:
 
 
 async def standby(agent: Facade, request: Standby, listener: Listener) -> Result:
-    check_node(agent.view(), request.node)
+    find_member(agent.view(), request.node)
     text = await _give(agent, what="standby", node=request.node)
     result: Result = {"node": request.node, "standby": True, "holds": [], "done": True, "text": text}
     if not request.wait_s:
@@ -154,11 +154,11 @@ def held_by(view: View, node: str) -> list[str]:
 
 def _is_in_standby(view: View, node: str) -> bool:
     """A node that is away, or a witness, holds nothing as it is; it learns of the order when it is back."""
-    return any(member.name == node and member.state is not MemberState.ONLINE for member in view.members)
+    return find_member(view, node).state is not MemberState.ONLINE
 
 
 async def unstandby(agent: Facade, request: Unstandby) -> Result:
-    check_node(agent.view(), request.node)
+    find_member(agent.view(), request.node)
     text = await _give(agent, what="standby", node=request.node, on=False)
     return {"node": request.node, "standby": False, "text": text}
 
@@ -202,10 +202,11 @@ def _only_group(view: View) -> str:
     return names[0]
 
 
-def check_node(view: View, name: str) -> None:
-    names = [member.name for member in view.members]
-    if name not in names:
-        raise _unknown("node", name, names)
+def find_member(view: View, name: str) -> MemberView:
+    for member in view.members:
+        if member.name == name:
+            return member
+    raise _unknown("node", name, (member.name for member in view.members))
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> Refusal:

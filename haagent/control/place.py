@@ -27,10 +27,6 @@ MAX_PATH = 107  # bytes of a socket's path: sun_path of unix(7) is 108 with its 
 class AlreadyRunning(Exception):
     """Another agent has this run directory."""
 
-    def __init__(self, run_dir: str, pid: str) -> None:
-        super().__init__(f"another agent (process {pid or 'unknown'}) uses {run_dir}")
-        self.run_dir, self.pid = run_dir, pid
-
 
 @contextlib.contextmanager
 def socket_path(run_dir: str) -> Iterator[str]:
@@ -57,7 +53,7 @@ def run_lock(run_dir: str, *, pid: int | None = None) -> Iterator[int]:
     try:
         _check_lock(lock, run_dir)
         if not _locked(lock):
-            raise AlreadyRunning(run_dir, _pid(lock))
+            raise AlreadyRunning(f"another agent (process {_pid(lock) or 'unknown'}) uses {run_dir}")
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{pid or os.getpid()}\n".encode(), 0)
         yield lock

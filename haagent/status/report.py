@@ -123,16 +123,12 @@ def warnings(view: View) -> Iterator[str]:
         yield "This agent is stopping: it hands over what it holds and takes nothing."
     if view.maintenance:
         yield "Maintenance is on: nothing moves, and no node acts on failures. End it with `haagent maintenance off`."
-    if view.arbiter_fault and view.consistent:
-        yield (
-            f"No leases: {view.arbiter_fault}. Until it answers, {view.node} releases each group when its lease "
-            "ends, and takes none."
-        )
-    elif view.arbiter_fault:
-        yield (
-            f"No leases: {view.arbiter_fault}. The nodes' own votes decide until it answers; nodes that are cut from "
-            "each other may then both hold."
-        )
+    if view.arbiter_fault:
+        meanwhile = f"Until it answers, {view.node} releases each group when its lease ends, and takes none."
+        if not view.consistent:
+            votes = "The nodes' own votes decide until it answers"
+            meanwhile = f"{votes}; nodes that are cut from each other may then both hold."
+        yield f"No leases: {view.arbiter_fault}. {meanwhile}"
     if not view.quorate and not view.arbiter:
         yield _no_quorum(view)
     for group in view.groups:
