@@ -6,6 +6,7 @@ lean on those before it.
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 from collections.abc import Coroutine
@@ -18,6 +19,7 @@ from haagent.activation import Activation, Surroundings
 from haagent.agent import clock, state_file
 from haagent.agent.realtime import Process
 from haagent.agent.recorder import Recorder
+from haagent.agent.reload import refuse_another_policy
 from haagent.agent.strays import Strays
 from haagent.agent.systemd import Notifier
 from haagent.config import Config
@@ -81,6 +83,7 @@ class Assembly:
         groups = tuple(config.groups.values())
         boot = secrets.randbits(48) | 1
         remembered = state_file.load(start.state_dir)
+        refuse_another_policy(config, remembered, memory_file=os.path.join(start.state_dir, state_file.NAME))
         self.node = node = Node(
             config.settings(),
             boot=boot,

@@ -73,6 +73,8 @@ class Kind(Meaningful):
         "a fence failed, or cannot work: if its node vanishes, no other node takes its groups",
     )
 
+    VOTERS = "voters", Severity.INFO, "the nodes agreed on another set of voters"
+
     # operators
     ASKED = "asked", Severity.INFO, "an operator gave a command"
     ORDER = "order", Severity.INFO, "a command that was given on another node has arrived at this one"

@@ -30,6 +30,8 @@ def heartbeat(state: NodeState, now: float, seq: int, *, stopping: bool = False)
         records=state.history.to_send(state.membership.alive(now)),
         recorded=state.history.stored(),
         config_hash=settings.config_hash,
+        agreed=state.agreed if state.is_agreed else None,
+        policy=settings.policy,
         silent_ms=max(0, round(1000 * (state.silent_until - now))),
     )
 

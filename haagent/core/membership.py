@@ -51,6 +51,7 @@ class Peer:
     echoed_seq: int = 0  # newest of our heartbeats that the confirmed life has echoed
     alive_until: float = NEVER
     heard_at: float = NEVER
+    agreed_since: float = NEVER  # since when it says what it says of who votes
     links: dict[str, float] = field(default_factory=dict)  # interface -> when last heard on it
     newest: dict[str, int] = field(default_factory=dict)  # interface -> newest heartbeat of this life that came over it
 
@@ -99,6 +100,11 @@ class Membership:
         for peer in self.peers.values():
             peer.groups = {group.name: group for group in peer.beat.groups} if peer.beat is not None else {}
 
+    def reconfigure(self, settings: Settings) -> None:
+        names = [node.name for node in settings.nodes if node.name != settings.me]
+        self.settings, self._alive = settings, None
+        self.peers = {name: self.peers.get(name) or Peer(name) for name in names}
+
     # --- our own heartbeats
 
     def sent(self, seq: int, now: float) -> None:
@@ -139,6 +145,8 @@ class Membership:
         peer.newest[link] = beat.seq
         if beat.seq <= peer.seq:
             return Verdict.OLD
+        if peer.beat is None or peer.beat.agreed != beat.agreed:
+            peer.agreed_since = now
         peer.seq, peer.beat, peer.heard_at = beat.seq, beat, now
         peer.strangers.clear()
         peer.echoed_seq = max(peer.echoed_seq, echoed_seq)
@@ -188,12 +196,6 @@ class Membership:
 
     def alive_names(self, now: float) -> list[str]:
         return [self.settings.me, *(peer.name for peer in self.alive(now))]
-
-    def is_quorate(self, now: float) -> bool:
-        """`consistent`: do we see a majority of the configured voters? `available`: whoever is alive suffices."""
-        if not self.settings.consistent:
-            return True
-        return len(self.alive(now)) + 1 >= self.settings.majority
 
     def next_echoes(self) -> dict[str, Heard]:
         return {peer.name: echo for peer in self.peers.values() if (echo := peer.next_echo()) is not None}

@@ -94,6 +94,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     text: str
 
 
+class Agreed(msgspec.Struct, frozen=True, array_like=True):
+    """Who votes, as the nodes agreed (`agreement`). Ordered by term, then by version."""
+
+    term: Ballot  # the tenure of the group `leader` that made it; round 0: from the configuration, nobody made it
+    version: int
+    voters: tuple[Name, ...]  # in order
+
+
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     cluster: str
     node: Name
@@ -113,6 +121,8 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     config_hash: str = ""
     silent_ms: int = 0  # a restarted voter: gives no vote for so long
     died: bool = False  # the sender's agent has died; these are its last words, sent by its guardian
+    agreed: Agreed | None = None  # whose votes the sender counts; None: nothing is agreed, or an older release
+    policy: str = ""  # what else its votes stand on; empty: an older release
 
 
 def is_well_formed(beat: Heartbeat) -> bool:
@@ -120,12 +130,14 @@ def is_well_formed(beat: Heartbeat) -> bool:
     return (
         beat.seq > 0
         and 0 < beat.interval_ms <= beat.lease_ms <= limits.MAX_LEASE_MS
-        and _are_names(beat.cluster, beat.node, beat.version, beat.config_hash, *beat.heard, *beat.recorded)
+        and _are_names(beat.cluster, beat.node, beat.version, beat.config_hash, beat.policy)
+        and _are_names(*beat.heard, *beat.recorded)
         and len(beat.heard) <= MAX_NODES
         and len(beat.recorded) <= MAX_NODES
         and len(beat.groups) <= limits.MAX_GROUPS + 1  # and the leader's
         and len(beat.orders) <= limits.MAX_ORDERS
         and len(beat.records) <= limits.MAX_RECORDS
+        and _is_sound_agreement(beat.agreed)
         and all(_is_sound_group(group) for group in beat.groups)
         and all(_is_sound_order(order) for order in beat.orders)
         and all(len(record.text) <= MAX_TEXT and _are_names(record.kind, record.group) for record in beat.records)
@@ -149,6 +161,16 @@ def _is_sound_group(group: GroupBeat) -> bool:
         and len(group.cause) <= MAX_TEXT
         and group.penalty >= 0
         and all(_is_sound_ballot(ballot) for ballot in ballots)
+    )
+
+
+def _is_sound_agreement(agreed: Agreed | None) -> bool:
+    return agreed is None or (
+        _is_sound_ballot(agreed.term)
+        and 0 <= agreed.version <= MAX_ROUND
+        and 0 < len(agreed.voters) <= MAX_NODES
+        and _are_names(*agreed.voters)
+        and list(agreed.voters) == sorted(set(agreed.voters))
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from typing import Self
 
-from haagent.core import commands, election, events, heartbeat, report
+from haagent.core import agreement, commands, election, events, heartbeat, report
 from haagent.core.event_kinds import Kind
 from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Relinquish, Remember, Send, Stopped
 from haagent.core.group import arbitration, candidacy, handover
@@ -101,6 +101,8 @@ class Node:
         state.plans.clear()  # what has come may have changed them
         for group in state.groups.values():
             election.advance(group, state, now)
+        if (leader := state.groups.get(LEADER)) is not None:
+            agreement.advance(state, now, leader)
         self._finish(now)
         state.raise_voice(now)
         if state.must_send or now >= state.next_beat:
@@ -179,6 +181,7 @@ class Node:
         for order in state.orders.merge(now, beat.orders):
             state.note(Kind.ORDER, "", commands.describe(order), now=now)
             state.urge()
+        agreement.hear(state, now, beat)
         state.history.hear(beat)
         state.longest_lease_s = max(state.longest_lease_s, beat.lease_ms / 1000)
         for said in beat.groups:
@@ -245,8 +248,10 @@ class Node:
                 state.order(now, f"down/{name}", on=False)
             state.urge()
         for name in sorted(before - alive):
-            peer = state.membership.peers[name]
-            if peer.beat is not None and peer.beat.stopping:
+            peer = state.membership.peers.get(name)
+            if peer is None:
+                why = "is no longer in the configuration"
+            elif peer.beat is not None and peer.beat.stopping:
                 why = "lost its agent; its guardian released everything" if peer.beat.died else "has stopped"
             else:
                 why = f"is offline: silent for {1000 * (now - peer.heard_at):.0f} ms"
@@ -254,7 +259,7 @@ class Node:
         state.was_alive = tuple(sorted(alive))
 
     def _reconfigure(self, now: float, settings: Settings) -> None:
-        """Groups, preferences and failback change live. Who votes and for how long does not: the shell refuses that."""
+        """All changes live but for how long votes count: that is refused by the shell."""
         state = self.state
         kept = {group.name: group for group in settings.groups}
         for name, group in list(state.groups.items()):
@@ -268,7 +273,8 @@ class Node:
         for name, added in kept.items():
             if name not in state.groups:
                 self._add(added, now, silent_until=silent_until)
-        state.settings = state.membership.settings = settings  # the nodes are the same
+        state.settings, state.witnesses = settings, settings.witnesses
+        state.membership.reconfigure(settings)
         state.orders.reconfigure(settings)
         state.note(Kind.RELOADED, "", f"configuration {settings.config_hash} is in force", now=now)
         state.urge()
@@ -333,7 +339,8 @@ class Node:
         frozen = state.groups.values() if state.orders.in_maintenance else ()
         served = tuple(group.name for group in frozen if group.service.by == state.settings.me)
         # The longest lease that anybody uses: our silence after a restart must cover what we have accepted.
-        memory = Memory(state.round, state.longest_lease_s, state.orders.lasting, served)
+        agreed = state.agreed if state.is_agreed else None
+        memory = Memory(state.round, state.longest_lease_s, state.orders.lasting, served, agreed)
         if memory != state.remembered:
             state.remembered = memory
             state.do(Remember(memory))
@@ -347,5 +354,7 @@ class Node:
         if state.settings.gateway_guard:
             ends.append(state.gateway_lost_at + PATIENCE_S)
         due += [instant for instant in ends if instant > now]
+        if (leader := state.groups.get(LEADER)) is not None:
+            due.append(agreement.due(state, now, leader))
         due += [election.deadline(group, state, now) for group in state.groups.values()]
         return min(due)

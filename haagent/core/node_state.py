@@ -15,7 +15,7 @@ from haagent.core.group.state import Group
 from haagent.core.group.voter import Voter
 from haagent.core.history import History
 from haagent.core.membership import NEVER, Membership, Peer
-from haagent.core.messages import GroupBeat
+from haagent.core.messages import Agreed, Ballot, GroupBeat, Heartbeat
 from haagent.core.registers import Orders
 from haagent.core.settings import Memory, Settings
 
@@ -37,8 +37,10 @@ class NodeState:
     witnesses: tuple[str, ...]
     arbiter_fault: str  # empty: it can be reached
     round: int  # highest of all ballots seen
+    agreed: Agreed  # whose votes count, where votes decide (`agreement`)
     next_beat: float  # when the next heartbeat is due
     next_seq: int = 1
+    agreed_since: float = NEVER
     listen_until: float = NEVER  # we overslept: what we believe of the others may be long out of date
     known_before_stall: tuple[str, ...] = ()
     voice_seq: int = 0  # first heartbeat that says that our silence is over
@@ -75,6 +77,8 @@ class NodeState:
             witnesses=settings.witnesses,
             arbiter_fault=f"{settings.arbiter} has not answered yet",
             round=memory.round,
+            agreed=memory.agreed or Agreed(Ballot(0, ""), 0, tuple(sorted(settings.voters))),
+            agreed_since=now,
             next_beat=now,
         )
 
@@ -176,7 +180,7 @@ class NodeState:
         """This node is on the side that may hold, as far as it can see."""
         if self.settings.arbiter and self.settings.consistent:
             return not self.arbiter_fault
-        return self.membership.is_quorate(now)
+        return not self.settings.consistent or len(self.voters_heard(now)) >= self.majority
 
     def isolation(self, now: float, name: str = "") -> str:
         """Why the node (empty: this one) is the one that is cut off, as far as gateways tell; empty: it is not.
@@ -205,7 +209,7 @@ class NodeState:
         two. And one that was not running counts whoever it counted before: the silence is its own.
         """
         if self.settings.consistent:
-            return list(self.settings.voters), self.settings.majority
+            return list(self.agreed.voters), self.majority
         names = [self.settings.me]
         for peer in self.membership.peers.values():
             if self._counts_for_holder(peer, now, group) if is_held else self._counts_for_candidate(peer, now):
@@ -234,6 +238,37 @@ class NodeState:
             for peer in self.membership.deaf(now)
         )
 
+    @property
+    def is_agreed(self) -> bool:
+        """Whose votes count is agreed, not read from the file (`agreement`)."""
+        return self.settings.has_agreed_voters
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Whose votes count."""
+        return self.agreed.voters if self.is_agreed else self.settings.voters
+
+    @property
+    def majority(self) -> int:
+        return len(self.agreed.voters) // 2 + 1
+
+    def is_at_one(self, beat: Heartbeat) -> bool:
+        """Votes count between its sender and us: rule 1 of `agreement`. A release before it says nothing."""
+        if beat.policy not in ("", self.settings.policy):
+            return False
+        return not self.is_agreed or beat.agreed in (None, self.agreed)
+
+    def voters_heard(self, now: float) -> list[str]:
+        """Of those that are agreed."""
+        peers = self.membership.alive(now)
+        heard = {peer.name for peer in peers if peer.beat is not None and self.is_at_one(peer.beat)}
+        return [name for name in self.agreed.voters if name in {self.settings.me, *heard}]
+
+    def votes(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
+        """`beats` of those whose votes count here."""
+        beats = self.beats(now, group)
+        return [(peer, beat) for peer, beat in beats if peer.beat is not None and self.is_at_one(peer.beat)]
+
     def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """What each living peer says of `group`."""
         alive = self.membership.alive(now)
@@ -245,9 +280,14 @@ class NodeState:
             return f"{name} is a witness"
         if self.orders.is_standby(name):
             return f"{name} is in standby"
+        if self.is_agreed and name not in self.agreed.voters:
+            return f"{name} is not among the voters that the nodes agreed on: {', '.join(self.agreed.voters)}"
         if name == self.settings.me:
             return f"{name} is stopping" if self.is_stopping else ""
         peer = self.membership.peers.get(name)
         if peer is None:
             return f"{name} is not in the configuration of {self.settings.me}"
-        return "" if peer.is_alive(now) else f"{name} is offline"
+        if not peer.is_alive(now):
+            return f"{name} is offline"
+        is_at_one = peer.beat is None or self.is_at_one(peer.beat)
+        return "" if is_at_one else f"{name} does not agree with {self.settings.me} on whose votes count"

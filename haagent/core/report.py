@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core import election
+from haagent.core import agreement, election
 from haagent.core.group import arbitration, candidacy, choice
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
@@ -14,6 +14,7 @@ from haagent.core.view import GroupView, MemberState, MemberView, View
 
 
 def view(state: NodeState, now: float) -> View:
+    alive = state.membership.alive(now)
     return View(
         cluster=state.settings.cluster,
         node=state.settings.me,
@@ -27,6 +28,9 @@ def view(state: NodeState, now: float) -> View:
         history=state.history.merged(),
         arbiter=state.settings.arbiter,
         arbiter_fault=state.arbiter_fault if state.settings.arbiter else "",
+        voters=state.voters,
+        voters_differ=agreement.explain(state),
+        at_odds=tuple(peer.name for peer in alive if peer.beat is not None and not state.is_at_one(peer.beat)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.messages import Order
+from haagent.core.messages import Agreed, Order
 
 LEADER = "leader"  # the built-in group: its holder does what must be done once per cluster
 
@@ -89,8 +89,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(node.name for node in self.nodes if node.witness)
 
     @property
-    def majority(self) -> int:
-        return len(self.nodes) // 2 + 1
+    def has_agreed_voters(self) -> bool:
+        """Whose votes count is agreed, not read from the file (`agreement`)."""
+        return self.consistent and not self.arbiter
+
+    @property
+    def policy(self) -> str:
+        """What votes stand on besides the voters: they count only between nodes where it is the same."""
+        return f"{'consistent' if self.consistent else 'available'} {self.arbiter}".strip()
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -100,3 +106,4 @@ class Memory(msgspec.Struct, frozen=True):
     lease_s: float = 0.0  # of the earlier life: the restart silence covers the longer of the two
     orders: tuple[Order, ...] = ()
     served: tuple[str, ...] = ()  # groups that maintenance has frozen here: only this node may take them again
+    agreed: Agreed | None = None  # whose votes counted last (`agreement`)

@@ -59,3 +59,6 @@ class View(msgspec.Struct, frozen=True):
     history: tuple[tuple[str, Record], ...] = ()
     arbiter: str = ""  # who gives the leases; empty: the nodes' votes
     arbiter_fault: str = ""  # why it cannot
+    voters: tuple[str, ...] = ()  # whose votes count
+    voters_differ: str = ""  # how this node's file differs from that
+    at_odds: tuple[str, ...] = ()  # living nodes that count the votes of others than this node does

@@ -48,6 +48,7 @@ class Shell(Network):
     ) -> None:
         super().__init__(random.Random(seed), settings.voters, delay_s=delay_s)  # noqa: S311 - chance that repeats
         self.settings = settings
+        self.files: dict[str, Settings] = {}  # of the hosts that have another one
         self.node_class = node_class
         self.late_s = late_s  # how late timers fire, as timers do
         self.take_s = take_s  # the kernel's work to serve, and to stop serving

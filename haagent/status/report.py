@@ -57,6 +57,7 @@ class Cluster(Still):
             "on_partition": "consistent" if view.consistent else "available",
             "maintenance": view.maintenance,
             "stopping": view.stopping,
+            "voters": list(view.voters),
             "members": {member.name: _member(member, config) for member in view.members},
             "groups": {group.name: _group(group, view, config) for group in view.groups if group.name != LEADER},
             "sessions": {},  # this release has no session store
@@ -131,6 +132,14 @@ def warnings(view: View) -> Iterator[str]:
         yield f"No leases: {view.arbiter_fault}. {meanwhile}"
     if not view.quorate and not view.arbiter:
         yield _no_quorum(view)
+    if view.voters_differ:
+        yield f"{view.voters_differ[:1].upper()}{view.voters_differ[1:]}."
+    if view.at_odds:
+        names = ", ".join(view.at_odds)
+        yield (
+            f"{names} and {view.node} do not agree on whose votes count, so neither counts the other's: use the same "
+            "file on every node, then `haagent reload` on each."
+        )
     for group in view.groups:
         if group.name != LEADER and not group.holder:
             yield f"{group.name}: {group.why or 'nobody holds it'}."
@@ -155,7 +164,7 @@ def _no_quorum(view: View) -> str:
     lost = [member.name for member in view.members if member.state is MemberState.OFFLINE]
     return (
         f"No quorum: {view.node} sees only {', '.join(heard) or 'itself'}. It releases its groups, and takes none "
-        f"until a majority of {len(view.members)} is back. "
+        f"until a majority of {len(view.voters)} is back. "
         f"Missing: {', '.join(lost) or 'votes of nodes that have just started'}."
     )
 

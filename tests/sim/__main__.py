@@ -1,8 +1,8 @@
 """python -m tests.sim SEED prints the story of one seed; --campaign FIRST COUNT runs many on all cores.
 
 `--guardians` before that: agents die whose guardians speak for them. `--etcd`: the leases come from an etcd. `--turns`:
-events wait for each other, and several are one step. `--weights`: checks fail that have a weight. All may be given, and
-come on top of the seed's own schedule.
+events wait for each other, and several are one step. `--weights`: checks fail that have a weight. `--edits`:
+voters come and go. All may be given; but for the last, they come on top of the seed's own schedule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 
 CHUNK = 50
-OPTIONS = {"--guardians": "has_guardians", "--etcd": "has_etcd", "--turns": "has_turns", "--weights": "has_weights"}
+OPTIONS = {
+    "--guardians": "has_guardians",
+    "--etcd": "has_etcd",
+    "--turns": "has_turns",
+    "--weights": "has_weights",
+    "--edits": "has_edits",
+}
 
 
 def _chunk(seeds: range, *, options: tuple[str, ...]) -> tuple[int, float, int, list[tuple[int, str]]]:

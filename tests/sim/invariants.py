@@ -82,9 +82,10 @@ class Watch:
 
 def expected_to_be_served(world: World) -> list[str]:
     """Groups that some healthy node could hold now: after a bounded time they must have exactly one holder."""
-    up = [host for host in world.hosts.values() if host.node is not None and not host.is_paused]
     settings = world.settings
-    if settings.consistent and len(up) < settings.majority:
+    hosts = [world.hosts[name] for name in settings.voters]
+    up = [host for host in hosts if host.node is not None and not host.is_paused]
+    if settings.consistent and len(up) <= len(settings.voters) // 2:
         return []
     orders = up[0].node.state.orders if up and up[0].node else None
     if orders is None or orders.in_maintenance:

@@ -4,7 +4,8 @@ Every seed belongs to one family by its remainder, so that a run of consecutive 
 the same seed has the same schedule, and on top of it agents that die and whose guardians speak for them, drawn from a
 generator of their own. With etcd the leases come from there, nodes are cut from it, and it is lost and comes back. With
 turns the agents are busy now and then, so that several events wait and are one step. With weights, checks fail that
-have one, and go on failing: in the end each group is where they weigh least, and stays there.
+have one, and go on failing: in the end each group is where they weigh least, and stays there. With edits the set of
+voters changes: files are edited one host after the other, in any order and at any time, some of them wrongly.
 """
 
 from __future__ import annotations
@@ -16,17 +17,15 @@ import msgspec
 
 from haagent.core.group.handover import LIGHTER_S
 from haagent.core.node import Node
-from haagent.simulate.shell import LAST_WORDS_S
+from tests.sim import faults
 from tests.sim.invariants import Violation, Watch, check_lightest, check_settled
-from tests.sim.world import PlannedKill, World, make_settings
+from tests.sim.world import World, make_settings
 
 FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
 ALONE_AFTER_S = 0.6
 TURN_S = (0.0, 0.004)
 RELIEF_S = LIGHTER_S + 3.0  # until each group is where failing checks weigh least: that may take two tries
 SETTLE_S = ALONE_AFTER_S + 6 * 0.35  # the bound after the last fault: who starts alone waits, then a few leases
-
-Fault = Callable[[World, random.Random], None]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -36,6 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
     has_etcd: bool
     has_turns: bool
     has_weights: bool
+    has_edits: bool
 
 
 def run_seed(
@@ -45,172 +45,15 @@ def run_seed(
     has_etcd: bool = False,
     has_turns: bool = False,
     has_weights: bool = False,
+    has_edits: bool = False,
     node_class: type[Node] = Node,
 ) -> World:
     """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
+    plan = Plan(seed, node_class, has_guardians, has_etcd, has_turns, has_weights, has_edits)
+    if has_edits:
+        return _edited(plan)
     families = (_consistent, _available_no_cut) if has_etcd else FAMILIES
-    return families[seed % len(families)](Plan(seed, node_class, has_guardians, has_etcd, has_turns, has_weights))
-
-
-def _names(world: World) -> list[str]:
-    return list(world.hosts)
-
-
-# ---------------------------------------------------------------------- single faults
-
-
-def _cut_one_way(world: World, rng: random.Random) -> None:
-    source, target = rng.sample(_names(world), 2)
-    world.say(f"cut {source} -> {target}")
-    world.cut(source, target)
-
-
-def _split(world: World, rng: random.Random) -> None:
-    names = _names(world)
-    rng.shuffle(names)
-    at = rng.randrange(1, len(names))
-    world.say(f"split {''.join(names[:at])} | {''.join(names[at:])}")
-    world.split("".join(names[:at]), "".join(names[at:]))
-
-
-def _heal(world: World, _: random.Random) -> None:
-    world.say("heal all links")
-    world.heal()
-
-
-def _pause(world: World, rng: random.Random) -> None:
-    name = rng.choice(_names(world))
-    world.pause(name)
-    world.at(world.t + rng.choice((0.02, 0.2, 0.5, 1.5)) * rng.random(), lambda: world.resume(name))
-
-
-def _crash(world: World, rng: random.Random) -> None:
-    name = rng.choice(_names(world))
-    world.crash(name)
-    world.at(world.t + rng.choice((0.001, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
-
-
-def _crash_twice(world: World, rng: random.Random) -> None:
-    """The second life ends before it has a vote, or just after."""
-    name = rng.choice(_names(world))
-    t = world.t
-    world.crash(name)
-    for again in range(2):
-        t += rng.choice((0.001, 0.1, 0.5)) * rng.random()
-        world.at(t, lambda: world.start(name))
-        if not again:
-            t += rng.choice((0.01, 0.4)) * rng.random()
-            world.at(t, lambda: world.crash(name))
-
-
-def _stop(world: World, rng: random.Random) -> None:
-    name = rng.choice(_names(world))
-    world.stop(name)
-    world.at(world.t + 0.05 + rng.random(), lambda: world.start(name))
-
-
-def _lose(world: World, rng: random.Random) -> None:
-    world.loss = rng.choice((0.0, 0.05, 0.3, 0.7))
-    world.say(f"loss {world.loss:.0%}")
-
-
-def _delay(world: World, rng: random.Random) -> None:
-    world.delay_s = rng.choice(((0.0001, 0.001), (0.001, 0.04), (0.0, 0.3), (0.2, 0.5)))
-    world.duplication = rng.choice((0.0, 0.2))
-    world.say(f"delay {world.delay_s}")
-
-
-def _mild_delay(world: World, rng: random.Random) -> None:
-    world.delay_s = rng.choice(((0.0001, 0.001), (0.001, 0.02), (0.0, 0.03)))
-    world.duplication = rng.choice((0.0, 0.3))
-    world.say(f"delay {world.delay_s}")
-
-
-def _health(world: World, rng: random.Random) -> None:
-    name, group = rng.choice(_names(world)), rng.choice([group.name for group in world.settings.groups[1:]])
-    ok = group in world.hosts[name].unfit
-    world.say(f"{name} {'fit' if ok else 'unfit'} for {group}")
-    world.set_health(name, group, ok=ok)
-
-
-def _fail(world: World, rng: random.Random) -> None:
-    name, group = rng.choice(_names(world)), rng.choice([group.name for group in world.settings.groups[1:]])
-    world.failing[(name, group)] = not world.failing.get((name, group), False)
-    world.say(f"activation of {group} on {name} {'fails' if world.failing[(name, group)] else 'works'}")
-
-
-def _operate(world: World, rng: random.Random) -> None:
-    name, node = rng.choice(_names(world)), rng.choice(_names(world))
-    group = rng.choice([group.name for group in world.settings.groups])
-    what = rng.choice(("move", "move", "move", "standby", "standby", "maintenance", "clear"))
-    match what:
-        case "move":
-            world.ask(name, "move", group=group, node=node, force=rng.random() < 0.2, wait_s=rng.choice((0.3, 10.0)))
-        case "standby":
-            world.ask(name, "standby", node=node, on=rng.random() < 0.6)
-        case "maintenance":
-            world.ask(name, "maintenance", on=rng.random() < 0.5, force=rng.random() < 0.3)
-        case "clear":
-            world.ask(name, "clear", group=group)
-
-
-def _amnesia(world: World, rng: random.Random) -> None:
-    """Two nodes do not hear each other, and the voter between them forgets what it has promised to the first."""
-    one, other = rng.sample(_names(world), 2)
-    world.say(f"cut {one} - {other}")
-    world.cut(one, other)
-    world.cut(other, one)
-    third = rng.choice([name for name in _names(world) if name not in (one, other)] or [one])
-    at = world.t + 0.3 + 0.4 * rng.random()
-    world.at(at, lambda: world.crash(third))
-    world.at(at + 0.1 * rng.random(), lambda: world.start(third))
-
-
-def _agent_dies(world: World, rng: random.Random) -> None:
-    """Between two steps or in the middle of one; what its guardian says comes in time, late, often or not at all."""
-    name = rng.choice(_names(world))
-    words_s = rng.choice(
-        (
-            LAST_WORDS_S,
-            LAST_WORDS_S,
-            (0.0,),
-            (),
-            (rng.choice((0.05, 0.3, 1.0)) * rng.random(),),
-            tuple(sorted(rng.choice((0.005, 0.05, 0.5)) * rng.random() for _ in range(4))),
-        )
-    )
-    if rng.random() < 0.5:
-        world.kill(name, words_s=words_s)
-    else:
-        world.plan_kill(name, PlannedKill(after=rng.randrange(6), words_s=words_s))
-    world.at(world.t + rng.choice((0.001, 0.01, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
-
-
-def _etcd(world: World, rng: random.Random) -> None:
-    """Lost for all, cut from one, one way only, or back."""
-    names = _names(world)
-    what = rng.choice(("lost", "cut", "deaf", "mute", "back", "back"))
-    world.say(f"etcd {what}")
-    hosts = names if what in ("lost", "back") else [rng.choice(names)]
-    ways = {(name, "etcd") for name in hosts if what != "deaf"} | {("etcd", name) for name in hosts if what != "mute"}
-    world.cuts = world.cuts - ways if what == "back" else world.cuts | ways
-
-
-def _weigh(world: World, rng: random.Random) -> None:
-    name, group = rng.choice(_names(world)), rng.choice([group.name for group in world.settings.groups[1:]])
-    penalty = rng.choice((0, 0, 10, 20, 30))
-    world.say(f"failing checks for {group} weigh {penalty} on {name}")
-    world.set_penalty(name, group, penalty)
-
-
-ANYTHING: tuple[Fault, ...] = (
-    *(_cut_one_way, _split, _split, _heal, _heal, _heal, _pause, _pause, _crash, _crash),
-    *(_crash_twice, _amnesia, _stop, _lose, _delay, _health, _fail, _operate, _operate),
-)
-NO_CUT: tuple[Fault, ...] = (
-    *(_pause, _pause, _crash, _crash, _crash_twice, _stop),
-    *(_mild_delay, _health, _fail, _operate, _operate),
-)
+    return families[seed % len(families)](plan)
 
 
 # ---------------------------------------------------------------------- families
@@ -240,20 +83,20 @@ def _build(plan: Plan, *, consistent: bool) -> tuple[World, random.Random]:
     return world, rng
 
 
-def _disturb(world: World, rng: random.Random, faults: tuple[Fault, ...], *, every_s: float = 0.25) -> None:
+def _disturb(world: World, rng: random.Random, among: tuple[faults.Fault, ...], *, every_s: float = 0.25) -> None:
     t = 0.0
     while (t := t + rng.expovariate(1 / every_s)) < FAULTS_S:
-        fault = rng.choice(faults)
+        fault = rng.choice(among)
         world.at(t, lambda fault=fault: fault(world, rng))
 
 
 def _disturb_more(world: World, plan: Plan) -> None:
     if plan.has_etcd:
-        _disturb(world, random.Random(f"etcd {plan.seed}"), (_etcd,), every_s=0.4)
+        _disturb(world, random.Random(f"etcd {plan.seed}"), (faults.etcd,), every_s=0.4)
     if plan.has_guardians:
-        _disturb(world, random.Random(f"guardians {plan.seed}"), (_agent_dies,), every_s=0.5)
+        _disturb(world, random.Random(f"guardians {plan.seed}"), (faults.agent_dies,), every_s=0.5)
     if plan.has_weights:
-        _disturb(world, random.Random(f"weights {plan.seed}"), (_weigh,), every_s=0.3)
+        _disturb(world, random.Random(f"weights {plan.seed}"), (faults.weigh,), every_s=0.3)
 
 
 def _calm(world: World) -> None:
@@ -298,14 +141,16 @@ def _consistent(plan: Plan) -> World:
     """Anything may happen; two never hold."""
     world, rng = _build(plan, consistent=True)
     Watch(world, never_two=True, ordered=True)
-    return _run(world, lambda: (_disturb(world, rng, ANYTHING), _disturb_more(world, plan), _settle(world, plan)))
+    return _run(
+        world, lambda: (_disturb(world, rng, faults.ANYTHING), _disturb_more(world, plan), _settle(world, plan))
+    )
 
 
 def _available_no_cut(plan: Plan) -> World:
     """No link is cut and nothing is lost: two never hold in `available` either."""
     world, rng = _build(plan, consistent=False)
     Watch(world, never_two=True, ordered=False)
-    return _run(world, lambda: (_disturb(world, rng, NO_CUT), _disturb_more(world, plan), _settle(world, plan)))
+    return _run(world, lambda: (_disturb(world, rng, faults.NO_CUT), _disturb_more(world, plan), _settle(world, plan)))
 
 
 def _available(plan: Plan) -> World:
@@ -315,7 +160,7 @@ def _available(plan: Plan) -> World:
 
     def play() -> None:
         if rng.random() < 0.5:
-            _disturb(world, rng, ANYTHING)
+            _disturb(world, rng, faults.ANYTHING)
             _disturb_more(world, plan)
             _settle(world, plan)
             return
@@ -326,9 +171,9 @@ def _available(plan: Plan) -> World:
 
 def _heal_in_one_heartbeat(world: World, rng: random.Random) -> None:
     world.run(ALONE_AFTER_S + 1.5)
-    _split(world, rng)
+    faults.split(world, rng)
     world.run(world.t + 0.2 + rng.random())
-    _heal(world, rng)
+    faults.heal(world, rng)
     # A heartbeat is due within one interval; it is answered at once, and letting go takes a millisecond.
     world.run(world.t + 0.1 + 0.015)
     for group in world.settings.groups:
@@ -365,6 +210,44 @@ def _bystander_dies(plan: Plan) -> World:
                     raise Violation(f"at {t:.6f} {host} let go of {group} because {name} died: {why}")
 
     return _run(world, play)
+
+
+def _edited(plan: Plan) -> World:
+    """Voters come and go while anything may happen; two never hold. In the end all files say the same."""
+    rng = random.Random(f"edits {plan.seed}")
+    everybody = make_settings(
+        nodes=faults.HOSTS,
+        witnesses=rng.choice(("", "C")),
+        groups=rng.choice(({"web": ("A", "B")}, {"web": ()})),
+        alone_after_s=ALONE_AFTER_S,
+    )
+    world = World(plan.seed, everybody, turn_s=TURN_S if plan.has_turns else None, node_class=plan.node_class)
+    first = rng.choice(("ABC", "ABC", "ABCD", "AB", "ABCDE"))
+    for name in world.hosts:
+        # Whoever comes later was given the file of one that is there, and itself.
+        world.files[name] = faults.with_voters(world, {*first, name})
+    for name in first:
+        world.at(0.3 * rng.random(), lambda name=name: world.start(name))
+    Watch(world, never_two=True, ordered=True)
+
+    def play() -> None:
+        _disturb(world, rng, faults.ANYTHING, every_s=0.4)
+        _disturb(world, rng, (faults.edit,), every_s=0.6)
+        _disturb_more(world, plan)
+        world.at(FAULTS_S + 1.05, lambda: _agree(world))  # the last operator has finished
+        _settle(world, plan)
+
+    return _run(world, play)
+
+
+def _agree(world: World) -> None:
+    """Every file has the voters that were agreed last; the others run on, and have no vote."""
+    known = [host.node.state.agreed for host in world.hosts.values() if host.node is not None]
+    known += [host.memory.agreed for host in world.hosts.values() if host.memory.agreed is not None]
+    voters = max(known, key=lambda agreed: (agreed.term, agreed.version)).voters
+    for name in world.hosts:
+        world.edit(name, faults.with_voters(world, {*voters, name}))
+    world.settings = faults.with_voters(world, voters)
 
 
 FAMILIES = (_consistent, _available_no_cut, _consistent, _available, _bystander_dies)

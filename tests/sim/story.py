@@ -5,9 +5,10 @@ A story is a text file. Blocks are separated by empty lines; a block is comments
 decisions and nothing else: clocks agree, a datagram takes 1 ms, the kernel 1 ms to serve and 0.5 ms to stop serving.
 
     cluster A B W [witness=W] [available] [leader] [groups=web:A,B;db:B] [interval=100ms] [alone_after=5s]
-                        [failback=30s]
+                        [failback=30s] [voters=A,B,W]     the others have files with themselves besides
     start A B W         one after the other, 10 ms apart
     reload web:A,B;db:B every agent reads a new file
+    file A,B A,B,C      the files of A and B have these voters from now on; voters: whose votes each node counts
     who                 which hosts answer for which group       why A               what `status` says on A
     trace A             from now on tell what A performs         untrace A
 
@@ -28,6 +29,7 @@ from haagent.core.settings import LEADER, GroupSettings
 from haagent.simulate.deeds import perform
 from haagent.simulate.language import parse as parse_statements
 from haagent.simulate.scenario import read
+from tests.sim.faults import with_voters
 from tests.sim.invariants import Watch
 from tests.sim.world import World, make_settings, steady_world
 
@@ -112,7 +114,10 @@ class Story:
             failback_after_s=None if failback is None else _seconds(failback),
             alone_after_s=_seconds(options.get("alone_after", "5s")),
         )
-        self.world = steady_world(settings)
+        self.world = world = steady_world(settings)
+        if "voters" in options:
+            voters = options["voters"].split(",")
+            world.files = {name: with_voters(world, {*voters, name}) for name in world.hosts}
         self.watch = Watch(self.world, never_two=True, ordered=is_consistent)
 
     # ------------------------------------------------------------------ verbs
@@ -144,6 +149,16 @@ class Story:
         leader = world.settings.groups[0]
         world.reconfigure(msgspec.structs.replace(world.settings, groups=(leader, *groups), config_hash="new"))
 
+    def file(self, world: World, words: list[str]) -> None:
+        """`file A,B A,B,C`: the files of A and B have these voters from now on."""
+        for name in words[0].split(","):
+            world.edit(name, with_voters(world, words[1].split(",")))
+
+    def voters(self, world: World, _: list[str]) -> Iterator[str]:
+        for name, host in world.hosts.items():
+            if host.node is not None:
+                yield f"{name} counts {', '.join(host.node.state.agreed.voters)}"
+
     def who(self, world: World, _: list[str]) -> Iterator[str]:
         for group in world.settings.groups:
             if group.name != LEADER or self.shows_leader:
@@ -165,7 +180,7 @@ class Story:
 
 
 VERBS: dict[str, Callable[[Story, World, list[str]], Iterator[str] | None]] = {
-    name: getattr(Story, name) for name in ("start", "reload", "who", "why", "trace", "untrace")
+    name: getattr(Story, name) for name in ("start", "reload", "file", "voters", "who", "why", "trace", "untrace")
 }
 
 

@@ -19,6 +19,7 @@ SEEDS_WITH_GUARDIANS = range(400)
 SEEDS_WITH_ETCD = range(100)
 SEEDS_WITH_TURNS = range(200)
 SEEDS_WITH_WEIGHTS = range(200)
+SEEDS_WITH_EDITS = range(300)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -56,6 +57,10 @@ def test_events_that_are_taken_in_together_break_no_promise() -> None:
 
 def test_checks_with_a_weight_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_WEIGHTS, "--guardians", "--weights")
+
+
+def test_voters_that_come_and_go_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_EDITS, "--edits", "--guardians")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

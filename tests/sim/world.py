@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from haagent import simulate
-from haagent.core import events
+from haagent.core import agreement, events
 from haagent.core.events import AnyAction
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
 from haagent.simulate.host import Host, PlannedKill, Served
@@ -45,8 +45,22 @@ class World(simulate.World):
     def reconfigure(self, settings: Settings) -> None:
         """The same new configuration for every node, also for those that start later."""
         self.settings = settings
+        self.files.clear()
         for host in self.hosts.values():
-            self._feed(host, events.Reconfigured(msgspec.structs.replace(settings, me=host.name)))
+            self._feed(host, events.Reconfigured(self.file(host.name)))
+
+    def file(self, name: str) -> Settings:
+        return msgspec.structs.replace(self.files.get(name, self.settings), me=name)
+
+    def edit(self, name: str, settings: Settings) -> None:
+        """One host's file. An agent that runs there reloads it, or refuses; one that starts later reads it."""
+        self.files[name], host = settings, self.hosts[name]
+        if host.node is None:
+            return
+        if steps := agreement.steps(host.node.state.voters, settings.voters):
+            self.say(f"{name} refuses the new file: one voter at a time may come or go: {steps}")
+        else:
+            self._feed(host, events.Reconfigured(self.file(name)))
 
     def run_to(self, is_reached: Callable[[], bool], *, within_s: float) -> None:
         """Up to the first moment at which it is so."""

@@ -50,9 +50,9 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
         return why
     if state.settings.arbiter:
         return state.arbiter_fault if state.settings.consistent else ""
-    if not state.membership.is_quorate(now):
-        alive, total = len(state.membership.alive(now)) + 1, len(state.settings.nodes)
-        return f"it sees {alive} of {total} voters and needs {state.settings.majority}"
+    if not state.is_quorate(now):
+        heard, total = len(state.voters_heard(now)), len(state.agreed.voters)
+        return f"it sees {heard} of {total} voters and needs {state.majority}"
     return ""
 
 

@@ -14,13 +14,13 @@ from haagent.core.node_state import NodeState
 def is_outbid(group: Group, state: NodeState, now: float) -> bool:
     """A living voter has promised a ballot above ours."""
     ballot = group.attempt.ballot
-    return any(beat.promised is not None and beat.promised > ballot for _, beat in state.beats(now, group.name))
+    return any(beat.promised is not None and beat.promised > ballot for _, beat in state.votes(now, group.name))
 
 
 def has_promises(group: Group, state: NodeState, now: float) -> bool:
     ballot = group.attempt.ballot
     promises = {state.settings.me: group.voter.promised}
-    promises |= {peer.name: beat.promised for peer, beat in state.beats(now, group.name)}
+    promises |= {peer.name: beat.promised for peer, beat in state.votes(now, group.name)}
     electorate, needed = state.electorate(now, group.name, is_held=False)
     return sum(promises.get(name) == ballot for name in electorate) >= needed
 
@@ -37,7 +37,7 @@ def renew(group: Group, state: NodeState, now: float) -> bool:
     if not state.votes_count:
         return group.attempt.count({"": group.arbitration.granted_at}, [""], needed=1)
     votes: list[tuple[str, Accepted | None]] = [(state.settings.me, group.voter.accepted)]
-    votes += [(peer.name, beat.accepted) for peer, beat in state.beats(now, group.name)]
+    votes += [(peer.name, beat.accepted) for peer, beat in state.votes(now, group.name)]
     sent = acceptances(group.attempt, state.membership, votes)
     if max(sent.values(), default=NEVER) <= group.attempt.proved_at:
         return False

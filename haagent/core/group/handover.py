@@ -114,7 +114,7 @@ def begin(group: Group, state: NodeState, now: float, want: HandOver) -> None:
 def proceed(group: Group, state: NodeState, now: float) -> LetGo | Stay | None:
     """Rule 4 of `election`: let go as soon as the successor wants."""
     to = group.handover.to
-    for peer, beat in state.beats(now, group.name):
+    for peer, beat in state.votes(now, group.name):
         if peer.name == to and beat.want is not None and beat.want > group.attempt.ballot:
             _pledge_vote(group, state, now, peer, beat.want)
             return LetGo(f"{to} is ready")
@@ -169,7 +169,7 @@ def redeem(group: Group, state: NodeState, now: float) -> None:
     if pledge is None:
         return
     vote, since = pledge.vote, pledge.since
-    for peer, beat in state.beats(now, group.name):
+    for peer, beat in state.votes(now, group.name):
         if (peer.name, peer.boot, beat.want) == (vote.ballot.node, vote.boot, vote.ballot):
             vote, since = Accepted(vote.ballot, vote.boot, peer.seq), now
     group.voter.accept(since, vote, lease_s=pledge.lease_s)

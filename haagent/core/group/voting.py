@@ -10,7 +10,8 @@ from haagent.core.node_state import NodeState
 
 
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
-    if not state.may_vote_on(group, now):
+    is_ours = sender.node == state.settings.me
+    if not state.may_vote_on(group, now) or not (is_ours or state.is_at_one(sender)):
         return
     if group.voter.hear_claim(now, beat, sender):
         state.urge()
@@ -43,6 +44,6 @@ def reconsider_wants(group: Group, state: NodeState, now: float) -> None:
     """A want that came while we were bound is granted the moment we are free."""
     if not state.may_vote_on(group, now) or group.voter.is_bound(now):
         return
-    wanting = [(peer.name, beat) for peer, beat in state.beats(now, group.name) if beat.want]
+    wanting = [(peer.name, beat) for peer, beat in state.votes(now, group.name) if beat.want]
     for node, beat in sorted(wanting, key=lambda item: item[1].want or Ballot(0, ""), reverse=True):
         consider_want(group, state, now, node, beat)

@@ -127,10 +127,10 @@ def test_where_nothing_is_configured_nothing_is_asked() -> None:
 
 
 def test_a_reload_may_name_other_endpoints_but_no_other_keys() -> None:
-    refuse_what_needs_a_restart(config(), config('endpoints: "http://10.20.1.21"'))
+    refuse_what_needs_a_restart(config(), config('endpoints: "http://10.20.1.21"'), config().nodes)
     for before, after in ((config(), config(f"{ENDPOINT}, prefix: /x/")), (config(), _without())):
         with pytest.raises(ConfigError, match="stop all agents") as caught:
-            refuse_what_needs_a_restart(before, after)
+            refuse_what_needs_a_restart(before, after, before.nodes)
         assert [fault.path for fault in caught.value.faults] == ["coordination"]
 
 

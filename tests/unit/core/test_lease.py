@@ -93,5 +93,4 @@ def test_the_numbers_stand_in_the_order_that_safety_needs() -> None:
     assert SETTINGS.dead_after_s < SETTINGS.let_go_s
     assert SETTINGS.let_go_s < SETTINGS.lease_s - SETTINGS.drift_margin_s <= SETTINGS.lease_s * (1 - drift)
     assert SETTINGS.voters == ("A", "B", "C")
-    assert SETTINGS.majority == 2
     assert SETTINGS.witnesses == ()

@@ -139,15 +139,6 @@ def test_what_we_sent_long_ago_is_forgotten() -> None:
     assert membership.sent_at(LIFE, 2) is None
 
 
-def test_a_quorum_is_a_majority_of_all_voters_or_in_available_whoever_lives() -> None:
-    membership = members(0.0)
-    assert not membership.is_quorate(0.0)
-    membership.hear(0.0, beat(5, echo=1), "eth0")
-    assert membership.is_quorate(0.0)
-    membership.settings = msgspec.structs.replace(SETTINGS, consistent=False)
-    assert membership.is_quorate(99.0)
-
-
 def test_a_late_datagram_of_a_life_that_has_ended_does_not_bring_it_back() -> None:
     """What it echoes is older than what its successor has echoed."""
     membership = members(0.0, 0.05)

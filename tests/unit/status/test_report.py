@@ -111,6 +111,7 @@ def test_text_when_much_is_wrong() -> None:
     facts = facts_of(
         leader="",
         quorate=False,
+        voters=("A", "B", "W"),
         maintenance=True,
         groups=(nobody,),
         members=(

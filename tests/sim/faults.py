@@ -1,0 +1,198 @@
+"""What befalls a cluster in the schedules, and who operates it: one fault each, drawn anew with every call."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from haagent.core.settings import Settings
+from haagent.simulate.shell import LAST_WORDS_S
+from tests.sim.world import PlannedKill, World
+
+Fault = Callable[[World, random.Random], None]
+HOSTS = "ABCDE"  # of a world in which voters come and go
+
+
+def cut_one_way(world: World, rng: random.Random) -> None:
+    source, target = rng.sample(list(world.hosts), 2)
+    world.say(f"cut {source} -> {target}")
+    world.cut(source, target)
+
+
+def split(world: World, rng: random.Random) -> None:
+    names = list(world.hosts)
+    rng.shuffle(names)
+    at = rng.randrange(1, len(names))
+    world.say(f"split {''.join(names[:at])} | {''.join(names[at:])}")
+    world.split("".join(names[:at]), "".join(names[at:]))
+
+
+def heal(world: World, _: random.Random) -> None:
+    world.say("heal all links")
+    world.heal()
+
+
+def pause(world: World, rng: random.Random) -> None:
+    name = rng.choice(list(world.hosts))
+    world.pause(name)
+    world.at(world.t + rng.choice((0.02, 0.2, 0.5, 1.5)) * rng.random(), lambda: world.resume(name))
+
+
+def crash(world: World, rng: random.Random) -> None:
+    name = rng.choice(list(world.hosts))
+    world.crash(name)
+    world.at(world.t + rng.choice((0.001, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
+
+
+def crash_twice(world: World, rng: random.Random) -> None:
+    """The second life ends before it has a vote, or just after."""
+    name = rng.choice(list(world.hosts))
+    t = world.t
+    world.crash(name)
+    for again in range(2):
+        t += rng.choice((0.001, 0.1, 0.5)) * rng.random()
+        world.at(t, lambda: world.start(name))
+        if not again:
+            t += rng.choice((0.01, 0.4)) * rng.random()
+            world.at(t, lambda: world.crash(name))
+
+
+def stop(world: World, rng: random.Random) -> None:
+    name = rng.choice(list(world.hosts))
+    world.stop(name)
+    world.at(world.t + 0.05 + rng.random(), lambda: world.start(name))
+
+
+def lose(world: World, rng: random.Random) -> None:
+    world.loss = rng.choice((0.0, 0.05, 0.3, 0.7))
+    world.say(f"loss {world.loss:.0%}")
+
+
+def delay(world: World, rng: random.Random) -> None:
+    world.delay_s = rng.choice(((0.0001, 0.001), (0.001, 0.04), (0.0, 0.3), (0.2, 0.5)))
+    world.duplication = rng.choice((0.0, 0.2))
+    world.say(f"delay {world.delay_s}")
+
+
+def mild_delay(world: World, rng: random.Random) -> None:
+    world.delay_s = rng.choice(((0.0001, 0.001), (0.001, 0.02), (0.0, 0.03)))
+    world.duplication = rng.choice((0.0, 0.3))
+    world.say(f"delay {world.delay_s}")
+
+
+def health(world: World, rng: random.Random) -> None:
+    name, group = rng.choice(list(world.hosts)), rng.choice([group.name for group in world.settings.groups[1:]])
+    ok = group in world.hosts[name].unfit
+    world.say(f"{name} {'fit' if ok else 'unfit'} for {group}")
+    world.set_health(name, group, ok=ok)
+
+
+def fail(world: World, rng: random.Random) -> None:
+    name, group = rng.choice(list(world.hosts)), rng.choice([group.name for group in world.settings.groups[1:]])
+    world.failing[(name, group)] = not world.failing.get((name, group), False)
+    world.say(f"activation of {group} on {name} {'fails' if world.failing[(name, group)] else 'works'}")
+
+
+def operate(world: World, rng: random.Random) -> None:
+    name, node = rng.choice(list(world.hosts)), rng.choice(list(world.hosts))
+    group = rng.choice([group.name for group in world.settings.groups])
+    what = rng.choice(("move", "move", "move", "standby", "standby", "maintenance", "clear"))
+    match what:
+        case "move":
+            world.ask(name, "move", group=group, node=node, force=rng.random() < 0.2, wait_s=rng.choice((0.3, 10.0)))
+        case "standby":
+            world.ask(name, "standby", node=node, on=rng.random() < 0.6)
+        case "maintenance":
+            world.ask(name, "maintenance", on=rng.random() < 0.5, force=rng.random() < 0.3)
+        case "clear":
+            world.ask(name, "clear", group=group)
+
+
+def amnesia(world: World, rng: random.Random) -> None:
+    """Two nodes do not hear each other, and the voter between them forgets what it has promised to the first."""
+    one, other = rng.sample(list(world.hosts), 2)
+    world.say(f"cut {one} - {other}")
+    world.cut(one, other)
+    world.cut(other, one)
+    third = rng.choice([name for name in list(world.hosts) if name not in (one, other)] or [one])
+    at = world.t + 0.3 + 0.4 * rng.random()
+    world.at(at, lambda: world.crash(third))
+    world.at(at + 0.1 * rng.random(), lambda: world.start(third))
+
+
+def agent_dies(world: World, rng: random.Random) -> None:
+    """Between two steps or in the middle of one; what its guardian says comes in time, late, often or not at all."""
+    name = rng.choice(list(world.hosts))
+    words_s = rng.choice(
+        (
+            LAST_WORDS_S,
+            LAST_WORDS_S,
+            (0.0,),
+            (),
+            (rng.choice((0.05, 0.3, 1.0)) * rng.random(),),
+            tuple(sorted(rng.choice((0.005, 0.05, 0.5)) * rng.random() for _ in range(4))),
+        )
+    )
+    if rng.random() < 0.5:
+        world.kill(name, words_s=words_s)
+    else:
+        world.plan_kill(name, PlannedKill(after=rng.randrange(6), words_s=words_s))
+    world.at(world.t + rng.choice((0.001, 0.01, 0.1, 1.0)) * rng.random(), lambda: world.start(name))
+
+
+def etcd(world: World, rng: random.Random) -> None:
+    """Lost for all, cut from one, one way only, or back."""
+    names = list(world.hosts)
+    what = rng.choice(("lost", "cut", "deaf", "mute", "back", "back"))
+    world.say(f"etcd {what}")
+    hosts = names if what in ("lost", "back") else [rng.choice(names)]
+    ways = {(name, "etcd") for name in hosts if what != "deaf"} | {("etcd", name) for name in hosts if what != "mute"}
+    world.cuts = world.cuts - ways if what == "back" else world.cuts | ways
+
+
+def weigh(world: World, rng: random.Random) -> None:
+    name, group = rng.choice(list(world.hosts)), rng.choice([group.name for group in world.settings.groups[1:]])
+    penalty = rng.choice((0, 0, 10, 20, 30))
+    world.say(f"failing checks for {group} weigh {penalty} on {name}")
+    world.set_penalty(name, group, penalty)
+
+
+ANYTHING: tuple[Fault, ...] = (
+    *(cut_one_way, split, split, heal, heal, heal, pause, pause, crash, crash),
+    *(crash_twice, amnesia, stop, lose, delay, health, fail, operate, operate),
+)
+NO_CUT: tuple[Fault, ...] = (
+    *(pause, pause, crash, crash, crash_twice, stop),
+    *(mild_delay, health, fail, operate, operate),
+)
+
+
+def with_voters(world: World, names: Iterable[str]) -> Settings:
+    nodes = tuple(node for node in world.settings.nodes if node.name in names)
+    return msgspec.structs.replace(world.settings, nodes=nodes)
+
+
+def edit(world: World, rng: random.Random) -> None:
+    """An operator adds a voter or removes one, on one host after the other; now and then something bold, on one."""
+    name, other = rng.choice(list(world.hosts)), rng.choice(HOSTS)
+    voters, hosts = {*world.file(name).voters} ^ {other}, [*HOSTS]
+    if rng.random() < 0.2:
+        voters, hosts = {*rng.sample(HOSTS, rng.randint(1, 5))}, [name]
+    rng.shuffle(hosts)
+    t = world.t
+    for host in hosts[: rng.choice((1, 3, 5, 5))]:
+        if world.hosts[host].memory.agreed is not None:  # a new one has the file of one that is there
+            world.at(t, lambda host=host: _write(world, rng, host, {*voters, host}))
+            t += 0.2 * rng.random()  # all within a second
+    if rng.random() < 0.5:
+        world.start(other)
+
+
+def _write(world: World, rng: random.Random, name: str, voters: set[str]) -> None:
+    world.say(f"the file of {name} has the voters {', '.join(sorted(voters))}")
+    world.edit(name, with_voters(world, voters))
+    if rng.random() < 0.2:
+        world.crash(name)
+        world.at(world.t + rng.random(), lambda: world.start(name))
