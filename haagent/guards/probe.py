@@ -19,12 +19,8 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from haagent.config import ProbeConfig
-from haagent.kernel.rewriting import checksum
+from haagent.kernel import echo
 
-ICMP_FILTER = 1  # of a raw ICMP socket, level SOL_RAW: a set bit keeps that type away
-ICMP6_FILTER = 1  # of a raw ICMPv6 socket, level IPPROTO_ICMPV6
-SOL_RAW = 255
-ECHO_REPLY, ECHO, ECHO_REPLY_V6, ECHO_V6 = 0, 8, 129, 128
 MAX_LINE = 1024
 
 
@@ -66,26 +62,13 @@ async def _http(target: str) -> bool:
 
 
 async def _icmp(target: str) -> bool:
-    """A raw socket: the unprivileged kind is switched off on most hosts, for root as well."""
     plain, _, scope = target.partition("%")
-    address = ip_address(plain)
-    is_v4 = address.version == 4
-    family, protocol = (socket.AF_INET, socket.IPPROTO_ICMP) if is_v4 else (socket.AF_INET6, socket.IPPROTO_ICMPV6)
+    version = ip_address(plain).version
     number = os.urandom(4)  # identifier and sequence: whose reply it is
-    loop = asyncio.get_running_loop()
-    with socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol) as opened:
-        if is_v4:
-            opened.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("@I", 0xFFFFFFFF & ~(1 << ECHO_REPLY)))
-            opened.connect((plain, 0))
-        else:
-            blocked = bytearray(b"\xff" * 32)
-            blocked[ECHO_REPLY_V6 // 8] &= ~(1 << ECHO_REPLY_V6 % 8)
-            opened.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, bytes(blocked))
-            opened.connect((plain, 0, 0, socket.if_nametoindex(scope) if scope else 0))
-        sums = checksum(bytes((ECHO, 0)) + number) if is_v4 else bytes(2)  # IPv6's is the kernel's to write
-        opened.send(bytes((ECHO if is_v4 else ECHO_V6, 0)) + sums + number)
+    with echo.open_socket(version) as opened:
+        opened.connect((plain, 0) if version == 4 else (plain, 0, 0, socket.if_nametoindex(scope) if scope else 0))
+        opened.send(echo.request(version, *struct.unpack("!HH", number)))
         while True:
-            said = await loop.sock_recv(opened, 256)
-            body = said[4 * (said[0] & 15) :] if is_v4 and said else said  # IPv4 gives its header along
-            if body[4:8] == number:
+            said = await asyncio.get_running_loop().sock_recv(opened, 256)
+            if echo.message_in(version, said)[4:8] == number:
                 return True

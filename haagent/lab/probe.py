@@ -23,15 +23,16 @@ import sys
 import time
 from array import array
 from contextlib import suppress
+from ipaddress import ip_address
 
 import msgspec
 
+from haagent.kernel import echo
 from haagent.lab.answers import UNANSWERED, Trace
-from haagent.lab.echo import REPLY4, REPLY6, Echo, frame_header, is_ipv6
+from haagent.lab.echo import PAYLOAD, headers
 from haagent.lab.plan import OBSERVER4, OBSERVER6, Host, Plan
 
 _SO_TIMESTAMPNS = 35
-_SOL_RAW = 255  # with ICMP_FILTER = 1; the socket module names neither
 _IDENTIFIER = 0x4841  # of probes that follow the client's own routing; node number k is asked with _IDENTIFIER + k + 1
 _RING = 1 << 16  # sequence numbers wrap after 65 s; an answer is never that late
 
@@ -54,37 +55,26 @@ class Line:
     def __init__(self, address: str, specification: Specification) -> None:
         self.address = address
         self._specification = specification
-        self._is_ipv6 = is_ipv6(address)
-        self._echo = Echo(address=address, identifier=_IDENTIFIER)
+        self._version = ip_address(address).version
         self.sent, self.replied, self.ttl = array("q"), array("q"), array("B")
-        self._direct = [self._to(number, node) for number, node in enumerate(specification.plan.nodes, 1)]
-        if not specification.asks_directly:
-            self._direct.clear()
+        asked = specification.plan.nodes if specification.asks_directly else ()
+        self._direct = [self._before(node) for node in asked]
         self.direct_replied = [array("q") for _ in self._direct]  # per node
         self.latest = (0.0, 0)
         self.socket = self._open()
 
     def _open(self) -> socket.socket:
-        if self._is_ipv6:
-            opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        opened = echo.open_socket(self._version)
+        if self._version == 6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
-            # ICMP6_FILTER, a set bit blocks: let only echo replies through
-            words = [0xFFFFFFFF] * 8
-            words[REPLY6 >> 5] &= ~(1 << (REPLY6 & 31))
-            opened.setsockopt(socket.IPPROTO_ICMPV6, 1, struct.pack("8I", *words))
-        else:
-            opened = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-            opened.setsockopt(_SOL_RAW, 1, struct.pack("I", ~(1 << REPLY4) & 0xFFFFFFFF))  # ICMP_FILTER
         opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        opened.setblocking(False)
         return opened
 
-    def _to(self, number: int, node: Host) -> tuple[bytes, Echo]:
-        """What asks this very node."""
-        source = OBSERVER6 if self._is_ipv6 else OBSERVER4
+    def _before(self, node: Host) -> tuple[bytes, bytes]:
+        """The headers of what asks this very node."""
+        source = OBSERVER6 if self._version == 6 else OBSERVER4
         macs = {"mac": node.ports[0].mac, "source_mac": self._specification.plan.client.ports[0].mac}
-        echo = Echo(address=self.address, identifier=_IDENTIFIER + number, source=source)
-        return frame_header(address=self.address, source=source, **macs), echo
+        return headers(address=self.address, source=source, **macs)
 
     def ask(self, wire: socket.socket, at_us: int) -> None:
         """Send this tick's probes. What the kernel refuses (no route, no answer to ARP) stays unanswered."""
@@ -94,10 +84,12 @@ class Line:
         for replied in (self.replied, *self.direct_replied):
             replied.append(UNANSWERED)
         with suppress(OSError):
-            self.socket.sendto(self._echo.message(sequence), (self.address, 0))
-        for header, echo in self._direct:
+            request = echo.request(self._version, _IDENTIFIER, sequence, payload=PAYLOAD)
+            self.socket.sendto(request, (self.address, 0))
+        for identifier, (before, pseudo) in enumerate(self._direct, _IDENTIFIER + 1):
+            request = echo.request(self._version, identifier, sequence, payload=PAYLOAD, pseudo=pseudo)
             with suppress(OSError):
-                wire.send(header + echo.message(sequence))
+                wire.send(before + request)
 
     def drain(self, start_s: float) -> None:
         ahead_ns = time.time_ns() - time.monotonic_ns()  # the kernel stamps in wall-clock time
@@ -116,8 +108,9 @@ class Line:
                 at_s = (seconds * 1_000_000_000 + nanoseconds - ahead_ns) / 1e9
             elif level == socket.IPPROTO_IPV6:
                 ttl = struct.unpack("i", value[:4])[0]
-        if not self._is_ipv6:
-            ttl, data = data[8], data[(data[0] & 15) * 4 :]
+        if self._version == 4:
+            ttl = data[8]
+        data = echo.message_in(self._version, data)
         if len(data) < 8:
             return
         identifier, sequence = struct.unpack("!HH", data[4:8])

@@ -47,7 +47,7 @@ ARROWS: dict[str, set[str]] = {
         *("activation", "config", "control", "coordination", "fencing", "gate", "guardian", "guards", "heartbeats"),
         *("kernel", "parts", "status", "trace", "web"),
     },
-    "lab": {"control"},
+    "lab": {"control", "kernel"},
     "doctor": {"config", "control", "gate", "guards", "heartbeats", "kernel", "status"},
     "cli": {
         *("agent", "config", "control", "doctor", "fencing", "gate", "guardian", "kernel", "lab", "parts", "simulate"),

@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
+from haagent.kernel import echo
 from haagent.lab.answers import UNANSWERED, Trace
 from haagent.lab.damage import EVERYBODY, Cut, Damage, rules
-from haagent.lab.echo import Echo, frame_header
+from haagent.lab.echo import PAYLOAD, headers
 from haagent.lab.errors import LabError
 from haagent.lab.outage import measure
 from haagent.lab.plan import draw
@@ -134,19 +135,19 @@ class TestEcho:
 
     @pytest.mark.parametrize("sequence", [0, 1, 0x7FFF, 0xFFFF])
     def test_checksum(self, sequence: int) -> None:
-        message = Echo(address="10.20.1.100", identifier=0x4841).message(sequence)
+        message = echo.request(4, 0x4841, sequence, payload=PAYLOAD)
         assert self.folded(message) == 0xFFFF
         assert struct.unpack("!HH", message[4:8]) == (0x4841, sequence)
 
     def test_checksum_of_ipv6_covers_the_addresses(self) -> None:
-        message = Echo(address="fd00:20::100", identifier=7, source="fd00:20::1").message(9)
-        header = frame_header(
+        before, pseudo = headers(
             address="fd00:20::100", source="fd00:20::1", mac="02:00:00:00:00:01", source_mac="02:00:00:00:00:02"
         )
-        assert self.folded(header[-32:] + struct.pack("!II", len(message), 58) + message) == 0xFFFF
+        message = echo.request(6, 7, 9, payload=PAYLOAD, pseudo=pseudo)
+        assert self.folded(before[-32:] + struct.pack("!II", len(message), 58) + message) == 0xFFFF
 
     def test_ipv4_header_checksum(self) -> None:
-        header = frame_header(
+        before, _ = headers(
             address="10.20.1.100", source="10.20.1.1", mac="02:00:00:00:00:01", source_mac="02:00:00:00:00:02"
         )
-        assert self.folded(header[14:]) == 0xFFFF
+        assert self.folded(before[14:]) == 0xFFFF
