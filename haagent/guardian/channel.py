@@ -43,7 +43,7 @@ class GuardianChannel(Still):
         self._is_stale = True
         self._outlets: Outlets = ()
         self._owed: dict[bytes, list[bytes]] = {}  # by kind: messages for which there was no room yet
-        self._hello: tuple[bytes, ...] = ()
+        self._hello: tuple[object, ...] = ()
         self._abandoned: Callable[[], None] = lambda: None
         self.is_abandoned = False  # the guardian has died
         if channel is not None:
@@ -57,7 +57,7 @@ class GuardianChannel(Still):
 
     def name_us(self, *, node: str, lease_s: float, abandoned: Callable[[], None]) -> None:
         """Before it is opened. `abandoned` is called if the guardian dies before us."""
-        self._hello = (node.encode(), str(round(1000 * lease_s)).encode(), b"json" if self._as_json else b"")
+        self._hello = (node, lease_s, self._as_json)
         self._abandoned = abandoned
 
     async def open(self) -> None:
@@ -79,7 +79,7 @@ class GuardianChannel(Still):
         """The heartbeat sockets and where they send; nothing is done if they are the same as before."""
         if list(outlets) != list(self._outlets):
             self._outlets = tuple(outlets)
-            self._leave(messages.LINKS, [messages.destinations(targets) for _, targets in outlets])
+            self._leave(messages.LINKS, [targets for _, targets in outlets])
 
     def seal_with(self, sealer: Sealer) -> None:
         """One of its own, that seals nothing else. The words are written again with the next heartbeat."""
@@ -108,10 +108,10 @@ class GuardianChannel(Still):
         self._leave(messages.WORDS, self._sealer.seal(last_words(beat)))
         self._released, self._is_stale = releases(beat), False
 
-    def _leave(self, kind: bytes, parts: Iterable[bytes]) -> None:
+    def _leave(self, kind: bytes, values: Sequence[object]) -> None:
         if self._channel is None:
             return
-        self._owed[kind] = messages.messages(kind, parts)  # a newer list replaces one that has not gone out
+        self._owed[kind] = messages.messages(kind, values)  # a newer list replaces one that has not gone out
         self._send_owed()
 
     def _send_owed(self) -> None:

@@ -20,38 +20,28 @@ class CleanupState:
         self.words: list[bytes] = []  # none yet, or nothing to say
         self.outlets: list[Outlet] = []
         self.is_in_force = False  # from the agent's first word until it says that nothing is left to be done
-        self._lock = -1  # held open: the run directory is ours until the address is gone, not until the agent is
+        self._lock: list[int] = []  # held open: the run directory is ours until the addresses are gone
         self._reader = messages.Reader()
 
     def receive(self, message: bytes, descriptors: Sequence[int]) -> None:
-        kind, parts = self._reader.read(message)
-        if parts is None:
+        kind, values = self._reader.read(message)
+        if values is None:
             return
         if kind == messages.HELLO:
-            self._greet(parts, descriptors)
+            self.node, self.lease_s, self.as_json = values
+            self.is_in_force = True
+            self._lock = [*descriptors]
         elif kind == messages.ADDRESSES:
-            self.addresses = parts
+            self.addresses = values
         elif kind == messages.LINKS:
-            self._replace_outlets(parts, descriptors)
+            for sock, _ in self.outlets:
+                sock.close()
+            opened = [socket(fileno=descriptor) for descriptor in descriptors]
+            self.outlets = list(zip(opened, values, strict=True))
         elif kind == messages.WORDS:
-            self.words = parts
+            self.words = values
         elif kind == messages.VOID:
             self.is_in_force = False
-
-    def _greet(self, parts: Sequence[bytes], descriptors: Sequence[int]) -> None:
-        name, lease_ms, form = parts
-        self.node, self.lease_s, self.as_json = name.decode(), int(lease_ms) / 1000, form == b"json"
-        self.is_in_force = True
-        for descriptor in descriptors:
-            self._lock = descriptor
-
-    def _replace_outlets(self, parts: Sequence[bytes], descriptors: Sequence[int]) -> None:
-        for sock, _ in self.outlets:
-            sock.close()
-        self.outlets = [
-            (socket(fileno=descriptor), messages.read_destinations(part))
-            for part, descriptor in zip(parts, descriptors, strict=True)
-        ]
 
     def speak(self) -> tuple[int, str]:
         """The last words, on every link to everybody. How many datagrams left, and the last refusal."""

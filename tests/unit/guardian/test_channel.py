@@ -51,10 +51,10 @@ class TestMessages:
         reader.read(long[0])
         assert reader.read(messages.messages(messages.WORDS, [b"new"])[0]) == (messages.WORDS, [b"new"])
 
-    def test_destinations(self) -> None:
+    def test_destinations_are_as_sendto_wants_them(self) -> None:
         targets = (("239.192.72.65", 7265), ("fe80::1", 7265, 0, 3))
-        assert messages.read_destinations(messages.destinations(targets)) == list(targets)
-        assert messages.read_destinations(messages.destinations(())) == []
+        (message,) = messages.messages(messages.LINKS, [targets, ()])
+        assert messages.Reader().read(message) == (messages.LINKS, [targets, ()])
 
 
 class Left:

@@ -69,9 +69,9 @@ INTRODUCED = f"""
 ear = ("127.0.0.1", port)
 mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 leave(channel, messages.ADDRESSES, {NOWHERE!r})
-leave(channel, messages.LINKS, messages.destinations([ear]), descriptors=[mouth.fileno()])
+leave(channel, messages.LINKS, (ear,), descriptors=[mouth.fileno()])
 leave(channel, messages.WORDS, b"goodbye", b"all")
-leave(channel, messages.HELLO, b"A", b"350", b"")
+leave(channel, messages.HELLO, "A", 0.35, False)
 """
 
 
@@ -159,7 +159,7 @@ while True:
         body = f"""
             from haagent.control.place import run_lock
             with run_lock({str(tmp_path)!r}, pid=os.getppid()) as lock:
-                leave(channel, messages.HELLO, b"A", b"350", b"", descriptors=[lock])
+                leave(channel, messages.HELLO, "A", 0.35, False, descriptors=[lock])
                 ready()
                 time.sleep(60)
         """
