@@ -15,7 +15,6 @@ import gc
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -65,12 +64,12 @@ def warnings(jitter_ms: float | None, scheduling: Scheduling, config: Config) ->
     found = []
     if scheduling.why_not:
         found.append(f"`process: {{realtime: true}}` is not wholly in force: {scheduling.why_not}.")
-    terms: dict[str, Any] = {"lease_s": config.heartbeat.lease_s, "interval_s": config.heartbeat.interval_s}
-    if jitter_ms is not None and is_risky(jitter_ms / 1000, **terms):
+    if jitter_ms is not None and is_risky(jitter_ms / 1000, config.heartbeat):
+        bearable_ms = 1000 * affordable_s(config.heartbeat)
         hurry = "" if scheduling.realtime else ", set `process: {realtime: true}`"
         found.append(
             f"This agent was woken {jitter_ms:.0f} ms late at worst in the last minute, and loses what it holds when "
-            f"it is {1000 * affordable_s(**terms):.0f} ms late. Give this host more processor time{hurry}, or use a "
+            f"it is {bearable_ms:.0f} ms late. Give this host more processor time{hurry}, or use a "
             "longer lease."
         )
     return found

@@ -29,24 +29,19 @@ print(max(late))
 
 async def jitter(subject: Subject) -> AsyncIterator[Finding]:
     await asyncio.sleep(AFTER_S)
-    worst_s = await _measure()
-    worst_s = max(worst_s, ((subject.agent or {}).get("jitter_ms") or 0.0) / 1000)
+    measured_s = float(await output_of(sys.executable, "-I", "-S", "-c", _PROGRAM) or 0.0)
+    worst_s = max(measured_s, ((subject.agent or {}).get("jitter_ms") or 0.0) / 1000)
     if subject.config is None:
         yield ok(f"woken {1000 * worst_s:.1f} ms late at worst, in one second")
         return
     heartbeat = subject.config.heartbeat
-    terms = {"lease_s": heartbeat.lease_s, "interval_s": heartbeat.interval_s}
-    spare_s = affordable_s(**terms)
+    spare_s = affordable_s(heartbeat)
     text = f"woken {1000 * worst_s:.1f} ms late at worst"
     longer = f"give this host more processor time, or write a longer lease (`lease: {10 * int(200 * worst_s + 1)}ms`)"
     why = f"A holder that is late by {1000 * spare_s:.0f} ms loses its lease"
     if worst_s >= spare_s:
         yield error(text, why=f"{why}.", mend=longer)
-    elif is_risky(worst_s, **terms):
+    elif is_risky(worst_s, heartbeat):
         yield warning(text, why=f"{why}; a busy hour is worse than this second.", mend=longer)
     else:
         yield ok(text)
-
-
-async def _measure() -> float:
-    return float(await output_of(sys.executable, "-I", "-S", "-c", _PROGRAM) or 0.0)

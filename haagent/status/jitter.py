@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 
+from haagent.config.model import HeartbeatConfig
+
 WINDOW_S = 60.0
 RISKY = 0.25  # of what a holder can afford: a busy hour is worse than the last minute
 
 
-def affordable_s(*, lease_s: float, interval_s: float) -> float:
+def affordable_s(heartbeat: HeartbeatConfig) -> float:
     """A holder that is woken later than this loses its lease, if no heartbeat is lost besides."""
-    return lease_s - interval_s
+    return heartbeat.lease_s - heartbeat.interval_s
 
 
-def is_risky(worst_s: float, *, lease_s: float, interval_s: float) -> bool:
-    return worst_s >= RISKY * affordable_s(lease_s=lease_s, interval_s=interval_s)
+def is_risky(worst_s: float, heartbeat: HeartbeatConfig) -> bool:
+    return worst_s >= RISKY * affordable_s(heartbeat)
 
 
 class Jitter:

@@ -61,10 +61,10 @@ class TestTiming:
     def test_late_against_the_lease(
         self, subject: Subject, monkeypatch: pytest.MonkeyPatch, worst_s: float, severity: Severity
     ) -> None:
-        async def measured() -> float:
-            return worst_s
+        async def printed(*_: str) -> bytes:
+            return str(worst_s).encode()
 
-        monkeypatch.setattr(timing, "_measure", measured)
+        monkeypatch.setattr(timing, "output_of", printed)
         monkeypatch.setattr(timing, "AFTER_S", 0.0)
         assert only(timing.jitter, subject).severity is severity
 
