@@ -85,18 +85,17 @@ class Fences(Still):
 
     async def fence_all(self, nodes: Sequence[str]) -> None:
         """Before a take. Raises `FenceError` with all that was refused, in words for an operator."""
-        results = await asyncio.gather(*(self.fence(node) for node in nodes), return_exceptions=True)
-        refused = []
-        for node, result in zip(nodes, results, strict=True):
-            if isinstance(result, FenceError):
-                refused.append(
-                    f"{node} vanished and could not be fenced: {result}; `haagent confirm-down {node}` if you pulled "
-                    "the plug"
-                )
-            elif isinstance(result, BaseException):
-                raise result
-        if refused:
-            raise FenceError(" And ".join(refused))
+        refusals = [said for said in await asyncio.gather(*map(self._refusal, nodes)) if said]
+        if refusals:
+            raise FenceError(" And ".join(refusals))
+
+    async def _refusal(self, node: str) -> str:
+        try:
+            await self.fence(node)
+        except FenceError as error:
+            confirm = f"`haagent confirm-down {node}` if you pulled the plug"
+            return f"{node} vanished and could not be fenced: {error}; {confirm}"
+        return ""
 
     async def fence(self, node: str) -> str:
         """Returns when the node is down, with what its agent said. Cancelled, it leaves the run alone."""
