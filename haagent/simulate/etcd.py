@@ -26,7 +26,7 @@ class Etcd:
     def __init__(self) -> None:
         self.revision = 0
         self.keys: dict[str, tuple[int, bytes]] = {}
-        self.clerks: list[Clerk] = []
+        self.clerks: dict[str, Clerk] = {}  # by host
 
     def read(self, group: str) -> tuple[int, bytes]:
         return self.keys.get(group, (0, b""))
@@ -54,7 +54,6 @@ class Clerk:
         self._under_way: dict[str, object] = {}
         self._answered_at = float("-inf")  # when what was answered last had been sent, on the host's clock
         self._is_reachable: bool | None = None
-        etcd.clerks.append(self)
         self._later(0.0, self._look)
         self._later(self._lease_s, self._judge_silence)
 
@@ -77,8 +76,8 @@ class Clerk:
 
     def _do(self, what: Callable[[], None]) -> None:
         if self._host.node is not self._node:
-            self._etcd.clerks = [clerk for clerk in self._etcd.clerks if clerk is not self]
-        elif self._host.is_paused:
+            return
+        if self._host.is_paused:
             self._later(PATIENCE_S, what)
         else:
             what()
@@ -129,7 +128,7 @@ class Clerk:
 
     def _tell_all(self, group: str) -> None:
         """The watch."""
-        for clerk in list(self._etcd.clerks):
+        for clerk in self._etcd.clerks.values():
             answer = clerk._seen(group)
             if (NAME, clerk._host.name) not in self._network.cuts:
                 clerk._later(self._network.usual_delay_s[0], functools.partial(clerk._learn, group, answer))

@@ -7,24 +7,13 @@ frozen agent. Without a gate only the address's own lifetime ends it, some secon
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import msgspec
-
-from haagent.core.events import AnyEvent, Claim, Farewell, Relinquish
+from haagent.core.events import AnyEvent, Farewell
 from haagent.core.final_release import covers_claims, releases
 from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.node import Node
 from haagent.core.settings import Memory
 
 LINGER_S = 3.0  # an address outlives the lease that nobody renews: `valid_lft` is whole seconds, with one spare
-
-
-class Arbiter(Protocol):
-    """Who is asked for leases, where the votes do not decide."""
-
-    def claim(self, claim: Claim) -> None: ...
-    def relinquish(self, freed: Relinquish) -> None: ...
 
 
 class Served:
@@ -36,13 +25,6 @@ class Served:
         self.until = 0.0  # gate, on the host's own clock
         self.is_kept = False  # by a running agent that has not been frozen since it renewed last: needs no gate
         self.job = 0  # number of the newest take or drop: an older one's end is not reported
-
-
-class PlannedKill(msgspec.Struct):
-    """The agent will be killed in the middle of a step."""
-
-    after: int  # so many more actions
-    words_s: tuple[float, ...]  # when its guardian will speak, from then on
 
 
 class Inquiry:
@@ -69,8 +51,6 @@ class Host:
         self.penalties: dict[str, int] = {}
         self.gateway: bool | None = None  # None: not watched
         self.watched: dict[str, Inquiry] = {}  # groups that neighbours are asked about
-        self.arbiter: Arbiter | None = None
-        self.planned_kill: PlannedKill | None = None
         self.farewell: Farewell | None = None  # left by the last step, to be said when its group is dropped
         self.final_release: Heartbeat | None = None  # of which the guardian has the last words
         self.released: dict[str, Ballot | None] = {}  # by them

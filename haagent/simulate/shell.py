@@ -98,14 +98,10 @@ class Shell(Network):
         waiting, host.inbox = host.inbox, []
         self.rng.shuffle(waiting)  # which of them the loop saw first is not ours to say
         for action in node.step(host.local(self.t), *waiting, *arrived):
-            if host.planned_kill is not None:
-                if host.planned_kill.after == 0:
-                    self.kill(host.name, words_s=host.planned_kill.words_s)
-                    return
-                host.planned_kill.after -= 1
             self._perform(host, action)
-        if host.node is node:
-            self._schedule_wake(host, node)
+            if host.node is not node:
+                return  # it has stopped
+        self._schedule_wake(host, node)
 
     def _schedule_wake(self, host: Host, node: Node) -> None:
         host.wake_at = wake_at = host.true(node.deadline) + self.rng.uniform(*self.late_s)
@@ -141,10 +137,10 @@ class Shell(Network):
                     reader(host, record)
             case events.Watch(group, on):
                 self._watch(host, group, on=on)
-            case events.Claim() if host.arbiter is not None:
-                host.arbiter.claim(action)
-            case events.Relinquish() if host.arbiter is not None:
-                host.arbiter.relinquish(action)
+            case events.Claim() if self.etcd is not None:
+                self.etcd.clerks[host.name].claim(action)
+            case events.Relinquish() if self.etcd is not None:
+                self.etcd.clerks[host.name].relinquish(action)
             case events.Announce(group, why):
                 self._log(host, f"announces {group} again: {why}")
             case events.Stopped():
@@ -161,8 +157,7 @@ class Shell(Network):
     def _say(self, host: Host, beat: Heartbeat) -> None:
         host.store_final_release_of_claims(beat)
         self._broadcast(host, beat)
-        if host.planned_kill is None or host.planned_kill.after:  # else it dies before it can write the rest down
-            host.store_final_release(beat)
+        host.store_final_release(beat)
 
     def _broadcast(self, host: Host, beat: Heartbeat) -> None:
         event = events.HeartbeatHeard(beat, "eth0")
@@ -282,9 +277,8 @@ class Shell(Network):
         self.at(self.t + self.rng.uniform(*self.drop_s), act)
 
     def _bury(self, host: Host) -> None:
-        host.node, host.is_paused, host.inbox, host.planned_kill = None, False, [], None
+        host.node, host.is_paused, host.inbox = None, False, []
         host.watched.clear()
-        host.arbiter = None
         for served in host.served.values():
             served.ballot, served.is_kept = None, False
             served.job += 1

@@ -29,7 +29,7 @@ class World(Shell):
         host = self.hosts[name]
         if host.node is not None:
             return
-        host.is_paused, host.inbox, host.planned_kill = False, [], None
+        host.is_paused, host.inbox = False, []
         host.final_release, host.released = None, {}
         local = host.local(self.t)
         host.node = self.node_class(
@@ -41,7 +41,8 @@ class World(Shell):
             wall_offset_s=-host.offset,
         )
         if self.etcd is not None:
-            host.arbiter = Clerk(self, self.etcd, host, host.node, self._feed)
+            self.etcd.clerks.pop(name, None)  # the newest life is the last to be told of what is watched
+            self.etcd.clerks[name] = Clerk(self, self.etcd, host, host.node, self._feed)
         for group in sorted({*host.unfit, *host.penalties}):  # a set's own order differs from run to run
             self._step(host, self._health(host, group))
         if host.gateway is not None:

@@ -11,16 +11,26 @@ import msgspec
 from haagent import simulate
 from haagent.core import agreement, events
 from haagent.core.events import AnyAction
+from haagent.core.messages import Heartbeat
+from haagent.core.node import Node
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
-from haagent.simulate.host import Host, PlannedKill, Served
+from haagent.simulate.host import Host, Served
 
 __all__ = ["Host", "PlannedKill", "Served", "World", "make_settings", "steady_world"]
+
+
+class PlannedKill(msgspec.Struct):
+    """The agent will be killed in the middle of a step."""
+
+    after: int  # so many more actions
+    words_s: tuple[float, ...]  # when its guardian will speak, from then on
 
 
 class World(simulate.World):
     def __init__(self, *arguments: Any, **choices: Any) -> None:
         super().__init__(*arguments, **choices)
         self.traced: set[str] = set()  # hosts whose every action is told, in the order in which it is performed
+        self._kills: dict[Node | None, PlannedKill] = {}
 
     # ------------------------------------------------------------------ doing
 
@@ -38,9 +48,8 @@ class World(simulate.World):
 
     def plan_kill(self, name: str, kill: PlannedKill) -> None:
         """Its agent will be killed in the middle of a step."""
-        host = self.hosts[name]
-        if host.node is not None and host.planned_kill is None:
-            host.planned_kill = kill
+        if (node := self.hosts[name].node) is not None:
+            self._kills.setdefault(node, kill)
 
     def reconfigure(self, settings: Settings) -> None:
         """The same new configuration for every node, also for those that start later."""
@@ -88,9 +97,22 @@ class World(simulate.World):
         self.transcript.append(f"{self.t:8.3f} -- {text}")
 
     def _perform(self, host: Host, action: AnyAction) -> None:
+        if (kill := self._kills.get(host.node)) is not None:
+            if kill.after == 0:
+                self.kill(host.name, words_s=kill.words_s)
+                return
+            kill.after -= 1
         if host.name in self.traced:
             self._trace(host, action)
         super()._perform(host, action)
+
+    def _say(self, host: Host, beat: Heartbeat) -> None:
+        kill = self._kills.get(host.node)
+        if kill is None or kill.after:
+            super()._say(host, beat)
+        else:  # it dies before it can write down what is no claim
+            host.store_final_release_of_claims(beat)
+            self._broadcast(host, beat)
 
     def _trace(self, host: Host, action: AnyAction) -> None:
         match action:
