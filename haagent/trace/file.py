@@ -66,7 +66,7 @@ def take(ring: Ring, *, saved_at: float) -> Trace:
     """What the ring has now. Quick: what is long is done by `encode`, which may run beside the agent."""
     if ring.fault:
         raise TraceError(f"this agent keeps no trace any more ({ring.fault}); please report it, and restart the agent")
-    settings = ring.settings
+    settings = ring.node.state.settings
     return Trace(
         Header(__version__, core_digest(), settings.cluster, settings.me, saved_at),
         ring.segments[0].state,

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from haagent.core.events import AnyAction, AnyEvent
 from haagent.core.node import Node
-from haagent.core.settings import Settings
 from haagent.trace.entry import encode, entry
 from haagent.trace.origin import core_digest
 from haagent.trace.snapshot import capture
@@ -67,7 +66,7 @@ class Segment:
 class Ring:
     def __init__(self, node: Node, *, limit_bytes: int = LIMIT_BYTES) -> None:
         core_digest()  # of the files as they are now
-        self._node = node
+        self.node = node
         self._segment_bytes = limit_bytes // SEGMENTS
         self.segments: deque[Segment] = deque([Segment(capture(node))])
         self.fault = ""  # why nothing is kept any more
@@ -87,14 +86,6 @@ class Ring:
             newest.add(encode(entry(now, events, actions)))
         if newest.size >= self._segment_bytes:
             newest.close()
-            self.segments.append(Segment(capture(self._node)))
+            self.segments.append(Segment(capture(self.node)))
             if len(self.segments) > SEGMENTS:
                 self.segments.popleft()
-
-    @property
-    def settings(self) -> Settings:
-        return self._node.state.settings
-
-    @property
-    def size(self) -> int:
-        return sum(segment.size for segment in self.segments)
