@@ -21,6 +21,7 @@ from haagent.coordination.messages import MAX_GROUPS_AT_ONCE, Header
 from haagent.coordination.register import Register, Write
 from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Relinquish
 from haagent.core.settings import LEADER
+from haagent.kernel.timer import Timer
 from haagent.parts import Commit, Facts, Still
 from haagent.status.jitter import Jitter
 
@@ -61,7 +62,7 @@ class Arbiter(Still):
         self._look_at = 0.0  # and then at the latest
         self._store = Header()  # the newest state of etcd that we know of
         self._watching: asyncio.Task[None] | None = None
-        self._silence: asyncio.TimerHandle | None = None
+        self._silence = Timer(self._silent)
         self._heard_at = float("-inf")
         self.is_reachable: bool | None = None  # None: too early to tell
         self.fault = ""
@@ -239,14 +240,11 @@ class Arbiter(Still):
 
     def _await_answer(self, sent_at: float) -> None:
         """The timer of silence starts anew from when the newest of the answered questions was sent."""
-        if self._silence is not None:
-            self._silence.cancel()
         self._heard_at = max(self._heard_at, sent_at)
         left_s = self._heard_at + SILENT * self._lease_s - self._now()
-        self._silence = asyncio.get_running_loop().call_later(max(0.0, left_s), self._silent)
+        self._silence.set(max(0.0, left_s))
 
     def _silent(self) -> None:
-        self._silence = None
         if self.is_reachable is not False:
             self.is_reachable = False
             limit_ms = 1000 * SILENT * self._lease_s
@@ -290,8 +288,7 @@ class Arbiter(Still):
     async def close(self) -> None:
         """Release what the core has let go; what it has not is left to its lease. The tasks have ended before."""
         self._post = lambda _: None  # the core has ended
-        if self._silence is not None:
-            self._silence.cancel()
+        self._silence.cancel()
         try:
             async with asyncio.timeout(min(FAREWELL_S, self._lease_s)):
                 while batch := [(r, w) for r in self._registers.values() if r.must_release and (w := r.write(0.0))]:

@@ -38,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
         *("backends", "checks", "config", "fencing", "gate", "kernel", "parts", "plugins", "processes"),
     },
     "trace": set(),
-    "coordination": {"config", "parts", "status"},
+    "coordination": {"config", "kernel", "parts", "status"},
     "simulate": {"config", "coordination"},
     "control": {"config", "fencing", "parts", "status", "trace"},
     "heartbeats": {"config", "guardian", "kernel", "parts"},
