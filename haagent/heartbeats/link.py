@@ -60,6 +60,7 @@ class Link:
         self._sent = self._received = self._overflowed_before = 0
         self._send_errors: Counter[str] = Counter()
         self._receive_errors: Counter[str] = Counter()
+        self.was_up: bool | None = None  # when it was reported last; None: never
 
     @property
     def is_up(self) -> bool:

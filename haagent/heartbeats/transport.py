@@ -23,7 +23,6 @@ class Transport:
     def __init__(self, loop: asyncio.AbstractEventLoop, *, heard: Heard, dropped: Dropped) -> None:
         self._new_link = functools.partial(Link, loop=loop, heard=heard, dropped=dropped)
         self._links: list[Link] = []
-        self._reported: dict[str, bool] = {}
 
     def configure(self, config: HeartbeatConfig, *, me: NodeConfig, peers: Iterable[NodeConfig]) -> list[LinkStatus]:
         """Bind every link that can be, for the first time or anew. Returns those that are new, and that changed.
@@ -36,7 +35,6 @@ class Transport:
         for binding, link in present.items():
             if binding not in wanted:
                 link.close()  # before the new ones open: they may want the same address and port
-                self._reported.pop(binding.name, None)
         self._links = []
         for each in plans:
             link = present.get(each.binding) or self._new_link(each)
@@ -70,6 +68,7 @@ class Transport:
             link.close()
 
     def _changes(self) -> list[LinkStatus]:
-        changed = [link for link in self._links if self._reported.get(link.binding.name) is not link.is_up]
-        self._reported = {link.binding.name: link.is_up for link in self._links}
+        changed = [link for link in self._links if link.was_up is not link.is_up]
+        for link in changed:
+            link.was_up = link.is_up
         return [link.status() for link in changed]
