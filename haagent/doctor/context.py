@@ -10,6 +10,7 @@ import os
 import socket
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_interface
@@ -76,17 +77,14 @@ class Subject:
 
     @cached_property
     def _kernel_facts(self) -> tuple[tuple[Link, ...], tuple[Seen, ...]]:
-        kernel = Kernel()
         try:
-            kernel.open()
-            kernel.load_links()
-            seen = tuple(kernel.seen())
+            with closing(Kernel()) as kernel:
+                kernel.open()
+                kernel.load_links()
+                found = (kernel.links.get(name) for _, name in socket.if_nameindex())
+                return tuple(link for link in found if link is not None), tuple(kernel.seen())
         except AddressError:
             return (), ()
-        finally:
-            kernel.close()
-        found = (kernel.links.get(name) for _, name in socket.if_nameindex())
-        return tuple(link for link in found if link is not None), seen
 
     def own_networks(self, interface: str) -> list[IpInterface]:
         """The host's own addresses there, without floating ones."""

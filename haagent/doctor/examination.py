@@ -31,7 +31,6 @@ LIMIT_S = 2.6  # the whole has to be over within three seconds, and to start tak
 class Check(msgspec.Struct, frozen=True):
     name: str
     examine: Callable[[Subject], Iterator[Finding] | AsyncIterator[Finding]]  # the latter if it has to wait
-    limit_s: float = LIMIT_S
 
 
 CHECKS: tuple[Check, ...] = (
@@ -71,7 +70,7 @@ async def examine(subject: Subject, checks: tuple[Check, ...] = CHECKS) -> list[
 async def _run(check: Check, subject: Subject) -> list[Finding]:
     found: list[Finding] = []
     try:
-        async with asyncio.timeout(check.limit_s):
+        async with asyncio.timeout(LIMIT_S):
             findings = check.examine(subject)
             if isinstance(findings, Iterator):
                 found += findings
@@ -79,7 +78,7 @@ async def _run(check: Check, subject: Subject) -> list[Finding]:
                 async for finding in findings:
                     found.append(finding)  # one by one: what was found before the time is over counts
     except TimeoutError:
-        text = f"this check was not over after {check.limit_s:g} s"
+        text = f"this check was not over after {LIMIT_S:g} s"
         found.append(warning(text, why="So it is not known.", mend="Try again when this host has less to do."))
     except OSError as error:
         found.append(info(f"this could not be looked at: {error}", mend="Run `haagent doctor` as root."))

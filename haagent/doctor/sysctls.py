@@ -7,6 +7,7 @@ in a VLAN's name cannot be misread; the commands that mend them use sysctl's sla
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from ipaddress import ip_address
 
 from haagent.doctor.context import Subject
@@ -40,8 +41,7 @@ def _lost(subject: Subject, strict: list[str]) -> Iterator[Finding]:
     config = subject.config
     if config is None or not strict:
         return
-    routes = Routes()
-    try:
+    with suppress(AddressError), closing(Routes()) as routes:
         routes.open()
         for node in config.peers:
             for interface, address in zip(config.heartbeat.interfaces, node.addresses, strict=False):
@@ -55,10 +55,6 @@ def _lost(subject: Subject, strict: list[str]) -> Iterator[Finding]:
                         why="`rp_filter` is strict there, so heartbeats of that node are not heard.",
                         mend=_set(subject, interface, "rp_filter", LOOSE),
                     )
-    except AddressError:
-        return
-    finally:
-        routes.close()
 
 
 def _name(subject: Subject, index: int) -> str:

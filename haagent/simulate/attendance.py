@@ -33,21 +33,14 @@ class Spans:
         if self._since is not None and now < min(self._until, until):
             self._until = until
             return None
-        ended = None
-        if self._since is not None:
-            ended = self._until if self._until <= now else None
-            self._close(min(now, self._until))
+        ended = self._until if self._since is not None and self._until <= now else None
+        self.finish(now)
         if now < until:
             self._since, self._until = now, until
         return ended
 
     def finish(self, now: float) -> None:
-        if self._since is not None:
-            self._close(min(now, self._until))
-
-    def _close(self, ended: float) -> None:
-        assert self._since is not None
-        if ended > self._since:
+        if self._since is not None and (ended := min(now, self._until)) > self._since:
             self.closed.append((self._since, ended))
         self._since = None
 
@@ -80,15 +73,13 @@ def without(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:
 
 def overlaps(spans: dict[str, list[Span]]) -> Iterator[Overlap]:
     """When more than one host was in it at once, and which."""
+
+    def inside(piece: Span) -> tuple[str, ...]:
+        start, end = piece
+        return tuple(sorted(name for name, each in spans.items() if any(a <= start and end <= b for a, b in each)))
+
     instants = sorted({instant for each in spans.values() for span in each for instant in span})
-    found: Overlap | None = None
-    for start, end in itertools.pairwise(instants):
-        inside = tuple(sorted(name for name, each in spans.items() if any(a <= start and end <= b for a, b in each)))
-        if found is not None and found.nodes == inside and found.end_s == start:
-            found = msgspec.structs.replace(found, end_s=end)
-            continue
-        if found is not None:
-            yield found
-        found = Overlap(inside, start, end) if len(inside) > 1 else None
-    if found is not None:
-        yield found
+    for nodes, pieces in itertools.groupby(itertools.pairwise(instants), key=inside):
+        if len(nodes) > 1:
+            starts, ends = zip(*pieces, strict=True)
+            yield Overlap(nodes, starts[0], ends[-1])
