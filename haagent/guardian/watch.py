@@ -10,9 +10,8 @@ import contextlib
 import os
 import select
 import signal
-import struct
 import time
-from socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, socket
+from socket import recv_fds, socket
 from types import FrameType
 
 from haagent.guardian import messages, process
@@ -25,7 +24,6 @@ RETRY_S = 0.01  # of a removal that the kernel refused
 LEAST_S = 1.0  # to keep trying it, however short the lease
 REHEARSE_S = 10.0
 MAX_DESCRIPTORS = 253  # the kernel's limit for one message
-RIGHTS_BYTES = CMSG_SPACE(4 * MAX_DESCRIPTORS)
 FAILED = 1
 
 
@@ -71,17 +69,20 @@ class Guardian:
             signal.pidfd_send_signal(self._pidfd, number)
 
     def _has_lost_the_agent(self) -> bool:
-        """Read all that it has left for us. True when the channel is at its end."""
+        """Read all that it has left for us. True when the channel is at its end.
+
+        (No program is run from here that could inherit the descriptors.)
+        """
         while True:
             try:
-                message, rights, _, _ = self._channel.recvmsg(messages.MAX_MESSAGE, RIGHTS_BYTES, MSG_CMSG_CLOEXEC)
+                message, descriptors, _, _ = recv_fds(self._channel, messages.MAX_MESSAGE, MAX_DESCRIPTORS)
             except BlockingIOError:
                 return False
             except ConnectionError:
                 return True
             if not message:
                 return True
-            self._cleanup.receive(message, _descriptors(rights))
+            self._cleanup.receive(message, descriptors)
 
     # ------------------------------------------------------------------ what the agent cannot do any more
 
@@ -145,11 +146,3 @@ class Guardian:
 
 def _note_by_descriptor(_number: int, _frame: FrameType | None) -> None:
     """Python writes the number to the wake-up descriptor before it calls this."""
-
-
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    found: list[int] = []
-    for level, kind, data in ancillary:
-        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
-            found += [descriptor for (descriptor,) in struct.iter_unpack("=i", data[: len(data) & ~3])]
-    return found
