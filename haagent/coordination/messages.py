@@ -94,12 +94,6 @@ class Refusal(msgspec.Struct, frozen=True):
         return self.message or (self.error if isinstance(self.error, str) else self.error.message)
 
 
-_reply = msgspec.json.Decoder(Reply, strict=False)  # not strict: numbers come as strings
-_watch = msgspec.json.Decoder(WatchLine, strict=False)
-_token = msgspec.json.Decoder(Token)
-_refusal = msgspec.json.Decoder(Refusal)
-
-
 def end_of(prefix: bytes) -> bytes:
     """The first key after all that begin with `prefix`, as etcd wants a range to be named."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
@@ -128,7 +122,7 @@ def _nested(key: bytes, write: Write) -> dict[str, Any]:
 
 
 def read_reply(data: bytes) -> Reply:
-    reply = _decoded(_reply, data)
+    reply = _decoded(Reply, data)
     if not reply.header.revision:
         raise Malformed("no answer of etcd: it has no revision")
     return reply
@@ -159,7 +153,7 @@ def _outcome(txn: Reply | None) -> Outcome:
 
 
 def read_watch_line(line: bytes) -> WatchResult:
-    found = _decoded(_watch, line)
+    found = _decoded(WatchLine, line)
     if found.result is None:
         raise Malformed(refusal_text(line))
     if found.result.canceled:
@@ -168,7 +162,7 @@ def read_watch_line(line: bytes) -> WatchResult:
 
 
 def read_token(data: bytes) -> str:
-    token = _decoded(_token, data).token
+    token = _decoded(Token, data).token
     if not TOKEN.fullmatch(token):
         raise Malformed("what it gives as its token is none")
     return token
@@ -176,7 +170,7 @@ def read_token(data: bytes) -> str:
 
 def refusal_text(data: bytes) -> str:
     try:
-        text = _decoded(_refusal, data).text
+        text = _decoded(Refusal, data).text
     except Malformed:
         text = data[:MAX_TEXT].decode("utf-8", "replace")
     return one_line(text) or "it gives no reason"
@@ -187,9 +181,9 @@ def one_line(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text[:MAX_TEXT]).strip()
 
 
-def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+def _decoded(kind: type[T], data: bytes) -> T:
     try:
-        return decoder.decode(data)
+        return msgspec.json.decode(data, type=kind, strict=False)  # not strict: numbers come as strings
     except RecursionError as error:
         raise Malformed("its answer is nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
