@@ -167,13 +167,9 @@ class Shell(Network):
     def _take(self, host: Host, take: events.Take) -> None:
         served = host.served.setdefault(take.group, Served())
         served.ballot, served.until = take.ballot, take.until
-        served.job += 1
-        job, node = served.job, host.node
         fails = self.failing.get((host.name, take.group), False)
 
         def done() -> None:
-            if served.job != job or host.node is not node:
-                return
             if fails:
                 served.ballot = None
                 self._feed(host, events.TakeFailed(take.group, take.ballot, "the interface is gone"))
@@ -184,8 +180,18 @@ class Shell(Network):
             self._tell(host, take.group, take)
             self._feed(host, events.Taken(take.group, take.ballot))
 
-        # The kernel's work goes on whether or not the agent is paused right after asking for it.
-        self.at(self.t + self.rng.uniform(*self.take_s) + self._fence(host, take), done)
+        self._work(host, served, self.rng.uniform(*self.take_s) + self._fence(host, take), done)
+
+    def _work(self, host: Host, served: Served, took_s: float, done: Callable[[], None]) -> None:
+        """The kernel's work, which a paused agent does not stop. Of a former life, or of a former job, it is void."""
+        served.job += 1
+        job, node = served.job, host.node
+
+        def end() -> None:
+            if served.job == job and host.node is node:
+                done()
+
+        self.at(self.t + took_s, end)
 
     def _fence(self, host: Host, take: events.Take) -> float:
         """How long the activation waits for it."""
@@ -201,12 +207,8 @@ class Shell(Network):
     def _drop(self, host: Host, drop: events.Drop) -> None:
         served = host.served.setdefault(drop.group, Served())
         served.ballot = None
-        served.job += 1
-        job, node = served.job, host.node
 
         def done() -> None:
-            if served.job != job or host.node is not node:
-                return
             if served.is_up:
                 self._log(host, f"no longer serves {drop.group}" if drop.group != LEADER else "is no longer leader")
             served.is_up = served.is_kept = False
@@ -220,7 +222,7 @@ class Shell(Network):
             self._tell(host, drop.group, words)
 
         took_s = self.rng.uniform(*self.drop_s)
-        self.at(self.t + took_s, done)
+        self._work(host, served, took_s, done)
 
     # ------------------------------------------------------------------ neighbours
 
