@@ -62,10 +62,11 @@ async def port(subject: Subject) -> AsyncIterator[Finding]:
     config = subject.config
     if config is None or not subject.is_privileged:
         return
-    rules = await _ruleset()
-    if rules is None:
+    program = shutil.which("nft", path=PATH)
+    listed = await output_of(program, "--json", "list", "ruleset") if program else None
+    if listed is None:
         return
-    suspects = list(_suspects(rules, config.heartbeat.port))
+    suspects = list(_suspects(json.loads(listed)["nftables"], config.heartbeat.port))
     heard = any(member["state"] != "offline" for member in subject.others)
     for chain, is_foreign in suspects:
         family, table, name = chain.split()
@@ -78,17 +79,6 @@ async def port(subject: Subject) -> AsyncIterator[Finding]:
             yield warning(text, why=why, mend=f"{mend}; and the same in /etc/nftables.conf")
     if not suspects:
         yield ok(f"no chain is seen to drop UDP port {config.heartbeat.port}")
-
-
-async def _ruleset() -> list[dict[str, Any]] | None:
-    program = shutil.which("nft", path=PATH)
-    if program is None:
-        return None
-    output = await output_of(program, "--json", "list", "ruleset")
-    if output is None:
-        return None
-    found: list[dict[str, Any]] = json.loads(output)["nftables"]
-    return found
 
 
 def _suspects(rules: list[dict[str, Any]], number: int) -> Iterator[tuple[str, bool]]:

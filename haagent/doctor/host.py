@@ -25,7 +25,7 @@ TIME_ERROR = 5  # adjtimex(2)
 
 def kernel(subject: Subject) -> Iterator[Finding]:
     release = os.uname().release
-    version = _version(release)
+    version = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
     if version < OLDEST:
         yield error(
             f"kernel {release} is too old", why="The guardian needs 5.3.", mend="apt full-upgrade, and boot the new one"
@@ -36,11 +36,6 @@ def kernel(subject: Subject) -> Iterator[Finding]:
         yield info(f"kernel {release}: {what}", mend="A newer kernel has it.")
     if not missing:
         yield ok(f"kernel {release}")
-
-
-def _version(release: str) -> tuple[int, int]:
-    found = re.match(r"(\d+)\.(\d+)", release)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def privileges(subject: Subject) -> Iterator[Finding]:
