@@ -46,7 +46,8 @@ class Process(Still):
         self.jitter = Jitter()
 
     async def open(self) -> None:
-        self.scheduling = enter(wanted=self._running().process.realtime)
+        if self._running().process.realtime:
+            self.scheduling = enter()
         gc.collect()
         gc.freeze()  # what start-up made stays: the collector need not walk it again
 
@@ -75,10 +76,8 @@ def warnings(jitter_ms: float | None, scheduling: Scheduling, config: Config) ->
     return found
 
 
-def enter(*, wanted: bool) -> Scheduling:
+def enter() -> Scheduling:
     """To be called when the gate's thread runs."""
-    if not wanted:
-        return Scheduling()
     late, paged = _schedule(), _lock()
     return Scheduling(wanted=True, realtime=not late, locked=not paged, why_not="; ".join(filter(None, (late, paged))))
 
