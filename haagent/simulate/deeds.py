@@ -69,9 +69,7 @@ def _live(world: World, deed: Deed, mark: Mark) -> None:
 
 
 def _cut(world: World, deed: Deed, mark: Mark) -> None:
-    ways = set(itertools.product(deed.nodes, deed.others))
-    if "from" in deed.said:
-        ways |= {(target, source) for source, target in ways}
+    ways = _ways(deed) if "from" in deed.said else set(itertools.product(deed.nodes, deed.others))
     world.cuts |= ways
     world.quiet = world.quiet | ways if "heartbeats" in deed.said else world.quiet - ways
 
