@@ -138,13 +138,10 @@ class Gateway:
     def _refused(self, error: BaseException) -> str:
         """In words."""
         self.counters["etcd_refused"] += 1
-        self._doubt_token(error)
-        return messages.one_line(_words(error))
-
-    def _doubt_token(self, error: BaseException) -> None:
-        """Etcd 3.5 and later may answer a bad token by closing the connection (etcd issue 20332)."""
+        # Etcd 3.5 and later may answer a bad token by closing the connection (etcd issue 20332).
         if isinstance(error, aiohttp.ServerDisconnectedError) or any(words in str(error) for words in FORGOTTEN):
             self._token = None
+        return messages.one_line(_words(error))
 
     async def _post(self, endpoint: str, path: str, body: bytes) -> aiohttp.ClientResponse:
         """An answer with status 200. Logs in where that is needed, and once more where it was forgotten."""
