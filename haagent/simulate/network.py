@@ -16,12 +16,28 @@ import msgspec
 Range = tuple[float, float]
 
 
-class VirtualTime:
-    def __init__(self) -> None:
+class Trouble(msgspec.Struct):
+    """Of the way from one host to one other; what is not set is as everywhere."""
+
+    loss: float | None = None
+    delay_s: Range | None = None
+
+
+class Network:
+    def __init__(self, rng: random.Random, names: Collection[str], *, delay_s: Range) -> None:
         self.t = 0.0
         self.looks: list[Callable[[], None]] = []  # done after whatever happens
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._ties = itertools.count()
+        self.rng = rng
+        self.names = tuple(names)
+        self.delay_s = self.usual_delay_s = delay_s  # of a datagram
+        self.loss = 0.0
+        self.duplication = 0.0
+        self.troubles: dict[tuple[str, str], Trouble] = {}
+        self.cuts: set[tuple[str, str]] = set()
+        self.quiet: set[tuple[str, str]] = set()  # of the cuts those through which everything else gets
+        self.isolated: set[str] = set()  # from clients as well
 
     def at(self, t: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (max(t, self.t), next(self._ties), what))
@@ -33,27 +49,6 @@ class VirtualTime:
             for look in self.looks:
                 look()
         self.t = until
-
-
-class Trouble(msgspec.Struct):
-    """Of the way from one host to one other; what is not set is as everywhere."""
-
-    loss: float | None = None
-    delay_s: Range | None = None
-
-
-class Network(VirtualTime):
-    def __init__(self, rng: random.Random, names: Collection[str], *, delay_s: Range) -> None:
-        super().__init__()
-        self.rng = rng
-        self.names = tuple(names)
-        self.delay_s = self.usual_delay_s = delay_s  # of a datagram
-        self.loss = 0.0
-        self.duplication = 0.0
-        self.troubles: dict[tuple[str, str], Trouble] = {}
-        self.cuts: set[tuple[str, str]] = set()
-        self.quiet: set[tuple[str, str]] = set()  # of the cuts those through which everything else gets
-        self.isolated: set[str] = set()  # from clients as well
 
     def split(self, *sides: Collection[str]) -> None:
         """`split("A", "BC")`, `split(["A"], ["B", "C"])`: nothing passes between the sides."""
