@@ -98,7 +98,7 @@ def test_what_needs_a_restart_is_refused_as_a_whole(make_lab: MakeLab) -> None:
 
     def change(tree: Tree) -> None:
         tree["heartbeat"] |= {"interval": "200ms", "lease": "900ms"}
-        tree["nodes"]["C"] = {"address": "10.20.1.12"}
+        tree["nodes"] |= {"C": {"address": "10.20.1.12"}, "D": {"address": "10.20.1.13"}}
         tree["groups"]["db"] = DB  # would be welcome by itself
 
     rewrite(lab, change)

@@ -1,0 +1,158 @@
+"""Voters that come and go at the worst moment: what `core.agreement` promises, and that its rules are needed.
+
+Each story ends with two that hold when the rule that it is about is taken out; seeds would find that seldom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from haagent.core import agreement
+from haagent.core.messages import Agreed
+from haagent.core.node_state import NodeState
+from tests.sim.faults import HOSTS, with_voters
+from tests.sim.invariants import Violation, Watch
+from tests.sim.world import World, make_settings, steady_world
+
+
+def cluster(*, first: str = "A", lease_s: float = 0.35) -> World:
+    """A, B and C vote; D and E run with files that name all five."""
+    settings = make_settings(nodes=HOSTS, groups={"web": (first, "A", "B")})
+    world = steady_world(msgspec.structs.replace(settings, lease_s=lease_s))
+    world.files = {name: with_voters(world, "ABC" if name in "ABC" else HOSTS) for name in HOSTS}
+    for name in HOSTS:
+        world.start(name)
+    Watch(world, never_two=True, ordered=True)
+    world.run(2 + 4 * lease_s)
+    return world
+
+
+def agreed(world: World, name: str) -> Agreed:
+    node = world.hosts[name].node
+    assert node is not None
+    return node.state.agreed
+
+
+def reload(world: World, name: str, voters: str) -> None:
+    """Whatever a reload would say to it: the core's rules are tested."""
+    refusal, agreement.steps = agreement.steps, lambda present, wish: ""
+    try:
+        world.edit(name, with_voters(world, voters))
+    finally:
+        agreement.steps = refusal
+
+
+def one_after_the_other(world: World, name: str, *sets: str, within_s: float) -> None:
+    """The file names one voter more each time, as soon as what was wished before is agreed, or in vain."""
+    for voters in sets:
+        reload(world, name, voters)
+        until = world.t + within_s / len(sets)
+        while agreed(world, name).voters != tuple(voters) and world.t < until:
+            world.run(world.t + 0.0001)
+
+
+def alone_with_the_new_ones() -> None:
+    """The leader is cut from the other old voters, and goes on with D and E, which nobody else knows of."""
+    world = cluster()
+    assert world.serving("leader") == ["A"]
+    reload(world, "A", "ABCD")  # it hears D
+    world.split("ADE", "BC")
+    one_after_the_other(world, "A", "ABCD", "ABCDE", within_s=0.2)
+    world.run(world.t + 5.0)
+
+
+def two_at_once() -> None:
+    """Two more in one edit of A's file; B and C do not hear of it."""
+    world = cluster()
+    reload(world, "A", HOSTS)
+    state = world.hosts["A"].node.state  # type: ignore[union-attr]
+    world.run(world.t + 0.01)  # the set of before has a stamp of its own, if any is to follow
+    due = agreement.settled_at(state)
+    world.run(world.hosts["A"].true(due) - 0.0005 if due > world.t else world.t)
+    world.split("ADE", "BC")
+    world.run(world.t + 5.0)
+
+
+def within_one_lease() -> None:
+    """C holds `web` by the votes of B and its own; A, which does not hear C, leads and brings D and E, all at once."""
+    world = cluster(first="C", lease_s=2.0)
+    assert (world.serving("leader"), world.serving("web")) == (["A"], ["C"])
+    world.split("A", "C")
+    world.run(world.t + 4.0)
+    world.split("C", "ABDE")
+    one_after_the_other(world, "A", "ABCD", "ABCDE", within_s=1.0)
+    world.run(world.t + 5.0)
+
+
+def files_that_two_believe() -> None:
+    """B, started with D in place of C, and D believe their files; A and C have those of before."""
+    world = steady_world(make_settings(nodes="ABCD"))
+    world.files = {name: with_voters(world, "ABD" if name == "D" else "ABC") for name in "ABCD"}
+    for name in "ABC":
+        world.start(name)
+    Watch(world, never_two=True, ordered=True)
+    world.run(2.0)
+    world.crash("B")
+    world.edit("B", with_voters(world, "ABD"))
+    world.start("B")
+    world.start("D")
+    world.split("AC", "BD")
+    world.run(world.t + 5.0)
+
+
+STORIES = (alone_with_the_new_ones, two_at_once, within_one_lease, files_that_two_believe)
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_two_never_hold(story: Callable[[], None]) -> None:
+    story()
+
+
+# --- without its rules
+
+
+def any_wish(state: NodeState, now: float) -> tuple[str, ...] | None:
+    wish = tuple(sorted(state.settings.voters))
+    return wish if wish != state.agreed.voters else None
+
+
+def no_wait(state: NodeState) -> float:
+    return float("-inf")
+
+
+def no_lease(state: NodeState) -> float:
+    """A majority has it, but not for as long as a lease runs."""
+    peers = state.membership.peers.values()
+    has = {peer.name for peer in peers if peer.beat is not None and peer.beat.agreed == state.agreed}
+    return float("-inf") if len({*has, state.settings.me} & {*state.agreed.voters}) >= state.majority else float("inf")
+
+
+@pytest.mark.parametrize(
+    ("story", "rule", "without"),
+    [
+        (alone_with_the_new_ones, "settled_at", no_wait),
+        (two_at_once, "next_wish", any_wish),
+        (within_one_lease, "settled_at", no_lease),
+    ],
+)
+def test_each_rule_is_needed(
+    story: Callable[[], None], rule: str, without: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agreement, rule, without)
+    with pytest.raises(Violation, match="both answer"):
+        story()
+
+
+def test_a_file_is_no_more_than_a_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever votes as its own file says, and not as was agreed, makes two majorities."""
+    begin = NodeState.begin.__func__  # type: ignore[attr-defined]
+
+    def as_the_file_says(kind, settings, *, memory, **start):  # type: ignore[no-untyped-def]
+        return begin(kind, settings, memory=msgspec.structs.replace(memory, agreed=None), **start)
+
+    monkeypatch.setattr(NodeState, "begin", classmethod(as_the_file_says))
+    with pytest.raises(Violation, match="both answer"):
+        files_that_two_believe()
