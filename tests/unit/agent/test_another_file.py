@@ -33,9 +33,7 @@ def test_one_node_more_or_one_fewer_is_reloaded() -> None:
 
 def test_more_than_one_step_is_refused_with_the_steps() -> None:
     (fault,) = faults(with_nodes("A", "B", "X"))
-    assert fault.startswith(
-        "nodes: the voters are A, B, W, and one at a time may come or go; add X, then remove W; each"
-    )
+    assert fault.startswith("nodes: the voters are A, B, W, and one at a time may come or go; add X, then remove W;")
 
 
 def test_what_is_agreed_counts_and_not_the_file_that_was_read_last() -> None:
@@ -50,7 +48,7 @@ def test_a_node_does_not_become_a_witness_while_the_agents_run() -> None:
 
 def test_an_agent_that_was_consistent_does_not_start_as_anything_else() -> None:
     available = msgspec.structs.replace(RUNNING, on_partition="available")
-    with pytest.raises(ConfigError, match="remove /var/lib/haagent/memory.json on each") as caught:
+    with pytest.raises(ConfigError, match=r"remove /var/lib/haagent/memory\.json on each") as caught:
         refuse_another_policy(available, AGREED, memory_file="/var/lib/haagent/memory.json")
     assert [fault.path for fault in caught.value.faults] == ["on_partition"]
     refuse_another_policy(available, Memory(), memory_file="")
