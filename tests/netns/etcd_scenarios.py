@@ -148,6 +148,11 @@ async def watching(directory: Path) -> None:
             await watch.aclose()
 
 
+def is_stopped(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
+
 async def endpoints(directory: Path) -> None:
     """One is not there, one is frozen, one answers."""
     with etcd(directory / "frozen", port=2379) as frozen, etcd(directory / "live", port=2380):
@@ -156,6 +161,8 @@ async def endpoints(directory: Path) -> None:
             await up(one)
             await up(other)
         frozen.send_signal(signal.SIGSTOP)
+        while not is_stopped(frozen.pid):  # until then it may answer
+            await asyncio.sleep(0.01)
         async with gateway(f"http://{ADDRESS}:1", f"http://{ADDRESS}:2379", live) as one:
             start = time.monotonic()
             await read(one)
