@@ -129,7 +129,7 @@ def test_groups_move_by_leases_from_etcd(make_lab: MakeLab, measured: Measured, 
         worst = [probe.outage(VIP4, start_s=start_s, end_s=end_s).worst_ms for start_s, end_s in windows]
         measured(f"{what}, lease {LEASE_S:g} s, client without it", spread(worst))
         # Neither a move nor a dead agent waits for a lease.
-        assert max(worst) <= (1000 * LEASE_S + 100 if what == "host cut off" else 500 * LEASE_S) + noise_ms(
+        assert max(worst) <= (1000 * LEASE_S + 250 if what == "host cut off" else 500 * LEASE_S) + noise_ms(
             probe, quiet
         )
     facts = [coordination(lab, node) for node in running(lab)]
