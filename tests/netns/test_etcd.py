@@ -24,6 +24,7 @@ from tests.support.observe import (
     Measured,
     ballots,
     events,
+    gap_ms,
     holder,
     noise_ms,
     other,
@@ -45,6 +46,10 @@ FALSE = 2679  # the port of who is no etcd
 def coordination(lab: Lab, node: str) -> dict[str, Any]:
     found: dict[str, Any] = lab.agents.status(node)["coordination"]
     return found
+
+
+def worst_round_trip_ms(lab: Lab) -> float:
+    return max(coordination(lab, node)["worst_round_trip_ms"] for node in running(lab))
 
 
 def warnings(lab: Lab, node: str) -> str:
@@ -116,6 +121,7 @@ def test_groups_move_by_leases_from_etcd(make_lab: MakeLab, measured: Measured, 
             kills.append((start_s, time.monotonic()))
             lab.start(lost)
             wait_whole(lab)
+        round_trip_ms = worst_round_trip_ms(lab)  # before anybody is cut off from it
         for _ in range(runs(3)):
             lost = holder(lab)
             start_s = time.monotonic()
@@ -126,16 +132,14 @@ def test_groups_move_by_leases_from_etcd(make_lab: MakeLab, measured: Measured, 
             wait_whole(lab)
     assert_never_two(probe)
     for what, windows in (("planned move", moves), ("agent killed", kills), ("host cut off", losses)):
-        worst = [probe.outage(VIP4, start_s=start_s, end_s=end_s).worst_ms for start_s, end_s in windows]
+        worst = [gap_ms(probe.outage(VIP4, start_s=start_s, end_s=end_s)) for start_s, end_s in windows]
         measured(f"{what}, lease {LEASE_S:g} s, client without it", spread(worst))
-        # Neither a move nor a dead agent waits for a lease.
-        assert max(worst) <= (1000 * LEASE_S + 250 if what == "host cut off" else 500 * LEASE_S) + noise_ms(
-            probe, quiet
-        )
-    facts = [coordination(lab, node) for node in running(lab)]
-    measured(
-        "round trip to etcd, at worst in the last minute", f"{max(one['worst_round_trip_ms'] for one in facts)} ms"
-    )
+        # Neither a move nor a dead agent waits for a lease. Who waits for one asks again within an interval (100 ms),
+        # and is given what any takeover here is given (`test_cluster`).
+        bound_ms = 1000 * LEASE_S + 100 + round_trip_ms + 50 if what == "host cut off" else 500 * LEASE_S
+        assert max(worst) <= bound_ms + noise_ms(probe, quiet)
+    measured("round trip to etcd, at worst in a minute before the cuts", f"{round_trip_ms} ms")
+    measured("round trip to etcd, at worst in the last minute", f"{worst_round_trip_ms(lab)} ms")
 
 
 def test_without_etcd_nobody_holds_in_consistent(make_lab: MakeLab, measured: Measured, over: Path) -> None:
