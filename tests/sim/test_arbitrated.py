@@ -188,16 +188,7 @@ def test_in_available_troubles_of_etcd_alone_move_nothing() -> None:
 def steady(*, consistent: bool = True) -> ArbitratedWorld:
     """Two nodes, one group that A holds. A datagram takes 1 ms, and so does each way to etcd."""
     settings = make_settings(nodes="AB", groups={"web": ("A", "B")}, consistent=consistent)
-    world = ArbitratedWorld(
-        0,
-        msgspec.structs.replace(settings, arbiter="etcd", lease_s=1.0),
-        delay_s=(0.001, 0.001),
-        drift=0.0,
-        late_s=(0.0, 0.0),
-        take_s=(0.001, 0.001),
-        drop_s=(0.0005, 0.0005),
-        max_offset_s=0.0,
-    )
+    world = ArbitratedWorld.steady(msgspec.structs.replace(settings, arbiter="etcd", lease_s=1.0))
     world.etcd_delay_s = (0.001, 0.001)
     for name in world.hosts:
         world.start(name)
