@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,15 +28,6 @@ def somebody_else() -> Iterator[None]:
     finally:
         os.seteuid(0)
         os.setegid(0)
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that everybody may enter, as /etc/haagent is."""
-    made = Path(tempfile.mkdtemp())
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
 
 
 @pytest.fixture

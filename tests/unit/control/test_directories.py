@@ -6,13 +6,11 @@ import contextlib
 import fcntl
 import os
 import shlex
-import shutil
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,15 +33,6 @@ nodes: {A: {address: 10.20.1.10}, B: {address: 10.20.1.11}}
 heartbeat: {insecure: true, interfaces: [lo]}
 groups: {web: {addresses: [10.20.1.100/24], interface: lo}}
 """
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """That anybody may enter, unlike `tmp_path`."""
-    made = Path(tempfile.mkdtemp())
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
 
 
 @pytest.fixture
