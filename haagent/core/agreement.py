@@ -41,28 +41,32 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     if theirs is None or not state.is_agreed or _stamp(theirs) <= _stamp(state.agreed):
         return
     peers = state.membership.peers.values()
-    said_by = {peer.name for peer in peers if peer.beat is not None and peer.beat.agreed == theirs}
+    said_by = {peer.name for peer in peers if _says(peer, theirs)}
     if beat.node not in state.witnesses or 2 * len(said_by & {*theirs.voters}) > len(theirs.voters):
         _adopt(state, now, theirs)
 
 
 def advance(state: NodeState, now: float, leader: Group) -> None:
     """Rule 3."""
-    wish = next_wish(state, now)
-    if wish is None or leader.lease is None or leader.state is not GroupState.ACTIVE:
+    wish = _own_wish(state, now, leader)
+    if wish is None:
         return
-    agreed, tenure = state.agreed, leader.lease.tenure
+    agreed, tenure = state.agreed, leader.attempt.tenure
     if agreed.term < tenure:
         _adopt(state, now, Agreed(tenure, agreed.version, agreed.voters))
-    elif agreed.term == tenure and now >= settled_at(state):
+    elif now >= settled_at(state):
         _adopt(state, now, Agreed(tenure, agreed.version + 1, wish))
 
 
 def due(state: NodeState, now: float, leader: Group) -> float:
     """When it may go on, as things are now."""
-    if leader.state is not GroupState.ACTIVE or next_wish(state, now) is None:
-        return float("inf")
-    return settled_at(state)
+    return float("inf") if _own_wish(state, now, leader) is None else settled_at(state)
+
+
+def _own_wish(state: NodeState, now: float, leader: Group) -> tuple[str, ...] | None:
+    """What this node may bring about: it holds `leader`, and nobody has led later."""
+    may_make = leader.state is GroupState.ACTIVE and state.agreed.term <= leader.attempt.tenure
+    return next_wish(state, now) if may_make else None
 
 
 def next_wish(state: NodeState, now: float) -> tuple[str, ...] | None:
@@ -78,7 +82,7 @@ def next_wish(state: NodeState, now: float) -> tuple[str, ...] | None:
 
 def settled_at(state: NodeState) -> float:
     """From when on a majority has had what is agreed for as long as any lease runs that was granted before."""
-    since = {peer.name: peer.agreed_since for peer in state.membership.peers.values() if _agrees(state, peer)}
+    since = {peer.name: peer.agreed_since for peer in state.membership.peers.values() if _says(peer, state.agreed)}
     since[state.settings.me] = state.agreed_since
     instants = sorted(since[name] for name in state.agreed.voters if name in since)
     needed = state.majority
@@ -125,8 +129,8 @@ def _adopt(state: NodeState, now: float, agreed: Agreed) -> None:
     state.urge()
 
 
-def _agrees(state: NodeState, peer: Peer) -> bool:
-    return peer.beat is not None and peer.beat.agreed == state.agreed
+def _says(peer: Peer, agreed: Agreed) -> bool:
+    return peer.beat is not None and peer.beat.agreed == agreed
 
 
 def _stamp(agreed: Agreed) -> tuple[Ballot, int]:

@@ -64,6 +64,19 @@ def test_a_leader_of_an_earlier_term_does_not_go_back() -> None:
     assert min(terms) >= LATER.term
 
 
+def test_a_leader_of_an_earlier_term_waits_for_nothing() -> None:
+    """Else it would be woken again and again, for as long as it leads."""
+    world = settled()
+    hear_b(world, agreed=LATER)
+    state = node_of(world, "A").state
+    for peer in state.membership.peers.values():
+        assert peer.beat is not None
+        peer.beat = msgspec.structs.replace(peer.beat, agreed=LATER)
+    assert agreement.settled_at(state) < float("inf")
+    assert agreement.next_wish(state, world.t) is not None
+    assert agreement.due(state, world.t, state.groups["leader"]) == float("inf")
+
+
 def test_it_outlives_the_agent() -> None:
     world = settled()
     hear_b(world, agreed=LATER)
