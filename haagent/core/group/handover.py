@@ -76,8 +76,10 @@ def _ordered(group: Group, state: NodeState, now: float) -> HandOver | None:
 def _relief(group: Group, state: NodeState, now: float) -> HandOver | None:
     """To a node whose failing checks weigh less, unless an operator has insisted on this one."""
     mine = group.handover
-    found = placement.lighter(group.settings, state.settings.me, choice.candidates(group, state, now))
-    if found is None or group.is_forced:
+    found = None
+    if group.penalty and not group.is_forced:
+        found = placement.lighter(group.settings, state.settings.me, choice.candidates(group, state, now))
+    if found is None:
         mine.lighter_since = NEVER
         return None
     if mine.lighter_since == NEVER:
