@@ -161,7 +161,7 @@ class Daemon:
             try:
                 running = self._agent.cluster.config
                 config = await asyncio.to_thread(load, running.path, node=running.me)
-                refuse_what_needs_a_restart(running, config, self._agent.node.state.voters)
+                refuse_what_needs_a_restart(running, config, self._node.state.voters)
                 self._commit(await self._parts.prepare(config), config if config.digest != running.digest else None)
             finally:
                 self._agent.notifier.ready()

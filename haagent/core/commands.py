@@ -98,7 +98,7 @@ def _better_than(state: NodeState, group: Group, now: float, target: str) -> str
     better = placement.lighter(group.settings, target, found)
     if better is None:
         return ""
-    theirs = next(one.penalty for one in found if one.name == target)
+    theirs = placement.penalty(target, found)
     return f"the failing checks of {target} weigh {theirs}, and those of {better.name} {better.penalty}"
 
 

@@ -252,22 +252,22 @@ class NodeState:
     def majority(self) -> int:
         return len(self.agreed.voters) // 2 + 1
 
-    def is_at_one(self, beat: Heartbeat) -> bool:
+    def is_at_one(self, beat: Heartbeat | None) -> bool:
         """Votes count between its sender and us: rule 1 of `agreement`. A release before it says nothing."""
-        if beat.policy not in ("", self.settings.policy):
+        if beat is None or beat.policy not in ("", self.settings.policy):
             return False
         return not self.is_agreed or beat.agreed in (None, self.agreed)
 
     def voters_heard(self, now: float) -> list[str]:
         """Of those that are agreed."""
         peers = self.membership.alive(now)
-        heard = {peer.name for peer in peers if peer.beat is not None and self.is_at_one(peer.beat)}
+        heard = {peer.name for peer in peers if self.is_at_one(peer.beat)}
         return [name for name in self.agreed.voters if name in {self.settings.me, *heard}]
 
     def votes(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """`beats` of those whose votes count here."""
         beats = self.beats(now, group)
-        return [(peer, beat) for peer, beat in beats if peer.beat is not None and self.is_at_one(peer.beat)]
+        return [(peer, beat) for peer, beat in beats if self.is_at_one(peer.beat)]
 
     def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """What each living peer says of `group`."""
@@ -289,5 +289,6 @@ class NodeState:
             return f"{name} is not in the configuration of {self.settings.me}"
         if not peer.is_alive(now):
             return f"{name} is offline"
-        is_at_one = peer.beat is None or self.is_at_one(peer.beat)
-        return "" if is_at_one else f"{name} does not agree with {self.settings.me} on whose votes count"
+        return (
+            "" if self.is_at_one(peer.beat) else f"{name} does not agree with {self.settings.me} on whose votes count"
+        )

@@ -75,19 +75,19 @@ def preference(group: GroupSettings, name: str) -> int:
 def should_yield(group: GroupSettings, holder: str, candidates: Iterable[Candidate]) -> str:
     """For automatic failback: whom `prefer` names before the holder, if its failing checks weigh no more; or nobody."""
     candidates, wish = tuple(candidates), preference(group, holder)
-    most = _penalty(holder, candidates)
+    most = penalty(holder, candidates)
     return _best(group, [one for one in candidates if one.penalty <= most and preference(group, one.name) < wish])
 
 
 def lighter(group: GroupSettings, holder: str, candidates: Iterable[Candidate]) -> Candidate | None:
     """Whose failing checks weigh less than the holder's. Neither this nor failback undoes what the other has done."""
     candidates = tuple(candidates)
-    most = _penalty(holder, candidates)
+    most = penalty(holder, candidates)
     best = _best(group, [one for one in candidates if one.penalty < most])
     return next((one for one in candidates if one.name == best), None)
 
 
-def _penalty(name: str, candidates: Iterable[Candidate]) -> int:
+def penalty(name: str, candidates: Iterable[Candidate]) -> int:
     return next((one.penalty for one in candidates if one.name == name), 0)
 
 

@@ -30,7 +30,7 @@ def view(state: NodeState, now: float) -> View:
         arbiter_fault=state.arbiter_fault if state.settings.arbiter else "",
         voters=state.voters,
         voters_differ=agreement.explain(state),
-        at_odds=tuple(peer.name for peer in alive if peer.beat is not None and not state.is_at_one(peer.beat)),
+        at_odds=tuple(peer.name for peer in alive if not state.is_at_one(peer.beat)),
     )
 
 

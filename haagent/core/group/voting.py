@@ -10,8 +10,7 @@ from haagent.core.node_state import NodeState
 
 
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
-    is_ours = sender.node == state.settings.me
-    if not state.may_vote_on(group, now) or not (is_ours or state.is_at_one(sender)):
+    if not state.may_vote_on(group, now) or not state.is_at_one(sender):
         return
     if group.voter.hear_claim(now, beat, sender):
         state.urge()

@@ -104,7 +104,7 @@ def test_votes_of_a_node_that_counts_others_are_neither_given_nor_counted() -> N
 def test_votes_count_only_under_one_policy(policy: str) -> None:
     world = settled()
     hear_b(world, policy=policy, agreed=AT_FIRST)
-    assert not node_of(world, "A").state.is_at_one(node_of(world, "A").state.membership.peers["B"].beat)  # type: ignore[arg-type]
+    assert not node_of(world, "A").state.is_at_one(node_of(world, "A").state.membership.peers["B"].beat)
 
 
 def test_a_release_that_knows_no_agreement_votes_as_before() -> None:
