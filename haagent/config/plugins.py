@@ -121,7 +121,7 @@ def plug_in(door: str, struct: type[PluginConfig], *, may_be_alone: bool) -> Kin
             draft.give(options=draft.options)
             if door == CHECKS:
                 _asked_or_watching(draft)
-        if draft.written("required") and draft.written("weight"):
+        if door == CHECKS and draft.written("required") and draft.written("weight"):
             draft.refuse("weight", "`required` is there too", "remove one of them: a weight makes no node unfit")
         return draft
 

@@ -69,6 +69,15 @@ class Idle:
     Options: ClassVar[type[msgspec.Struct]] = Retry
 
 
+class BalanceOptions(Section, frozen=True):
+    weight: int = 1
+    required: bool = False
+
+
+class Balance:
+    Options: ClassVar[type[msgspec.Struct]] = BalanceOptions
+
+
 class TwiceOptions(Section, frozen=True):
     kind: str = ""
 
@@ -85,6 +94,7 @@ def doors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     names["gone"] = "no_such_module_here:Gone"
     points = [EntryPoint(name=name, value=value, group="haagent.checks") for name, value in names.items()]
     points.append(EntryPoint(name="arp", value=f"{__name__}:Other", group="haagent.backends"))
+    points.append(EntryPoint(name="balance", value=f"{__name__}:Balance", group="haagent.backends"))
 
     def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
         return [point for point in points if point.group == group and name in (None, point.name)]
@@ -266,6 +276,11 @@ def test_a_check_has_a_weight_or_is_required(required: str) -> None:
     assert faults_of(f"kind: other\nrequired: {required}\nweight: 20") == [
         (14, "app.weight", "`required` is there too")
     ]
+
+
+def test_a_backends_own_options_may_have_these_names() -> None:
+    written = SMALL + "    backend: {kind: balance, weight: 20, required: true}\n"
+    assert parse(written.encode(), "").groups["web"].backend.options == BalanceOptions(weight=20, required=True)
 
 
 def test_faults_of_the_runners_keys_are_told_all_at_once() -> None:
