@@ -62,7 +62,8 @@ class Health:
             self._faults[check.name] = why
         else:
             self._faults.pop(check.name, None)
-        health = HealthChanged(self._group, not self.why_not, self.why_not, self.penalty)
+        why_not = self.why_not
+        health = HealthChanged(self._group, not why_not, why_not, self.penalty)
         if self._said != health:
             self._said = health
             self._post(health)

@@ -58,7 +58,7 @@ def load_keys(files: Iterable[str]) -> tuple[bytes, ...]:
     for file in files:
         try:
             origin = f"copy it from another node, or make it with `haagent keygen {file}`"
-            keys += _decode(read_secret(file, origin=origin), file)
+            keys += _decode(read_secret(file, origin=origin))
         except SecretRefused as refused:
             faults.append(f"{file}: {refused}")
     if faults:
@@ -84,7 +84,7 @@ def load_password(file: str) -> str:
     return text
 
 
-def _decode(data: bytes, file: str) -> list[bytes]:
+def _decode(data: bytes) -> list[bytes]:
     keys = []
     for number, line in enumerate(data.split(b"\n"), start=1):
         text = line.strip()

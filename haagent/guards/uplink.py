@@ -45,7 +45,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Gateway:
-    """One router, asked through an sniffer."""
+    """One router, asked through a sniffer."""
 
     def __init__(self, place: Place, sniffer: Sniffer, reach: Reachability, layouts: Layouts) -> None:
         self.place, self.sniffer, self.reach = place, sniffer, reach

@@ -61,7 +61,6 @@ class Announcer:
         self._link: Link | None = None
         self._socket: socket.socket | None = None
         self._frames: tuple[bytes, ...] = ()
-        self.sent = 0  # frames, for status
 
     @property
     def is_ready(self) -> bool:
@@ -97,7 +96,6 @@ class Announcer:
                 self.close()  # ENXIO, ENETDOWN: opened again by the next call or the next link event
                 self._note(f"announcement not sent: {error.strerror}")
                 return False
-        self.sent += len(self._frames)
         return True
 
     def _reopen(self) -> bool:

@@ -44,7 +44,7 @@ class Host(Kernel):
 
     def watch(self, vips: Iterable[Vip]) -> None:
         vips = tuple(vips)
-        self._prepared.update((vip, encoding.Prepared(vip, self._layouts)) for vip in vips)
+        self._prepared |= {vip: encoding.Prepared(vip, self._layouts) for vip in vips if vip not in self._prepared}
         self._watched = frozenset(vip.packed for vip in vips)
 
     def close(self) -> None:
