@@ -78,6 +78,9 @@ def unstandby(invocation: Invocation, node: str) -> None:
 def maintenance(invocation: Invocation, switch: str, *, force: bool) -> None:
     """Freeze everything (on): nothing moves, and agents may restart; addresses stay. Or end that (off).
 
+    It waits until a majority of the nodes has it, and fails if they do not say so within three seconds. Until then an
+    agent that stops releases what it holds: the others would take it.
+
     An agent that is killed meanwhile loses its addresses, and takes them when it is started again; nobody else does.
     """
     invocation.tell(invocation.ask("maintenance", on=switch == "on", force=force))

@@ -23,6 +23,7 @@ FAILED, USAGE, REFUSED = 1, 2, 4  # exit status
 
 GAP_S = 0.5  # the new holder knows the outage when it serves; its word on it may come a few heartbeats later
 UNATTENDED_S = 10.0  # how long an order stands that nobody waits for
+KNOWN_S = 3.0  # how long `maintenance on` waits for a majority to have it: some intervals
 LOOK_AGAIN_S = 1.0  # a change is announced; looking without one is the net under that
 
 
@@ -165,7 +166,16 @@ async def unstandby(agent: Facade, request: Unstandby) -> Result:
 
 async def maintenance(agent: Facade, request: Maintenance) -> Result:
     text = await _give(agent, what="maintenance", on=request.on, force=request.force)
-    return {"maintenance": request.on, "text": text}
+    result: Result = {"maintenance": request.on, "text": text}
+    if not request.on:
+        return result
+    async for view in views(agent, KNOWN_S):
+        if view.maintenance_known:
+            return result
+    unheard = agent.view().maintenance_unheard
+    message = f"Maintenance is on, but too few nodes have said that they know of it: not {', '.join(unheard)}"
+    why = "an agent that stops now releases what it holds, because the others may take it"
+    raise Refusal(_with_why(message, why), status=FAILED, details={"maintenance": True, "unheard": list(unheard)})
 
 
 async def clear(agent: Facade, request: Clear) -> Result:

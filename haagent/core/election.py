@@ -108,6 +108,7 @@ def _taken(group: Group, state: NodeState, now: float, ballot: Ballot) -> None:
     if group.state is not GroupState.TAKING or group.attempt.tenure != ballot:
         return  # the answer to a take that was dropped meanwhile
     group.become(GroupState.ACTIVE)
+    group.served_seq = state.next_seq
     group.was_found = False
     caution.held(group, ballot)
     gap = group.service.begins(now, state.settings.me)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from typing import Self
 
-from haagent.core import agreement, commands, election, events, heartbeat, report
+from haagent.core import agreement, commands, election, events, heartbeat, maintenance, report
 from haagent.core.event_kinds import Kind
 from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Relinquish, Remember, Send, Stopped
 from haagent.core.group import arbitration, candidacy, handover
@@ -143,7 +143,7 @@ class Node:
             case events.Noticed(kind, group, text):
                 state.note(kind, group, text, now=now)
             case events.StopRequested():
-                state.is_stopping = True
+                state.is_stopping, state.stop_asked_at = True, now
                 state.note(Kind.STOPPING, "", "asked to stop", now=now)
             case events.Dropped(name, ballot) if name not in state.groups and state.settings.arbiter:
                 state.do(Relinquish(name, ballot))  # a reload removed the group, and nobody here speaks for it any more
@@ -282,12 +282,17 @@ class Node:
     # ------------------------------------------------------------------ leaving
 
     def _finish(self, now: float) -> None:
-        """When asked to stop: nothing held any more, or frozen by maintenance, ends this life."""
+        """When asked to stop: nothing held any more, or frozen by a maintenance that is known, ends this life."""
         state = self.state
         if not state.is_stopping:
             return
         groups = state.groups.values()
-        if not state.orders.in_maintenance:
+        if state.orders.in_maintenance:
+            if not maintenance.may_leave(state, now):
+                if now >= state.stop_by:
+                    maintenance.let_go(state, now)
+                return
+        else:
             for group in groups:
                 election.abandon(group, state, now)
             if any(group.state is not GroupState.IDLE for group in groups):
@@ -350,7 +355,7 @@ class Node:
         if state.must_send:
             return now  # sending has moved something on: say that too
         due = [state.next_beat, state.membership.next_death(now), state.membership.next_silence(now)]
-        ends = [state.silent_until, state.silent_until + state.settings.lease_s]
+        ends = [state.silent_until, state.silent_until + state.settings.lease_s, state.stop_by]
         if state.settings.gateway_guard:
             ends.append(state.gateway_lost_at + PATIENCE_S)
         due += [instant for instant in ends if instant > now]

@@ -48,6 +48,7 @@ class NodeState:
     gateway: bool | None = None
     gateway_lost_at: float = float("inf")
     is_stopping: bool = False
+    stop_asked_at: float = NEVER
     has_stopped: bool = False
     has_met_anyone: bool = False
     was_alive: tuple[str, ...] = ()  # after the last step
@@ -133,6 +134,11 @@ class NodeState:
     def slot_s(self) -> float:
         """How long a candidate waits for each that is before it: time for the other to win and be heard."""
         return min(self.settings.interval_s, MAX_SLOT_S)
+
+    @property
+    def stop_by(self) -> float:
+        """Until then an agent that is to stop waits for the others to know of the maintenance."""
+        return self.stop_asked_at + self.settings.lease_s
 
     def may_vote(self, now: float) -> bool:
         """Our restart silence is over and, in `available`, all living peers know it.

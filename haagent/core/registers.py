@@ -95,6 +95,13 @@ class Orders:
     def in_maintenance(self) -> bool:
         return self._is_on(MAINTENANCE)
 
+    def is_maintenance_in(self, said: Iterable[Order]) -> bool:
+        """Whoever says this has our word that it is on, or a newer one."""
+        mine = self._orders.get(MAINTENANCE)
+        return mine is not None and any(
+            order.on and order.key == MAINTENANCE and _stamp(order) >= _stamp(mine) for order in said
+        )
+
     def is_standby(self, node: str) -> bool:
         return self._is_on(f"standby/{node}")
 

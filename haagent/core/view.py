@@ -61,4 +61,6 @@ class View(msgspec.Struct, frozen=True):
     arbiter_fault: str = ""  # why it cannot
     voters: tuple[str, ...] = ()  # whose votes count
     voters_differ: str = ""  # how this node's file differs from that
+    maintenance_unheard: tuple[str, ...] = ()  # in maintenance: voters that have not said that they know of it
+    maintenance_known: bool = True  # enough know of it: an agent that stops leaves its addresses in place
     at_odds: tuple[str, ...] = ()  # living nodes that count the votes of others than this node does

@@ -124,6 +124,9 @@ def warnings(view: View) -> Iterator[str]:
         yield "This agent is stopping: it hands over what it holds and takes nothing."
     if view.maintenance:
         yield "Maintenance is on: nothing moves, and no node acts on failures. End it with `haagent maintenance off`."
+    if not view.maintenance_known:
+        unheard = ", ".join(view.maintenance_unheard)
+        yield f"Too few nodes know of the maintenance (not {unheard}): an agent that stops now releases what it holds."
     if view.arbiter_fault:
         meanwhile = f"Until it answers, {view.node} releases each group when its lease ends, and takes none."
         if not view.consistent:

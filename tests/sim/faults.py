@@ -105,9 +105,30 @@ def operate(world: World, rng: random.Random) -> None:
         case "standby":
             world.ask(name, "standby", node=node, on=rng.random() < 0.6)
         case "maintenance":
-            world.ask(name, "maintenance", on=rng.random() < 0.5, force=rng.random() < 0.3)
+            is_on, is_forced = rng.random() < 0.5, rng.random() < 0.3
+            # Where a stopped agent leaves its gate open, an operator ends maintenance when all are back.
+            if is_on or not world.opens_gates_for_good:
+                world.ask(name, "maintenance", on=is_on, force=is_forced)
         case "clear":
             world.ask(name, "clear", group=group)
+
+
+def freeze(world: World, rng: random.Random) -> None:
+    """Maintenance is switched on, and an agent stopped within a lease or so; often the word cannot get about."""
+    name = rng.choice(list(world.hosts))
+    if world.settings.consistent and rng.random() < 0.4:  # else a cut makes two at once, maintenance or not
+        world.say(f"cut {name} off")
+        for other in world.hosts:
+            world.cut(name, other)
+            if rng.random() < 0.7:
+                world.cut(other, name)
+        world.at(world.t + 0.3 + rng.random(), world.heal)
+    said_at = world.t + 0.2 * rng.random()
+    world.at(said_at, lambda: world.ask(name, "maintenance", on=True))
+    stopped_at = said_at + rng.choice((0.005, 0.1, 0.4, 0.8)) * rng.random()
+    other = name if rng.random() < 0.7 else rng.choice(list(world.hosts))
+    world.at(stopped_at, lambda: world.stop(other))
+    world.at(stopped_at + rng.choice((0.5, 2.0)) * rng.random(), lambda: world.start(other))
 
 
 def amnesia(world: World, rng: random.Random) -> None:

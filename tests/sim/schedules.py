@@ -5,7 +5,8 @@ the same seed has the same schedule, and on top of it agents that die and whose 
 generator of their own. With etcd the leases come from there, nodes are cut from it, and it is lost and comes back. With
 turns the agents are busy now and then, so that several events wait and are one step. With weights, checks fail that
 have one, and go on failing: in the end each group is where they weigh least, and stays there. With edits the set of
-voters changes: files are edited one host after the other, in any order and at any time, some of them wrongly.
+voters changes: files are edited one host after the other, in any order and at any time, some of them wrongly. With
+freezes operators switch maintenance on, often on a node that is cut off, and stop an agent soon after it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
     has_turns: bool
     has_weights: bool
     has_edits: bool
+    has_freezes: bool
 
 
 def run_seed(
@@ -46,10 +48,11 @@ def run_seed(
     has_turns: bool = False,
     has_weights: bool = False,
     has_edits: bool = False,
+    has_freezes: bool = False,
     node_class: type[Node] = Node,
 ) -> World:
     """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
-    plan = Plan(seed, node_class, has_guardians, has_etcd, has_turns, has_weights, has_edits)
+    plan = Plan(seed, node_class, has_guardians, has_etcd, has_turns, has_weights, has_edits, has_freezes)
     if has_edits:
         return _edited(plan)
     families = (_consistent, _available_no_cut) if has_etcd else FAMILIES
@@ -97,6 +100,9 @@ def _disturb_more(world: World, plan: Plan) -> None:
         _disturb(world, random.Random(f"guardians {plan.seed}"), (faults.agent_dies,), every_s=0.5)
     if plan.has_weights:
         _disturb(world, random.Random(f"weights {plan.seed}"), (faults.weigh,), every_s=0.3)
+    if plan.has_freezes:
+        world.opens_gates_for_good = True
+        _disturb(world, random.Random(f"freezes {plan.seed}"), (faults.freeze,), every_s=0.6)
 
 
 def _calm(world: World) -> None:
@@ -125,8 +131,10 @@ def _settle(world: World, plan: Plan) -> None:
     world.at(FAULTS_S, lambda: _calm(world))
     # A stop under way may end only now; the operator speaks when all are back and can hear.
     world.at(FAULTS_S + 1.1, lambda: [world.start(name) for name in world.hosts])
-    world.at(FAULTS_S + 1.4, lambda: _operator_mends(world))
-    world.run(FAULTS_S + 1.4 + SETTLE_S)
+    # Before maintenance ends, whoever left addresses in place has taken them back.
+    mended_at = FAULTS_S + (2.4 if plan.has_freezes else 1.4)
+    world.at(mended_at, lambda: _operator_mends(world))
+    world.run(mended_at + SETTLE_S)
     check_settled(world)
     if plan.has_weights:
         world.run(world.t + RELIEF_S)

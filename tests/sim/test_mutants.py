@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haagent.core import placement
+from haagent.core import maintenance, placement
 from haagent.core.events import AnyAction, Farewell
 from haagent.core.group import counting
 from haagent.core.group.lease import Lease
@@ -101,6 +101,11 @@ def test_a_failback_that_knows_nothing_of_weights_is_caught(monkeypatch: pytest.
     monkeypatch.setattr(placement, "should_yield", blind)
     # It takes automatic failback, and penalties that matter to it: one schedule in fifty. Begin near one that has it.
     assert _caught(first=150, what="what is where it should be moves", has_weights=True) is not None
+
+
+def test_leaving_addresses_in_a_maintenance_that_nobody_has_heard_of_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "is_known", lambda state, now: True)
+    assert _caught(has_freezes=True) is not None
 
 
 def test_a_penalty_that_is_not_told_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

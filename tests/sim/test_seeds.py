@@ -20,6 +20,7 @@ SEEDS_WITH_ETCD = range(100)
 SEEDS_WITH_TURNS = range(200)
 SEEDS_WITH_WEIGHTS = range(200)
 SEEDS_WITH_EDITS = range(300)
+SEEDS_WITH_FREEZES = range(200)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -61,6 +62,10 @@ def test_checks_with_a_weight_break_no_promise() -> None:
 
 def test_voters_that_come_and_go_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_EDITS, "--edits", "--guardians")
+
+
+def test_agents_that_stop_in_maintenance_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_FREEZES, "--freezes", "--guardians")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

@@ -95,6 +95,7 @@ class Group:
     was_found: bool = False  # an earlier life left the addresses here
     held_since: float = NEVER
     held_seq: int = 0  # first heartbeat that says we hold it
+    served_seq: int = 0  # and the first that says that clients are served
     claim_deadline: float = NEVER
     drop_began: float = NEVER
     service: Service = field(default_factory=Service)

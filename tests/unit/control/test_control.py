@@ -12,9 +12,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from haagent.config import ConfigError, Fault
+from haagent.control import operations
 from haagent.control.client import Client, ControlError
 from haagent.control.place import AlreadyRunning, run_lock, running_pid, socket_path
 from haagent.control.server import MAX_CLIENTS, MAX_LINE, _is_allowed
@@ -144,6 +146,17 @@ class TestOtherOrders:
         assert ask(run_dir, "clear")["groups"] == ["web"]
         words = [(asked.what, asked.on, asked.force) for asked in agent.asked]
         assert words == [("standby", False, False), ("maintenance", False, True), ("clear", True, False)]
+
+    def test_maintenance_that_too_few_nodes_know_of(
+        self, agent: SmallAgent, run_dir: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert ask(run_dir, "maintenance", on=True)["maintenance"] is True
+        monkeypatch.setattr(operations, "KNOWN_S", 0.05)
+        agent.now = msgspec.structs.replace(agent.now, maintenance_known=False, maintenance_unheard=("B",))
+        error = refused(run_dir, "maintenance", on=True)
+        assert (error.status, error.details["unheard"]) == (1, ["B"])
+        assert "an agent that stops now releases what it holds" in error.message
+        assert ask(run_dir, "maintenance", on=False)["maintenance"] is False
 
     def test_reload_refused_as_a_whole(self, agent: SmallAgent, run_dir: str) -> None:
         assert ask(run_dir, "reload") == {"text": "2 keys changed"}

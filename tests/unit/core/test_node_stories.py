@@ -22,7 +22,6 @@ from haagent.core.events import (
     Reconfigured,
     Remember,
     Send,
-    StopRequested,
     Take,
     TakeFailed,
     Woke,
@@ -140,10 +139,36 @@ def test_a_group_taken_out_and_put_back_does_not_free_its_voters() -> None:
 def test_in_maintenance_a_stop_leaves_everything_in_place_also_when_nobody_else_is_there() -> None:
     world = settled("AB", consistent=False)
     world.ask("A", "maintenance")
+    world.run(world.t + 0.05)
     world.stop("B")
-    world.run(2.0)
-    actions = node_of(world, "A").step(world.t, StopRequested())
-    assert of(actions, Drop) == []
+    world.run(world.t + 2.0)
+    world.stop("A")
+    assert world.hosts["A"].node is None
+    assert world.serving("web") == ["A"]
+
+
+def test_in_maintenance_that_nobody_has_heard_of_a_stop_waits_a_lease_and_lets_go() -> None:
+    world = settled("AB", consistent=False)
+    world.stop("B")
+    world.run(world.t + 2.0)
+    world.ask("A", "maintenance")
+    world.stop("A")
+    world.run(world.t + 0.3)
+    assert world.serving("web") == ["A"]
+    world.run(world.t + 0.1)
+    assert world.hosts["A"].node is None
+    assert world.serving("web") == []
+    assert "too few are known to have the maintenance: not B" in "\n".join(world.transcript)
+
+
+def test_in_maintenance_a_peer_that_is_down_for_certain_need_not_hear_of_it() -> None:
+    world = settled("AB", consistent=False)
+    world.crash("B")
+    world.run(world.t + 2.0)
+    assert world.confirm_down("A", "B")
+    world.ask("A", "maintenance")
+    world.stop("A")
+    assert world.serving("web") == ["A"]
 
 
 def test_in_maintenance_standby_waits_until_it_is_over() -> None:

@@ -1,0 +1,71 @@
+"""Maintenance that is known: only then an agent that stops may leave its addresses in place.
+
+What is left in place answers without a lease, for as long as it takes. Nobody else may take it meanwhile, and the
+others see to that: a node that knows of the maintenance takes nothing that it did not have, and votes for nobody but
+who had it. So all depends on who knows. A word given on a holder that is cut off, or a moment before it stops, has
+reached nobody: the others would wait for the lease to end, elect one of themselves, and two would answer for ever.
+
+*   Where votes decide, a majority of the agreed voters must have it. Any other majority shares one of them: that one
+    refuses its vote, and whoever hears it has learnt of the maintenance.
+*   In `available`, where whoever is alive decides, it is a majority of the nodes that are not down for certain.
+*   Where an arbiter gives the leases each node decides alone whether to ask for one: all that are not down must have
+    it.
+
+A node has it when it has said so: its newest heartbeat carries our order, or a newer one, and it has heard that we
+serve what we hold. It is alive, or it has stopped and kept the order (`memory.json`); an agent that died may not have
+come to write it.
+
+An agent that is asked to stop waits one lease for that, and serves on. Then it lets go, as without maintenance.
+
+What it does not cover is the end of maintenance. Who says `off` while a holder is being stopped, or before it has taken
+back what it left, may make two for as long as that word travels.
+"""
+
+from __future__ import annotations
+
+from haagent.core import election
+from haagent.core.group.transitions import HAVING, GroupState
+from haagent.core.membership import Peer
+from haagent.core.node_state import NodeState
+
+SERVING = (GroupState.ACTIVE, GroupState.YIELDING)
+
+
+def may_leave(state: NodeState, now: float) -> bool:
+    """This agent may end, and what it holds stays in place. Half a take, or half a drop, is waited for."""
+    states = {group.state for group in state.groups.values() if group.state in HAVING}
+    return states <= {*SERVING} and (not states or is_known(state, now))
+
+
+def is_known(state: NodeState, now: float) -> bool:
+    voters, needed = _electorate(state)
+    return len(voters) - len(unaware(state, now)) >= needed
+
+
+def unaware(state: NodeState, now: float) -> tuple[str, ...]:
+    """Those that have not said that they have it, of those that should."""
+    peers = state.membership.peers
+    aware = {state.settings.me, *(name for name, peer in peers.items() if _has_it(state, now, peer))}
+    return tuple(name for name in _electorate(state)[0] if name not in aware)
+
+
+def let_go(state: NodeState, now: float) -> None:
+    """The others might take what is held here, so it must not stay in place."""
+    why = f"this node is stopping, and too few are known to have the maintenance: not {', '.join(unaware(state, now))}"
+    for group in state.groups.values():
+        election.drop(group, state, now, why)
+
+
+def _electorate(state: NodeState) -> tuple[tuple[str, ...], int]:
+    if state.is_agreed:
+        return state.agreed.voters, state.majority
+    names = tuple(name for name in state.settings.voters if not state.orders.is_down(name))
+    return names, len(names) if state.settings.consistent else len(names) // 2 + 1
+
+
+def _has_it(state: NodeState, now: float, peer: Peer) -> bool:
+    if peer.beat is None or not state.orders.is_maintenance_in(peer.beat.orders):
+        return False
+    if any(group.state in SERVING and peer.echoed_seq < group.served_seq for group in state.groups.values()):
+        return False
+    return peer.is_alive(now) or (peer.beat.stopping and not peer.beat.died)
