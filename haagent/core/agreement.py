@@ -54,13 +54,13 @@ def advance(state: NodeState, now: float, leader: Group) -> None:
     agreed, tenure = state.agreed, leader.attempt.tenure
     if agreed.term < tenure:
         _adopt(state, now, Agreed(tenure, agreed.version, agreed.voters))
-    elif now >= settled_at(state):
+    elif now >= settled_at(state, now):
         _adopt(state, now, Agreed(tenure, agreed.version + 1, wish))
 
 
 def due(state: NodeState, now: float, leader: Group) -> float:
     """When it may go on, as things are now."""
-    return float("inf") if _own_wish(state, now, leader) is None else settled_at(state)
+    return float("inf") if _own_wish(state, now, leader) is None else settled_at(state, now)
 
 
 def _own_wish(state: NodeState, now: float, leader: Group) -> tuple[str, ...] | None:
@@ -80,13 +80,13 @@ def next_wish(state: NodeState, now: float) -> tuple[str, ...] | None:
     return None if any(peer.beat is None or peer.beat.agreed is None for peer in alive) else tuple(wish)
 
 
-def settled_at(state: NodeState) -> float:
+def settled_at(state: NodeState, now: float) -> float:
     """From when on a majority has had what is agreed for as long as any lease runs that was granted before."""
     since = {peer.name: peer.agreed_since for peer in state.membership.peers.values() if _says(peer, state.agreed)}
     since[state.settings.me] = state.agreed_since
     instants = sorted(since[name] for name in state.agreed.voters if name in since)
     needed = state.majority
-    silence_s = state.settings.silence_s(state.longest_lease_s)
+    silence_s = state.settings.silence_s(state.longest_lease_s(now))
     return instants[needed - 1] + silence_s if len(instants) >= needed else float("inf")
 
 

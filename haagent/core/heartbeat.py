@@ -32,6 +32,8 @@ def heartbeat(state: NodeState, now: float, seq: int, *, stopping: bool = False)
         config_hash=settings.config_hash,
         agreed=state.agreed if state.is_agreed else None,
         policy=settings.policy,
+        heard_lease_ms=state.leases.longest_ms(now),
+        told_lease_ms=state.leases_told.longest_ms(now),
         silent_ms=max(0, round(1000 * (state.silent_until - now))),
     )
 

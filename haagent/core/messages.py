@@ -123,6 +123,8 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     died: bool = False  # the sender's agent has died; these are its last words, sent by its guardian
     agreed: Agreed | None = None  # whose votes the sender counts; None: nothing is agreed, or an older release
     policy: str = ""  # what else its votes stand on; empty: an older release
+    heard_lease_ms: int = 0  # the longest that it has heard and that may still run (`leases`); 0: an older release
+    told_lease_ms: int = 0  # the longest that others say they have heard
 
 
 def is_well_formed(beat: Heartbeat) -> bool:
@@ -130,6 +132,8 @@ def is_well_formed(beat: Heartbeat) -> bool:
     return (
         beat.seq > 0
         and 0 < beat.interval_ms <= beat.lease_ms <= limits.MAX_LEASE_MS
+        and 0 <= beat.heard_lease_ms <= limits.MAX_LEASE_MS
+        and 0 <= beat.told_lease_ms <= limits.MAX_LEASE_MS
         and _are_names(beat.cluster, beat.node, beat.version, beat.config_hash, beat.policy)
         and _are_names(*beat.heard, *beat.recorded)
         and len(beat.heard) <= MAX_NODES

@@ -109,7 +109,7 @@ class Node:
             self._send(now)
         elif not state.has_stopped:
             self._part(now)
-        self._remember()
+        self._remember(now)
         state.deadline = self._deadline(now)
         state.actions.sort(key=lambda action: URGENCY.index(type(action)))
         return state.actions
@@ -183,7 +183,9 @@ class Node:
             state.urge()
         agreement.hear(state, now, beat)
         state.history.hear(beat)
-        state.longest_lease_s = max(state.longest_lease_s, beat.lease_ms / 1000)
+        state.leases.hear(now, beat.lease_ms)
+        state.leases_told.hear(now, beat.heard_lease_ms)
+        state.keep_silent(now, beat)
         for said in beat.groups:
             for ballot in (said.promised, said.want, said.claim, said.released):
                 if ballot is not None:
@@ -269,7 +271,7 @@ class Node:
             else:
                 group.settings = kept[name]
         # It may have been here before: no vote for one lease, as after a restart.
-        silent_until = now + settings.silence_s(state.longest_lease_s)
+        silent_until = now + settings.silence_s(state.longest_lease_s(now))
         for name, added in kept.items():
             if name not in state.groups:
                 self._add(added, now, silent_until=silent_until)
@@ -339,13 +341,14 @@ class Node:
         state.membership.sent(seq, now)
         return seq
 
-    def _remember(self) -> None:
+    def _remember(self, now: float) -> None:
         state = self.state
         frozen = state.groups.values() if state.orders.in_maintenance else ()
         served = tuple(group.name for group in frozen if group.service.by == state.settings.me)
-        # The longest lease that anybody uses: our silence after a restart must cover what we have accepted.
+        # The longest lease in use: our silence after a restart must cover what we have accepted.
+        lease_s = max(state.settings.lease_s, state.leases.longest_ms(now) / 1000)
         agreed = state.agreed if state.is_agreed else None
-        memory = Memory(state.round, state.longest_lease_s, state.orders.lasting, served, agreed)
+        memory = Memory(state.round, lease_s, state.orders.lasting, served, agreed)
         if memory != state.remembered:
             state.remembered = memory
             state.do(Remember(memory))

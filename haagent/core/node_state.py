@@ -5,6 +5,7 @@ It is changed only inside a step of `Node`; everybody else reads.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -14,6 +15,7 @@ from haagent.core.events import AnyAction, Note
 from haagent.core.group.state import Group
 from haagent.core.group.voter import Voter
 from haagent.core.history import History
+from haagent.core.leases import Leases
 from haagent.core.membership import NEVER, Membership, Peer
 from haagent.core.messages import Agreed, Ballot, GroupBeat, Heartbeat
 from haagent.core.registers import Orders
@@ -30,7 +32,8 @@ class NodeState:
     rng: random.Random
     born: float
     silent_until: float
-    longest_lease_s: float
+    leases: Leases  # heard in heartbeats, or remembered
+    leases_told: Leases  # that others have heard
     membership: Membership
     orders: Orders
     history: History
@@ -65,13 +68,16 @@ class NodeState:
 
     @classmethod
     def begin(cls, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> Self:
+        leases = Leases()
+        leases.hear(now, math.ceil(1000 * memory.lease_s))
         return cls(
             settings=settings,
             boot=boot,
             rng=rng,
             born=now,
             silent_until=now + settings.silence_s(memory.lease_s),
-            longest_lease_s=max(settings.lease_s, memory.lease_s),
+            leases=leases,
+            leases_told=Leases(),
             membership=Membership.among(settings, boot),
             orders=Orders.remembered(settings, memory.orders),
             history=History(settings.me, boot),
@@ -125,7 +131,20 @@ class NodeState:
         if now >= self.last_sent + self.settings.interval_s / 10:
             self.urge()
 
+    def keep_silent(self, now: float, beat: Heartbeat) -> None:
+        """An earlier life of ours may have granted a lease that we have forgotten, and that its sender knows of."""
+        lease_s = max(beat.heard_lease_ms, beat.told_lease_ms) / 1000
+        silent_until = self.born + self.settings.silence_s(lease_s)
+        if lease_s > self.settings.lease_s + 0.001 and silent_until > max(now, self.silent_until):
+            self.silent_until, self.voice_seq, self.has_voice = silent_until, 0, False
+            self.urge()
+
     # --- reading
+
+    def longest_lease_s(self, now: float) -> float:
+        """That somebody may still count on."""
+        heard_ms = max(self.leases.longest_ms(now), self.leases_told.longest_ms(now))
+        return max(self.settings.lease_s, heard_ms / 1000)
 
     def wall(self, now: float) -> float:
         return now + self.wall_offset_s

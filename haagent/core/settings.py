@@ -100,10 +100,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What a node keeps over a restart. Safety does not depend on it: a lost memory costs an operator's orders."""
+    """What a node keeps over a restart. Losing it costs an operator's orders, not safety (`leases`)."""
 
     round: int = 0  # highest ballot round ever seen, so that ballots do not go back when all nodes restart
-    lease_s: float = 0.0  # of the earlier life: the restart silence covers the longer of the two
+    lease_s: float = 0.0  # the longest in use in the earlier life: the restart silence covers it
     orders: tuple[Order, ...] = ()
     served: tuple[str, ...] = ()  # groups that maintenance has frozen here: only this node may take them again
     agreed: Agreed | None = None  # whose votes counted last (`agreement`)

@@ -70,7 +70,7 @@ def two_at_once() -> None:
     reload(world, "A", HOSTS)
     state = world.hosts["A"].node.state  # type: ignore[union-attr]
     world.run(world.t + 0.01)  # the set of before has a stamp of its own, if any is to follow
-    due = agreement.settled_at(state)
+    due = agreement.settled_at(state, world.hosts["A"].local(world.t))
     world.run(world.hosts["A"].true(due) - 0.0005 if due > world.t else world.t)
     world.split("ADE", "BC")
     world.run(world.t + 5.0)
@@ -119,11 +119,11 @@ def any_wish(state: NodeState, now: float) -> tuple[str, ...] | None:
     return wish if wish != state.agreed.voters else None
 
 
-def no_wait(state: NodeState) -> float:
+def no_wait(state: NodeState, now: float) -> float:
     return float("-inf")
 
 
-def no_lease(state: NodeState) -> float:
+def no_lease(state: NodeState, now: float) -> float:
     """A majority has it, but not for as long as a lease runs."""
     peers = state.membership.peers.values()
     has = {peer.name for peer in peers if peer.beat is not None and peer.beat.agreed == state.agreed}

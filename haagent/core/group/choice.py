@@ -97,7 +97,7 @@ def awaited(group: Group, state: NodeState, now: float) -> tuple[str, float]:
     if not state.settings.consistent and not state.has_met_anyone:
         end = min(end, state.born + state.settings.alone_after_s)
     if peer.heard_at > NEVER:  # it has come: how long it has no vote yet, it says itself
-        end += state.longest_lease_s if peer.silent_ms else NEVER
+        end += state.longest_lease_s(now) if peer.silent_ms else NEVER
     return (first, end) if now < end else ("", NEVER)
 
 
@@ -120,7 +120,7 @@ def _grace_end(state: NodeState) -> float:
 
 def _is_cold(group: Group, state: NodeState, now: float) -> bool:
     settings = state.settings
-    is_over = not settings.start_grace_s or now >= _grace_end(state) + 2 * state.longest_lease_s
+    is_over = not settings.start_grace_s or now >= _grace_end(state) + 2 * state.longest_lease_s(now)
     return not (is_over or _is_known(group, state, now))
 
 

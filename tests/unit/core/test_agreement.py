@@ -72,7 +72,7 @@ def test_a_leader_of_an_earlier_term_waits_for_nothing() -> None:
     for peer in state.membership.peers.values():
         assert peer.beat is not None
         peer.beat = msgspec.structs.replace(peer.beat, agreed=LATER)
-    assert agreement.settled_at(state) < float("inf")
+    assert agreement.settled_at(state, world.t) < float("inf")
     assert agreement.next_wish(state, world.t) is not None
     assert agreement.due(state, world.t, state.groups["leader"]) == float("inf")
 
