@@ -8,7 +8,7 @@ MongoDB's logless reconfiguration, arXiv 2102.11960: a configuration is ordered 
 1.  A vote is given and counted only between nodes that have the very same `Agreed`.
 2.  Stamps are ordered by the term, which is the ballot of a tenure of the group `leader`, then by version. Whoever
     hears a higher stamp takes it over at once, and nobody goes back. (A witness alone is not believed: it never makes
-    one, and is where a key is most easily stolen.)
+    one, and is where a key is most easily stolen. Nor is a stamp that is far above all that was heard: `credible`.)
 3.  Only the holder of `leader` makes one. First it stamps the present set with its own tenure; what a former leader
     may have begun has a lower stamp from then on. Once a majority has had that for as long as any lease runs, it makes
     the next: a set that has one voter more or one fewer, as its own file wishes. So it goes, one at a time.
@@ -30,6 +30,7 @@ from collections.abc import Collection
 from haagent.core.event_kinds import Kind
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
+from haagent.core.limits import LEAP
 from haagent.core.membership import Peer
 from haagent.core.messages import Agreed, Ballot, Heartbeat
 from haagent.core.node_state import NodeState
@@ -40,9 +41,13 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     theirs = beat.agreed
     if theirs is None or not state.is_agreed or _stamp(theirs) <= _stamp(state.agreed):
         return
+    if theirs.term.round > state.round + LEAP or theirs.version > state.agreed.version + LEAP:
+        return
     peers = state.membership.peers.values()
     said_by = {peer.name for peer in peers if _says(peer, theirs)}
-    if beat.node not in state.witnesses or 2 * len(said_by & {*theirs.voters}) > len(theirs.voters):
+    # It could name whom it likes: a majority of those that we know counts as well.
+    electorates = ({*theirs.voters}, {*state.agreed.voters})
+    if beat.node not in state.witnesses or all(2 * len(said_by & one) > len(one) for one in electorates):
         _adopt(state, now, theirs)
 
 

@@ -46,7 +46,7 @@ def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: Gr
     if group.voter.hear_release(beat, sender.node):
         group.candidacy.free_since = now
     group.service.hear(now, sender.node, beat)
-    candidacy.hear(group, now, sender, beat)
+    candidacy.hear(group, state, now, sender, beat)
     caution.hear(group, sender, beat)
     arbitration.hear(group, state, sender, beat)
     voting.hear(group, state, now, sender, beat)
@@ -239,7 +239,7 @@ def _strive(group: Group, state: NodeState, now: float) -> None:
 
 
 def _want(group: Group, state: NodeState, now: float) -> None:
-    ballot = Ballot(state.next_round(group.voter), state.settings.me)
+    ballot = Ballot(state.next_round(group), state.settings.me)
     group.become(GroupState.WANTING)
     group.lease = Lease.begin(state.settings, ballot)
     arbitration.begin(group)
@@ -260,7 +260,7 @@ def _collect_promises(group: Group, state: NodeState, now: float) -> None:
     ballot = group.attempt.ballot
     voting.consider_want(group, state, now, ballot.node, GroupBeat(group.name, want=ballot))
     is_ahead = group.voter.promised is not None and group.voter.promised > ballot
-    if is_ahead or counting.is_outbid(group, state, now):
+    if is_ahead or counting.is_behind(group, state, now):
         _step_back(group, state, now)
     elif counting.has_promises(group, state, now):
         _claim(group, state, now)
@@ -299,7 +299,9 @@ def _collect_acceptances(group: Group, state: NodeState, now: float) -> None:
 
 def _keep(group: Group, state: NodeState, now: float) -> None:
     _extend(group, state, now)
-    if counting.is_outbid(group, state, now):
+    # A witness that is not needed now is followed when a heartbeat is due, and not as fast as it likes.
+    is_due = now >= state.next_beat and counting.is_outbid(group, state, now)
+    if is_due or counting.is_behind(group, state, now):
         _raise_ballot(group, state)
     if group.state is GroupState.TAKING and handover.why_leaving(group, state):
         drop(group, state, now, "this node is leaving")
@@ -320,7 +322,7 @@ def _extend(group: Group, state: NodeState, now: float) -> None:
 def _raise_ballot(group: Group, state: NodeState) -> None:
     """Rule 5."""
     attempt = group.attempt
-    attempt.ballot = Ballot(state.next_round(group.voter), state.settings.me)
+    attempt.ballot = Ballot(state.next_round(group), state.settings.me)
     if group.state is GroupState.CLAIMING:
         attempt.tenure = attempt.ballot  # nothing is held yet: what is taken later begins with this ballot
     state.urge()

@@ -55,6 +55,9 @@ class Peer:
     links: dict[str, float] = field(default_factory=dict)  # interface -> when last heard on it
     newest: dict[str, int] = field(default_factory=dict)  # interface -> newest heartbeat of this life that came over it
 
+    def take_in(self, beat: Heartbeat) -> None:
+        self.beat, self.groups = beat, {group.name: group for group in beat.groups}
+
     def is_alive(self, now: float) -> bool:
         return now < self.alive_until
 
@@ -98,7 +101,8 @@ class Membership:
 
     def complete(self) -> None:
         for peer in self.peers.values():
-            peer.groups = {group.name: group for group in peer.beat.groups} if peer.beat is not None else {}
+            if peer.beat is not None:
+                peer.take_in(peer.beat)
 
     def reconfigure(self, settings: Settings) -> None:
         names = [node.name for node in settings.nodes if node.name != settings.me]
@@ -131,39 +135,43 @@ class Membership:
             # has echoed: the successor has heard us since. Only what is newer than that is believed.
             if not is_fresh or echoed_seq <= peer.echoed_seq:
                 if beat.boot in peer.past:
-                    self._refuse("replayed")
+                    self.refuse("replayed")
                     return Verdict.OLD
-                self._refuse("unconfirmed")
+                self.refuse("unconfirmed")
                 if not peer.is_alive(now):
                     self._meet(peer, Heard(beat.boot, beat.seq))
                 return Verdict.STRANGER
             self._begin_life(peer, beat.boot)
         peer.links[link] = now
         if beat.seq <= peer.newest.get(link, 0):
-            self._refuse("replayed")
+            self.refuse("replayed")
             return Verdict.OLD
         peer.newest[link] = beat.seq
         if beat.seq <= peer.seq:
             return Verdict.OLD
         if peer.beat is None or peer.beat.agreed != beat.agreed:
             peer.agreed_since = now
-        peer.seq, peer.beat, peer.heard_at = beat.seq, beat, now
+        peer.seq, peer.heard_at = beat.seq, now
+        peer.take_in(beat)
         peer.strangers.clear()
         peer.echoed_seq = max(peer.echoed_seq, echoed_seq)
-        peer.groups = {group.name: group for group in beat.groups}
         if beat.stopping:
             peer.alive_until = NEVER
         elif is_fresh:
             peer.alive_until = max(peer.alive_until, alive_until)
         return Verdict.NEW
 
-    def _refuse(self, cause: str) -> None:
+    def refuse(self, cause: str) -> None:
         self.refused[cause] = self.refused.get(cause, 0) + 1
 
     def _echoed_seq(self, beat: Heartbeat) -> int:
-        """Of the heartbeat of this life that it echoes; 0: of none."""
+        """Of the heartbeat of this life that it echoes; 0: of none.
+
+        One that we have not sent yet would be above all that a later life of the peer can echo.
+        """
         echo = beat.heard.get(self.settings.me)
-        return echo.seq if echo is not None and echo.boot == self.boot else 0
+        is_ours = echo is not None and echo.boot == self.boot and echo.seq <= next(reversed(self._sent), 0)
+        return echo.seq if echo is not None and is_ours else 0
 
     @staticmethod
     def _meet(peer: Peer, heard: Heard) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from typing import Self
 
-from haagent.core import agreement, commands, election, events, heartbeat, maintenance, report
+from haagent.core import agreement, commands, credible, election, events, heartbeat, maintenance, report
 from haagent.core.event_kinds import Kind
 from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Relinquish, Remember, Send, Stopped
 from haagent.core.group import arbitration, candidacy, handover
@@ -168,13 +168,16 @@ class Node:
         state = self.state
         if beat.node not in state.membership.peers or beat.cluster != state.settings.cluster:
             return Verdict.OLD
-        before = state.membership.peers[beat.node].boot
+        peer = state.membership.peers[beat.node]
+        before = peer.boot
         verdict = state.membership.hear(now, beat, link)
         if verdict is Verdict.STRANGER:
             state.greet(now)  # neither can confirm the other before both have been heard: do not let it wait
         if verdict is not Verdict.NEW:
             return verdict
-        if state.membership.peers[beat.node].boot != before:
+        beat = credible.believed(state, beat)
+        peer.take_in(beat)
+        if peer.boot != before:
             state.urge()
         if any(group.tenure is not None and group.name != LEADER for group in beat.groups):
             self._follow(now, beat.node)
@@ -183,13 +186,11 @@ class Node:
             state.urge()
         agreement.hear(state, now, beat)
         state.history.hear(beat)
-        state.leases.hear(now, beat.lease_ms)
+        if beat.node not in state.witnesses and credible.is_lease_credible(state, beat.lease_ms):
+            state.leases.hear(now, beat.lease_ms)
         state.leases_told.hear(now, beat.heard_lease_ms)
         state.keep_silent(now, beat)
         for said in beat.groups:
-            for ballot in (said.promised, said.want, said.claim, said.released):
-                if ballot is not None:
-                    state.see_round(ballot.round)
             if (group := state.groups.get(said.name)) is not None:
                 election.hear(group, state, now, beat, said)
         return verdict

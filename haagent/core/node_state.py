@@ -10,12 +10,14 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import msgspec
+
 from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, Note
 from haagent.core.group.state import Group
-from haagent.core.group.voter import Voter
 from haagent.core.history import History
 from haagent.core.leases import Leases
+from haagent.core.limits import MAX_BELIEVED, STEP
 from haagent.core.membership import NEVER, Membership, Peer
 from haagent.core.messages import Agreed, Ballot, GroupBeat, Heartbeat
 from haagent.core.registers import Orders
@@ -23,6 +25,14 @@ from haagent.core.settings import Memory, Settings
 
 MAX_SLOT_S = 0.2
 PATIENCE_S = 3.0  # after our gateway was lost, before we believe that it is only we who have lost it
+
+
+def _credible(memory: Memory) -> Memory:
+    """A number that no life of ours has come to was put there by somebody; safety does not depend on it."""
+    agreed = memory.agreed
+    if agreed is not None and max(agreed.term.round, agreed.version) > MAX_BELIEVED:
+        agreed = None
+    return msgspec.structs.replace(memory, round=memory.round if memory.round <= MAX_BELIEVED else 0, agreed=agreed)
 
 
 @dataclass
@@ -68,7 +78,7 @@ class NodeState:
 
     @classmethod
     def begin(cls, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> Self:
-        leases = Leases()
+        memory, leases = _credible(memory), Leases()
         leases.hear(now, math.ceil(1000 * memory.lease_s))
         return cls(
             settings=settings,
@@ -119,10 +129,14 @@ class NodeState:
         self.urge()
 
     def see_round(self, round_: int) -> None:
-        self.round = max(self.round, round_)
+        self.round = max(self.round, min(round_, MAX_BELIEVED))
 
-    def next_round(self, voter: Voter) -> int:
-        self.see_round(voter.highest_round)
+    def next_round(self, group: Group) -> int:
+        """Above all that a vote may depend on, and what a witness says by no more than `STEP` (`credible`)."""
+        self.see_round(group.voter.highest_round)
+        said = [peer.groups.get(group.name) for name in self.witnesses if (peer := self.membership.peers.get(name))]
+        promised = [beat.promised.round for beat in said if beat is not None and beat.promised is not None]
+        self.see_round(min(max(promised, default=0), self.round + STEP))
         self.round += 1
         return self.round
 
@@ -148,6 +162,11 @@ class NodeState:
 
     def wall(self, now: float) -> float:
         return now + self.wall_offset_s
+
+    @property
+    def longest_credible_lease_s(self) -> float:
+        """Of another node: one that is longer gets no vote, and is not waited for (`credible`)."""
+        return max(60.0, 10 * self.settings.lease_s)
 
     @property
     def slot_s(self) -> float:

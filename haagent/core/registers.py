@@ -6,6 +6,9 @@ higher. So an order given to a node that has just started, and knows of no earli
 `standby/NODE` and `maintenance` are states and outlive a restart; `clear/GROUP` and `move/GROUP` are acts, done once by
 whom they concern. `down/NODE` says that a node has been fenced, or that its plug was pulled; it is void as soon as the
 node is heard, and is not remembered: nobody knows what happened while we were away.
+
+Nobody can make an order that no other will ever replace: versions above what any clock says are taken over only step by
+step (`LEAP` with each heartbeat), so that there is always room for one more.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ from typing import Self
 
 import msgspec
 
+from haagent.core.limits import LEAP, MAX_BELIEVED
 from haagent.core.membership import NEVER
 from haagent.core.messages import Ballot, Order
 from haagent.core.settings import Settings
 
 MAINTENANCE = "maintenance"
 LASTING = ("standby/", MAINTENANCE)
+CREDIBLE_VERSION = 2**46  # milliseconds: in the year 4199
 
 
 @dataclass
@@ -29,11 +34,14 @@ class Orders:
     _settings: Settings
     _orders: dict[str, Order] = field(default_factory=dict)
     _seen_at: dict[str, float] = field(default_factory=dict)
+    _ceiling: int = CREDIBLE_VERSION  # what is above it is not taken over
 
     @classmethod
     def remembered(cls, settings: Settings, orders: Iterable[Order]) -> Self:
         self = cls(settings)
-        self._orders = {order.key: order for order in orders if self._is_known(order.key)}
+        self._orders = {
+            order.key: order for order in orders if self._is_known(order.key) and order.version <= MAX_BELIEVED
+        }
         return self
 
     def reconfigure(self, settings: Settings) -> None:
@@ -53,16 +61,20 @@ class Orders:
         ttl_s: float = 0.0,
     ) -> None:
         replaced = self._orders[key].version if key in self._orders else 0
-        version = max(replaced + 1, int(1000 * wall))
+        version = max(replaced + 1, min(int(1000 * wall), CREDIBLE_VERSION))
         order = Order(key, version, self._settings.me, on, target, ballot, forced, ttl_ms=int(ttl_s * 1000))
         self._orders[key], self._seen_at[key] = order, now
 
     def merge(self, now: float, orders: Iterable[Order]) -> list[Order]:
         """Take over what is newer; what changed is returned."""
+        orders = tuple(orders)
+        highest = max((order.version for order in orders), default=0)
+        self._ceiling = max(self._ceiling, min(highest, self._ceiling + LEAP, MAX_BELIEVED))
         changed = []
         for order in orders:
             mine = self._orders.get(order.key)
-            if not self._is_known(order.key) or (mine and _stamp(mine) >= _stamp(order)):
+            is_incredible = order.version > self._ceiling or not self._is_known(order.key)
+            if is_incredible or (mine and _stamp(mine) >= _stamp(order)):
                 continue
             self._orders[order.key], self._seen_at[order.key] = order, now
             changed.append(order)

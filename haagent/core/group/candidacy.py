@@ -9,9 +9,9 @@ from haagent.core.messages import GroupBeat, Heartbeat
 from haagent.core.node_state import NodeState
 
 
-def hear(group: Group, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
+def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
     if beat.claim is not None:
-        group.candidacy.claims[sender.node] = now + sender.lease_ms / 1000
+        group.candidacy.claims[sender.node] = now + min(sender.lease_ms / 1000, state.longest_credible_lease_s)
         if beat.held_ms:
             group.candidacy.courteous_until = NEVER
     else:

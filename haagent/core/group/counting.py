@@ -13,8 +13,23 @@ from haagent.core.node_state import NodeState
 
 def is_outbid(group: Group, state: NodeState, now: float) -> bool:
     """A living voter has promised a ballot above ours."""
+    return bool(_ahead(group, state, now))
+
+
+def is_behind(group: Group, state: NodeState, now: float) -> bool:
+    """It does not matter that only witnesses are ahead, if there is a majority without them."""
+    ahead = _ahead(group, state, now)
+    if not ahead or not ahead <= {*state.witnesses}:
+        return bool(ahead)
+    electorate, needed = state.electorate(now, group.name, is_held=group.state in HOLDING)
+    able = {peer.name for peer, _ in state.votes(now, group.name) if not peer.silent_ms} | {state.settings.me}
+    return len((able - ahead) & {*electorate}) < needed
+
+
+def _ahead(group: Group, state: NodeState, now: float) -> set[str]:
     ballot = group.attempt.ballot
-    return any(beat.promised is not None and beat.promised > ballot for _, beat in state.votes(now, group.name))
+    votes = state.votes(now, group.name)
+    return {peer.name for peer, beat in votes if beat.promised is not None and beat.promised > ballot}
 
 
 def has_promises(group: Group, state: NodeState, now: float) -> bool:
@@ -29,7 +44,7 @@ def is_forestalled(group: Group, state: NodeState, now: float) -> bool:
     """Somebody else is ahead. Of two that claim at once the arbiter chooses; voters may choose neither."""
     if not state.votes_count:
         return bool(candidacy.holder_elsewhere(group, state, now))
-    return is_outbid(group, state, now) or candidacy.is_claimed(group, now)
+    return is_behind(group, state, now) or candidacy.is_claimed(group, now)
 
 
 def renew(group: Group, state: NodeState, now: float) -> bool:

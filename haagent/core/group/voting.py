@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haagent.core import credible
 from haagent.core.group import choice
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HAVING
@@ -12,7 +13,7 @@ from haagent.core.node_state import NodeState
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
     if not state.may_vote_on(group, now) or not state.is_at_one(sender):
         return
-    if group.voter.hear_claim(now, beat, sender):
+    if credible.is_lease_credible(state, sender.lease_ms) and group.voter.hear_claim(now, beat, sender):
         state.urge()
     consider_want(group, state, now, sender.node, beat)
 
