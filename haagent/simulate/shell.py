@@ -144,6 +144,7 @@ class Shell(Network):
             case events.Announce(group, why):
                 self._log(host, f"announces {group} again: {why}")
             case events.Stopped():
+                host.served.pop(LEADER, None)  # it has no address: nothing of it is left
                 left = [name for name, served in host.served.items() if served.is_up]
                 self._log(host, f"has stopped and leaves {' and '.join(left)} in place" if left else "has stopped")
                 host.node = None
