@@ -43,7 +43,7 @@ RETRY_S = (1.0, 60.0)  # after failed activations: doubled from the first to the
 
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
     """A new view of a confirmed life."""
-    if group.voter.hear_release(beat, sender.node):
+    if group.voter.hear_release(beat, sender.node, sender.boot):
         group.candidacy.free_since = now
     group.service.hear(now, sender.node, beat)
     candidacy.hear(group, state, now, sender, beat)
@@ -142,7 +142,7 @@ def _release(group: Group, state: NodeState, now: float) -> None:
     group.become(GroupState.IDLE)
     group.released, group.lease = group.attempt.ballot, None
     arbitration.relinquish(group, state, group.released)
-    group.voter.hear_release(group.beat(now), state.settings.me)
+    group.voter.hear_release(group.beat(now), state.settings.me, state.boot)
     handover.redeem(group, state, now)
     group.held_since = NEVER
     group.candidacy.free_since = now
@@ -182,7 +182,7 @@ def abandon(group: Group, state: NodeState, now: float) -> None:
     group.released = group.attempt.ballot  # some voter may have accepted: free it
     if group.state is GroupState.CLAIMING:
         arbitration.relinquish(group, state, group.released)
-    group.voter.hear_release(group.beat(now), state.settings.me)
+    group.voter.hear_release(group.beat(now), state.settings.me, state.boot)
     group.become(GroupState.IDLE)
     group.lease = None
     state.urge()

@@ -15,7 +15,7 @@ from haagent.core.group import counting
 from haagent.core.group.lease import Lease
 from haagent.core.group.state import Group
 from haagent.core.group.voter import Voter
-from haagent.core.messages import Ballot, GroupBeat
+from haagent.core.messages import Accepted, GroupBeat
 from haagent.core.node_state import NodeState
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
@@ -38,8 +38,8 @@ def _caught(first: int = 0, *, what: str = "both answer", **options: bool) -> in
 def test_voting_inside_a_live_lease_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The voter promises and accepts although an acceptance of somebody else still runs."""
 
-    def always(self: Voter, now: float, claim: Ballot) -> bool:
-        return self.promised is None or claim >= self.promised
+    def always(self: Voter, now: float, offer: Accepted) -> bool:
+        return self.promised is None or offer.ballot >= self.promised
 
     def promise(self: Voter, now: float, beat: GroupBeat, node: str) -> bool:
         if beat.want is None or (self.promised is not None and beat.want <= self.promised):

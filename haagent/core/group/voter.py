@@ -10,6 +10,10 @@ earlier, less a margin for clocks that run apart. So the holder has always let g
 A restarted voter has forgotten what it was bound to and therefore stays silent for L (`may_vote` is False): by then
 every acceptance of its earlier life has run out.
 
+Its holder is one life of a node, as the acceptance says: only that one renews and releases it. A second host that uses
+the same name by mistake, or a machine that was put back to an earlier state, speaks with the name of a holder of which
+it knows nothing. (A guardian's last words are of the life that has died.)
+
 An acceptance made on a late datagram is safe too: it binds the voter longer than needed and gives the holder nothing,
 because the holder counts from when it sent that datagram.
 """
@@ -45,7 +49,7 @@ class Voter:
     def holder(self, now: float) -> str:
         return self.accepted.ballot.node if self.accepted is not None and self.is_bound(now) else ""
 
-    def hear_release(self, beat: GroupBeat, node: str) -> bool:
+    def hear_release(self, beat: GroupBeat, node: str, boot: int) -> bool:
         """The holder itself says that it no longer holds: nothing to wait for. True when that freed us."""
         released = beat.released
         if released is None or released.node != node:
@@ -53,7 +57,7 @@ class Voter:
         known = self.released.get(node)
         if known is None or released > known:
             self.released[node] = released
-        if self.accepted is None or self.accepted.ballot.node != node or self.accepted.ballot > released:
+        if self.accepted is None or not self._is_of(node, boot) or self.accepted.ballot > released:
             return False
         self.accepted, self.bound_until, self.was_freed = None, float("-inf"), True
         return True
@@ -66,7 +70,7 @@ class Voter:
         return self.accept(now, Accepted(claim, sender.boot, sender.seq), lease_s=sender.lease_ms / 1000)
 
     def accept(self, now: float, offer: Accepted, *, lease_s: float) -> bool:
-        if not self._may_accept(now, offer.ballot):
+        if not self._may_accept(now, offer):
             return False
         is_new = not self.is_bound(now) or self.accepted is None or self.accepted.ballot != offer.ballot
         self.promised, self.accepted, self.was_freed = offer.ballot, offer, False
@@ -88,12 +92,17 @@ class Voter:
         freed = self.released.get(want.node)
         return (self.promised is None or want > self.promised) and (freed is None or want > freed)
 
-    def _may_accept(self, now: float, claim: Ballot) -> bool:
+    def _may_accept(self, now: float, offer: Accepted) -> bool:
+        claim = offer.ballot
         if self.promised is not None and claim < self.promised:
             return False
         if (freed := self.released.get(claim.node)) is not None and claim <= freed:
             return False  # a claim overtaken by its own release
-        return self.holder(now) in ("", claim.node)
+        return not self.is_bound(now) or self._is_of(claim.node, offer.boot)
+
+    def _is_of(self, node: str, boot: int) -> bool:
+        """What was accepted is a ballot of this very life."""
+        return self.accepted is not None and (self.accepted.ballot.node, self.accepted.boot) == (node, boot)
 
     @property
     def highest_round(self) -> int:

@@ -32,13 +32,13 @@ def test_they_release_what_was_claimed() -> None:
     assert words.died
     assert words.groups[0].claim is None
     voter = bound_to(Ballot(3, "A"))
-    assert voter.hear_release(words.groups[0], "A")
+    assert voter.hear_release(words.groups[0], "A", 7)
     assert not voter.is_bound(0.0)
 
 
 def test_a_claim_raised_since_is_not_released_by_them() -> None:
     voter = bound_to(Ballot(4, "A"))
-    assert not voter.hear_release(last_words(beat_of(Ballot(3, "A"))).groups[0], "A")
+    assert not voter.hear_release(last_words(beat_of(Ballot(3, "A"))).groups[0], "A", 7)
     assert voter.is_bound(0.0)
 
 

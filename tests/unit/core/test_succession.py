@@ -118,7 +118,7 @@ def test_a_want_that_was_given_up_is_not_voted_for() -> None:
     node, words = yielding(world)
     vote = of_web(words.beat).accepted
     assert vote is not None
-    node.state.groups["web"].voter.hear_release(GroupBeat("web", released=vote.ballot), "B")
+    node.state.groups["web"].voter.hear_release(GroupBeat("web", released=vote.ballot), "B", vote.boot)
     node.step(world.hosts["A"].local(world.t), Dropped("web", words.ballot))
     assert node.state.groups["web"].voter.accepted is None
 

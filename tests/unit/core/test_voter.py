@@ -9,12 +9,13 @@ from haagent.core.group.voter import Voter
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
 
 LEASE_S = 0.35
+LIFE, TWIN = 7, 8  # boots: of the holder, and of another host that uses its name
 A1, A2, A9 = Ballot(1, "A"), Ballot(2, "A"), Ballot(9, "A")
 B1, B2, B3 = Ballot(1, "B"), Ballot(2, "B"), Ballot(3, "B")
 
 
-def sender(node: str, seq: int = 1, lease_ms: int = 350) -> Heartbeat:
-    return Heartbeat(cluster="c", node=node, boot=7, seq=seq, interval_ms=100, lease_ms=lease_ms)
+def sender(node: str, seq: int = 1, lease_ms: int = 350, boot: int = LIFE) -> Heartbeat:
+    return Heartbeat(cluster="c", node=node, boot=boot, seq=seq, interval_ms=100, lease_ms=lease_ms)
 
 
 def says(**what: Ballot) -> GroupBeat:
@@ -41,7 +42,7 @@ def test_nobody_wants_or_claims_for_somebody_else() -> None:
     voter = Voter()
     assert not voter.hear_want(0.0, says(want=A1), "B")
     assert not voter.hear_claim(0.0, says(claim=A1), sender("B"))
-    assert not voter.hear_release(says(released=A1), "B")
+    assert not voter.hear_release(says(released=A1), "B", LIFE)
     assert voter.promised is None
     assert voter.accepted is None
 
@@ -50,7 +51,7 @@ def test_silence_changes_nothing() -> None:
     voter = bound_to_a()
     assert not voter.hear_want(9.0, says(), "B")
     assert not voter.hear_claim(9.0, says(), sender("B"))
-    assert not voter.hear_release(says(), "A")
+    assert not voter.hear_release(says(), "A", LIFE)
     assert voter.promised == A2
 
 
@@ -89,6 +90,19 @@ def test_a_claim_below_the_promise_is_not_accepted() -> None:
     assert not voter.hear_claim(0.0, says(claim=A2), sender("A"))
 
 
+def test_another_life_of_the_holders_name_neither_frees_nor_renews() -> None:
+    """A twin's release would free the voters of the real holder."""
+    voter = bound_to_a()
+    assert not voter.hear_release(says(released=A9), "A", TWIN)
+    assert voter.is_bound(LEASE_S - 0.001)
+    voter = bound_to_a()
+    assert not voter.hear_claim(0.1, says(claim=A9), sender("A", boot=TWIN))
+    assert voter.accepted is not None
+    assert voter.accepted.boot == LIFE
+    assert not voter.is_bound(LEASE_S)
+    assert voter.hear_claim(LEASE_S, says(claim=A9), sender("A", boot=TWIN)), "it may follow, as anybody may"
+
+
 def test_the_same_holder_after_its_acceptance_ran_out_is_news() -> None:
     voter = bound_to_a()
     assert voter.hear_claim(1.0, says(claim=A2), sender("A", seq=9))
@@ -96,29 +110,29 @@ def test_the_same_holder_after_its_acceptance_ran_out_is_news() -> None:
 
 def test_a_release_frees_at_once() -> None:
     voter = bound_to_a()
-    assert voter.hear_release(says(released=A2), "A")
+    assert voter.hear_release(says(released=A2), "A", LIFE)
     assert not voter.is_bound(0.0)
     assert voter.hear_want(0.0, says(want=B3), "B")
-    assert not voter.hear_release(says(released=A2), "A"), "it is said in every heartbeat, and frees once"
+    assert not voter.hear_release(says(released=A2), "A", LIFE), "it is said in every heartbeat, and frees once"
 
 
 def test_an_old_release_does_not_free_a_new_claim() -> None:
     voter = bound_to_a(A9)
-    assert not voter.hear_release(says(released=A2), "A")
+    assert not voter.hear_release(says(released=A2), "A", LIFE)
     assert voter.is_bound(0.0)
 
 
 def test_a_claim_that_its_own_release_has_overtaken_is_not_accepted() -> None:
     voter = Voter()
-    voter.hear_release(says(released=A2), "A")
+    voter.hear_release(says(released=A2), "A", LIFE)
     assert not voter.hear_claim(0.0, says(claim=A2), sender("A"))
     assert voter.hear_claim(0.0, says(claim=A9), sender("A"))
 
 
 def test_the_highest_release_of_a_node_counts() -> None:
     voter = Voter()
-    voter.hear_release(says(released=A9), "A")
-    voter.hear_release(says(released=A2), "A")
+    voter.hear_release(says(released=A9), "A", LIFE)
+    voter.hear_release(says(released=A2), "A", LIFE)
     assert voter.released["A"] == A9
     assert voter.highest_round == 9
 
@@ -144,7 +158,7 @@ def test_whatever_is_said_a_promise_is_never_taken_back_nor_a_binding_broken(
         now += pause_s
         promised, holder = voter.promised, voter.holder(now)
         beat = says(**{what: ballot})
-        freed = voter.hear_release(beat, ballot.node)
+        freed = voter.hear_release(beat, ballot.node, LIFE)
         voter.hear_claim(now, beat, sender(ballot.node, seq))
         voter.hear_want(now, beat, ballot.node)
         assert promised is None or (voter.promised is not None and voter.promised >= promised)
