@@ -193,8 +193,8 @@ class Assembly:
                 self.notifier.say_soon()
             case events.Answer():
                 self.facade.answered(action)
-            case events.Stopped():
-                if self.node.view(clock.now()).maintenance:
+            case events.Stopped(why):
+                if not why and self.node.view(clock.now()).maintenance:
                     self._activation.leave()
                 self._guardian.void()
-                self._shell.end(1 if self._guardian.is_abandoned else 0)
+                self._shell.end(1 if why or self._guardian.is_abandoned else 0)

@@ -75,6 +75,12 @@ class Kind(Meaningful):
 
     VOTERS = "voters", Severity.INFO, "the nodes agreed on another set of voters"
 
+    TWIN = (
+        "twin",
+        Severity.ERROR,
+        "this node's life is not the only one of its name, or was put back to an earlier state; it lets go",
+    )
+
     # operators
     ASKED = "asked", Severity.INFO, "an operator gave a command"
     ORDER = "order", Severity.INFO, "a command that was given on another node has arrived at this one"

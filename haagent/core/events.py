@@ -268,7 +268,12 @@ class Answer(Action, frozen=True, tag=True):
 
 
 class Stopped(Action, frozen=True, tag=True):
-    """Nothing is held any more and the peers have been told: the process may exit."""
+    """Nothing is held any more and the peers have been told: the process may exit.
+
+    With a reason why this life had to end, nobody was told, or may be: it exits so that another is started.
+    """
+
+    why: str = ""
 
 
 # In this order within one step. A heartbeat never waits for a line of history to be written; it does wait for what it

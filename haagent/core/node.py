@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from typing import Self
 
-from haagent.core import agreement, commands, credible, election, events, heartbeat, maintenance, report
+from haagent.core import agreement, commands, credible, election, events, heartbeat, identity, maintenance, report
 from haagent.core.event_kinds import Kind
 from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Relinquish, Remember, Send, Stopped
 from haagent.core.group import arbitration, candidacy, handover
@@ -93,6 +93,10 @@ class Node:
             has_learnt = has_learnt or verdict is Verdict.NEW
             if verdict is not Verdict.OLD:
                 self.heeded.append(event)
+        if state.why_over:
+            identity.end(state, now)
+            state.deadline = now + state.settings.interval_s
+            return state.actions
         if not has_learnt and now < state.deadline and not state.must_send and not state.actions:
             self.is_unmoved = not self.heeded  # a stranger is remembered, and greeted
             return []  # copies, or recordings: a flood of them must stay cheap
@@ -168,6 +172,7 @@ class Node:
         state = self.state
         if beat.node not in state.membership.peers or beat.cluster != state.settings.cluster:
             return Verdict.OLD
+        identity.hear(state, now, beat)
         peer = state.membership.peers[beat.node]
         before = peer.boot
         verdict = state.membership.hear(now, beat, link)

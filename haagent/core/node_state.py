@@ -63,6 +63,7 @@ class NodeState:
     is_stopping: bool = False
     stop_asked_at: float = NEVER
     has_stopped: bool = False
+    why_over: str = ""  # this life must end (`identity`); empty: it need not
     has_met_anyone: bool = False
     was_alive: tuple[str, ...] = ()  # after the last step
     own_held: int = 0  # how many groups this node holds, but for the leader's

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -104,7 +105,10 @@ class Shell(Network):
         self._schedule_wake(host, node)
 
     def _schedule_wake(self, host: Host, node: Node) -> None:
-        host.wake_at = wake_at = host.true(node.deadline) + self.rng.uniform(*self.late_s)
+        wake_at = host.true(node.deadline) + self.rng.uniform(*self.late_s)
+        while host.local(wake_at) < node.deadline:  # rounded down: it would be woken before it is due, again and again
+            wake_at = math.nextafter(wake_at, float("inf"))
+        host.wake_at = wake_at
 
         def wake() -> None:
             if host.node is node and host.wake_at == wake_at:
@@ -143,7 +147,7 @@ class Shell(Network):
                 self.etcd.clerks[host.name].relinquish(action)
             case events.Announce(group, why):
                 self._log(host, f"announces {group} again: {why}")
-            case events.Stopped():
+            case events.Stopped(why):
                 host.served.pop(LEADER, None)  # it has no address: nothing of it is left
                 left = [name for name, served in host.served.items() if served.is_up]
                 self._log(host, f"has stopped and leaves {' and '.join(left)} in place" if left else "has stopped")

@@ -70,8 +70,8 @@ def action(done: events.AnyAction, *, at: float | None = None) -> None:
             tell("announce", f"announce {group} again: {why}", group=group)
         case events.Answer(status=status, text=text):
             tell("answer", text, level=logging.WARNING if status else logging.INFO)
-        case events.Stopped():
-            tell("stopped", "nothing is held any more")
+        case events.Stopped(why):
+            tell("stopped", why or "nothing is held any more", level=logging.ERROR if why else logging.INFO)
         case events.Send(beat=beat):
             tell("send", f"heartbeat {beat.seq}", level=logging.DEBUG)
         case events.Renew(group=group, until=until):

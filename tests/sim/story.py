@@ -10,6 +10,7 @@ decisions and nothing else: clocks agree, a datagram takes 1 ms, the kernel 1 ms
     reload web:A,B;db:B every agent reads a new file
     file A,B A,B,C      the files of A and B have these voters from now on; voters: whose votes each node counts
     who                 which hosts answer for which group       why A               what `status` says on A
+    snapshot A          of its memory and its clock              put_back A         to that
     trace A             from now on tell what A performs         untrace A
 
 and every statement of `haagent simulate` (`haagent.simulate.language`), such as `run 1.2s`, `cut A from B W`, `kill A`.
@@ -172,6 +173,12 @@ class Story:
             if group.name != LEADER or self.shows_leader:
                 yield f"{group.name}: {group.why}"
 
+    def snapshot(self, world: World, words: list[str]) -> None:
+        world.snapshot(words[0])
+
+    def put_back(self, world: World, words: list[str]) -> None:
+        world.put_back(words[0])
+
     def trace(self, world: World, names: list[str]) -> None:
         world.traced |= set(names)
 
@@ -180,7 +187,8 @@ class Story:
 
 
 VERBS: dict[str, Callable[[Story, World, list[str]], Iterator[str] | None]] = {
-    name: getattr(Story, name) for name in ("start", "reload", "file", "voters", "who", "why", "trace", "untrace")
+    name: getattr(Story, name)
+    for name in ("start", "reload", "file", "voters", "snapshot", "put_back", "who", "why", "trace", "untrace")
 }
 
 

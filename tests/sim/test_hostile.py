@@ -58,6 +58,8 @@ class Besieged(World):
         for name in "AB":  # not the same to both, and sometimes a burst to one
             for _ in range(self.dice.choice((1,) * 15 + (20,))):
                 self.seq = max(self.seq, beat.seq) + 1
+                if host.node is not None:
+                    host.node.state.next_seq = self.seq + 1  # it has said it: else the echo would end it (`identity`)
                 event = events.HeartbeatHeard(self.how(self.dice, beat, seq=self.seq), "eth0")
                 self.at(
                     self.t + self.rng.uniform(*self.delay_s), functools.partial(self._feed, self.hosts[name], event)

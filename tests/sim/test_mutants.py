@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haagent.core import maintenance, placement
+from haagent.core import identity, maintenance, placement
 from haagent.core.events import AnyAction, Farewell
 from haagent.core.group import counting
 from haagent.core.group.lease import Lease
@@ -19,6 +19,7 @@ from haagent.core.messages import Accepted, GroupBeat
 from haagent.core.node_state import NodeState
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
+from tests.sim.story import play, stories
 from tests.sim.world import Host, World
 
 
@@ -112,3 +113,11 @@ def test_a_penalty_that_is_not_told_is_caught(monkeypatch: pytest.MonkeyPatch) -
     genuine = Group.beat
     monkeypatch.setattr(Group, "beat", lambda group, now: msgspec.structs.replace(genuine(group, now), penalty=0))
     assert _caught(what="elsewhere", has_weights=True) is not None
+
+
+def test_a_life_that_does_not_know_that_it_was_put_back_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads what it says, and it never learns why."""
+    written = next(path for path in stories() if path.stem == "put_back").read_text()
+    assert play(written).endswith("web: A\n")
+    monkeypatch.setattr(identity, "hear", lambda state, now, beat: None)
+    assert play(written).endswith("web: nobody\n")

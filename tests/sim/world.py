@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 from collections.abc import Callable
 from typing import Any
@@ -26,11 +27,19 @@ class PlannedKill(msgspec.Struct):
     words_s: tuple[float, ...]  # when its guardian will speak, from then on
 
 
+class Snapshot(msgspec.Struct):
+    """Of a host that runs, with all that is in its memory."""
+
+    host: Host  # in it everything is a copy
+    local: float  # its clock, which is put back too
+
+
 class World(simulate.World):
     def __init__(self, *arguments: Any, **choices: Any) -> None:
         super().__init__(*arguments, **choices)
         self.traced: set[str] = set()  # hosts whose every action is told, in the order in which it is performed
         self._kills: dict[Node | None, PlannedKill] = {}
+        self._snapshots: dict[str, Snapshot] = {}
 
     # ------------------------------------------------------------------ doing
 
@@ -50,6 +59,22 @@ class World(simulate.World):
         """Its agent will be killed in the middle of a step."""
         if (node := self.hosts[name].node) is not None:
             self._kills.setdefault(node, kill)
+
+    def snapshot(self, name: str) -> None:
+        """It must not be in the middle of anything: what it waits for is not part of it."""
+        self.say(f"snapshot of {name}")
+        host = self.hosts[name]
+        self._snapshots[name] = Snapshot(copy.deepcopy(host), host.local(self.t))
+
+    def put_back(self, name: str) -> None:
+        """To its snapshot."""
+        self.say(f"{name} is put back to its snapshot")
+        then, host = copy.deepcopy(self._snapshots[name]), self.hosts[name]
+        self._bury(host)
+        host.__dict__.update(then.host.__dict__)
+        host.offset += then.local - host.local(self.t)
+        assert host.node is not None
+        self._schedule_wake(host, host.node)
 
     def reconfigure(self, settings: Settings) -> None:
         """The same new configuration for every node, also for those that start later."""

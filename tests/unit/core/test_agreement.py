@@ -59,6 +59,7 @@ def test_a_witness_alone_is_not_believed() -> None:
 def test_a_leader_of_an_earlier_term_does_not_go_back() -> None:
     world = settled()
     hear_b(world, agreed=LATER)
+    node_of(world, "B").state.next_seq = 10_001  # it was B that said so: else the echo would end its life (`identity`)
     world.run(world.t + 3.0)
     terms = [agreed_by(world, name).term for name in "ABW"]
     assert min(terms) >= LATER.term
