@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 from haagent.config import FencingConfig
 from haagent.config.secret import SecretRefused, read_secret
+from haagent.kernel.aside import aside
 from haagent.processes import programs
 
 SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"  # Debian has the agents in /usr/sbin
@@ -80,10 +81,13 @@ def last_words(output: str, secrets: Iterable[str]) -> str:
     return said if len(said) <= MAX_SAID else said[: MAX_SAID - 3] + "..."
 
 
+def _prepared(config: FencingConfig) -> tuple[str, Options]:
+    return find(config.agent), options_in(config.options_file) if config.options_file else ()
+
+
 async def run(node: str, config: FencingConfig) -> str:
     """Returns what the agent said when it had fenced the node. Raises `FenceError`."""
-    path = find(config.agent)
-    from_file = options_in(config.options_file) if config.options_file else ()
+    path, from_file = await aside(lambda: _prepared(config))
     known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment = {"LANG": "C.UTF-8", **known, "PATH": f"{known.get('PATH', '')}:{SYSTEM_PATH}"}
     try:

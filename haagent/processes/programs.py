@@ -3,6 +3,9 @@
 It gets a session of its own, so that its whole process group can be killed when its time is over; what it prints is
 read and only the end of it is kept; a child that it leaves running in the background keeps nobody waiting. What it is
 told comes on its standard input: arguments and environment can be read by every user of the host.
+
+Its start may hang as well: where a disk does not answer, `exec` does not return. So it is started, and waited for, in
+a thread of its own, and by `fork`: after a `vfork` the whole interpreter would stand still until `exec` is done.
 """
 
 from __future__ import annotations
@@ -10,16 +13,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from io import FileIO
 from typing import BinaryIO
 
 import msgspec
 
 from haagent.guardian.process import as_ordinary
+from haagent.kernel.aside import aside
 
 MAX_INPUT = 32 * 1024  # bytes; half of what a pipe takes without anybody reading
 MAX_OUTPUT = 8000  # bytes kept, of the end: that is where errors are
+KILLED_S = 1.0  # until a program that was killed is given up: the kernel cannot end one that waits for a disk
+
+subprocess._USE_VFORK = False  # type: ignore[misc]  # a documented switch, read at each start
 
 
 class CannotStart(Exception):
@@ -43,38 +53,54 @@ async def run(words: Sequence[str], *, env: Mapping[str, str], timeout_s: float,
     """Cancelled, it kills the program. Raises `CannotStart`."""
     output = _Output(asyncio.get_running_loop())
     try:
-        try:
-            with output.write_end as end, _readable(stdin) as source:
-                process = await asyncio.create_subprocess_exec(
-                    *words, stdin=source, stdout=end, stderr=end, env=dict(env), start_new_session=True
-                )
-        except (OSError, ValueError) as error:
-            raise CannotStart(getattr(error, "strerror", None) or str(error)) from error
-        as_ordinary(process.pid)
-        status = await _wait(process, timeout_s)
+        program = _Program(words, env=env, stdin=stdin, output=output.write_end)
+        status = await program.ended(timeout_s)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no thread to be had
+        raise CannotStart(getattr(error, "strerror", None) or str(error)) from error
     finally:
         text = output.close()
     return Ended(status, text)
 
 
-async def _wait(process: asyncio.subprocess.Process, timeout_s: float) -> int | None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await process.wait()
-    except TimeoutError:
-        _kill_group(process.pid)
-        await process.wait()
+class _Program(subprocess.Popen[bytes]):
+    """Its number is known, so that it can be killed, as soon as it was forked."""
+
+    pid: int = 0
+
+    def __init__(self, words: Sequence[str], *, env: Mapping[str, str], stdin: bytes, output: FileIO) -> None:
+        self.returncode: int | None = None
+        self._is_unwanted = False
+        with ExitStack() as ours:
+            end, source = ours.enter_context(output), ours.enter_context(_readable(stdin))
+            self._ended = aside(partial(self._live, words, dict(env), source, end))
+            ours.pop_all()
+
+    def _live(self, words: Sequence[str], env: dict[str, str], source: BinaryIO, end: FileIO) -> int:
+        with end, source:
+            super().__init__(words, stdin=source, stdout=end, stderr=end, env=env, start_new_session=True)
+        if self._is_unwanted:
+            self._kill_group()
+        as_ordinary(self.pid)
+        return self.wait()
+
+    async def ended(self, timeout_s: float) -> int | None:
+        """None: it had to be killed."""
+        try:
+            await asyncio.wait({self._ended}, timeout=timeout_s)
+        except asyncio.CancelledError:
+            self._kill_group()
+            raise
+        if self._ended.done():
+            return self._ended.result()
+        self._kill_group()
+        await asyncio.wait({self._ended}, timeout=KILLED_S)
         return None
-    except asyncio.CancelledError:
-        _kill_group(process.pid)
-        raise
 
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)  # start_new_session made the pid the number of its process group
-    except ProcessLookupError:
-        return  # it ended by itself in this moment
+    def _kill_group(self) -> None:
+        self._is_unwanted = True
+        if self.pid and self.returncode is None:
+            with suppress(ProcessLookupError):  # it ended by itself in this moment
+                os.killpg(self.pid, signal.SIGKILL)  # start_new_session made the pid the number of its process group
 
 
 def _readable(data: bytes) -> BinaryIO:

@@ -31,8 +31,8 @@ ARROWS: dict[str, set[str]] = {
     "gate": {"kernel"},
     "backends": {"config", "kernel", "plugins"},
     "checks": {"config", "kernel", "plugins"},
-    "processes": {"guardian"},
-    "fencing": {"config", "parts", "processes"},
+    "processes": {"guardian", "kernel"},
+    "fencing": {"config", "kernel", "parts", "processes"},
     "guards": {"config", "kernel", "parts"},
     "activation": {
         *("backends", "checks", "config", "fencing", "gate", "kernel", "parts", "plugins", "processes"),

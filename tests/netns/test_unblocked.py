@@ -1,0 +1,64 @@
+"""Heartbeats go on, heard from outside, while what the agent needs from its host does not answer for seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from haagent.lab import Lab, Wishes
+from haagent.lab.plan import CLIENT
+from tests.support.observe import MakeLab, holder, other, wait_whole
+from tests.support.slow_disk import hanging
+
+pytestmark = pytest.mark.netns
+
+PORT = "7265"  # of heartbeats, where the configuration does not say
+INTERVAL_S = 0.5
+BLOCKED_S = 3.0  # so long that one who waits for it misses several heartbeats
+
+
+def _wishes(extra: Path | None = None) -> Wishes:
+    return Wishes(interval=f"{INTERVAL_S}s", lease="4s", extra=str(extra) if extra else "")
+
+
+class Ear:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def longest_pause_s(self) -> float:
+        """Between two heartbeats, since this was asked last."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+
+@contextmanager
+def listening_to(lab: Lab, node: str) -> Iterator[Ear]:
+    mac, port = lab.state().plan.host(node).port("eth0").mac, PORT
+    ear = Ear(lab.start_on(CLIENT, [sys.executable, "-m", "tests.netns.ear", "eth0", mac, port]))
+    ear.longest_pause_s()
+    yield ear
+
+
+def test_while_the_exec_of_a_hook_hangs(make_lab: MakeLab, tmp_path: Path) -> None:
+    hook, extra = tmp_path / "hook", tmp_path / "extra.yaml"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    extra.write_text(f"groups: {{web: {{hooks: {{released: {hook}}}}}}}\n")
+    lab = make_lab(nodes=2, has_witness=True, wishes=_wishes(extra))
+    wait_whole(lab)
+    mine = holder(lab)
+    with listening_to(lab, mine) as ear:
+        with hanging(hook):
+            lab.run(mine, ["haagent", "failover", "web", "--to", other(lab, mine)])
+            time.sleep(BLOCKED_S)
+        lab.wait_for((tmp_path / "ran").exists, what="the hook has run")
+        assert ear.longest_pause_s() < 2 * INTERVAL_S
