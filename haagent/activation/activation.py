@@ -20,7 +20,7 @@ from haagent.core.events import AddressFound, Dropped, TakeFailed
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, gate_warnings
-from haagent.kernel.facts import AddressError, Vip
+from haagent.kernel.facts import AddressError, Seen, Vip
 from haagent.kernel.links import Links
 from haagent.kernel.timer import Timer
 from haagent.parts import Commit, Ending, Facts, Still
@@ -52,6 +52,7 @@ class Activation(Still):
         self._ending: dict[str, Group] = {}  # not configured any more, until nothing of them is left
         self._prepared: dict[str, Group] = {}  # for a reload
         self._regularly, self._soon = Timer(self._tick), Timer(self.compare)
+        self._seen: Sequence[Seen] | AddressError = ()
 
     def _made(self, spec: GroupConfig | None) -> Group:
         return Group(spec, self._around, touched=self.compare)
@@ -67,7 +68,7 @@ class Activation(Still):
     async def _open(self) -> None:
         groups = self._groups.values()
         self._may_have(_packed(groups))
-        self._host.start(self._vips(), self.compare)
+        self._host.start(self._vips(), self._compare)
         self._gate.start(_packed(groups), adopting=_packed(self._left_behind()))
         await asyncio.gather(*map(self._open_group, groups))
         self._clean_up()
@@ -230,10 +231,12 @@ class Activation(Still):
 
     def compare(self) -> None:
         """What is, against what should be; on each message of the monitor and every two seconds."""
-        try:
-            seen = self._host.seen()
-        except AddressError as error:
-            self._note(Kind.FAILED, "", str(error))
+        self._host.look()
+
+    def _compare(self, seen: Sequence[Seen] | AddressError) -> None:
+        self._seen = seen
+        if isinstance(seen, AddressError):
+            self._note(Kind.FAILED, "", str(seen))
             return
         waits = [group.compare(seen) for group in self._groups.values()]
         again = min((wait for wait in waits if wait > 0), default=0.0)
@@ -254,12 +257,11 @@ class Activation(Still):
         return total
 
     def groups(self) -> dict[str, Facts]:
-        """Per group: whether it is held, what is in the kernel, how long each step took, what had to be repaired."""
-        try:
-            seen = self._host.seen()
-        except AddressError:
+        """Per group: whether it is held, what was last seen in the kernel (who wants to know it often must not make the
+        loop wait for that), how long each step took, what had to be repaired."""
+        if isinstance(self._seen, AddressError):
             return {name: group.status([]) | {"addresses": None} for name, group in self._groups.items()}
-        return {name: group.status(seen) for name, group in self._groups.items()}
+        return {name: group.status(self._seen) for name, group in self._groups.items()}
 
     def _tick(self) -> None:
         self._regularly.set(COMPARE_S)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from haagent.activation.backoff import RepairBackoff
 from haagent.activation.step import Tenure
@@ -45,7 +46,18 @@ class Reconciler:
         if not self.vips or now - self._renewed_at < RENEW_S:
             return
         self._renewed_at = now
-        self._add(self.vips, tenure)
+        self._host.renew(self.vips, partial(self._left_s, tenure), self._renewed)
+
+    def _left_s(self, tenure: Tenure) -> int:
+        """Asked in the kernel's own time, which may be late: then nothing is to be renewed."""
+        left_s = tenure.until - self._now()
+        return lifetime_s(left_s) if left_s > 0 else 0
+
+    def _renewed(self, fault: str) -> None:
+        if fault:
+            self._complain(fault)
+        else:
+            self._fault = ""
 
     def leave(self) -> None:
         """Nobody will renew them for a while, and that is meant: they stay until the next life adopts them."""

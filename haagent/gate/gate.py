@@ -4,7 +4,7 @@ Levels again: `_until` says which addresses are to be open, and until when; the 
 shutting do that inside the call. A renewal only changes `_until` and has it done soon: once for everything that was
 renewed in the same turn of the loop, and not more often than each seventh of what is left of the lease.
 
-Two threads come here, the loop and the renewal's. The lock guards the channel and what is known of the kernel.
+Two threads come here, the loop and the worker that renews. The lock guards the channel and what is known of the kernel.
 `_until` changes in the loop alone and is read by both; the renewal, when it finds that an address was shut while it
 was at work, shuts it again.
 
@@ -35,9 +35,9 @@ from haagent.gate import ruleset
 from haagent.gate.channel import Channel, GateError, Refused
 from haagent.gate.elements import Elements
 from haagent.gate.monitor import Monitor
-from haagent.gate.renewal import Renewal
 from haagent.gate.state import GateState
 from haagent.kernel.timer import Timer
+from haagent.kernel.worker import Worker
 
 PATIENCE_S = 0.05  # how long the loop waits for a renewal that waits for somebody else's transaction
 SHARE = 7  # renew when a seventh of what is left has passed: at the default lease, half an interval
@@ -56,16 +56,14 @@ class Gate:
         self._is_blocked = False
         self._gated: set[bytes] = set()
         self._until: dict[bytes, float] = {}
-        self._renewal: Renewal | None = None
+        self._renewal: Worker | None = None  # there as long as a gate is
         self._monitor: Monitor | None = None  # where other programs can change the permanent table
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._pending = Timer(self._ask_renewal)
         self._renewed_at = 0.0
         self._said_at: dict[str, float] = {}
 
     def start(self, addresses: Iterable[bytes], *, adopting: Collection[bytes] = ()) -> None:
         """Gate these. What is to be adopted stays as the earlier life left it: open, if that ended in peace."""
-        self._loop = asyncio.get_running_loop()
         self._gated = set(addresses)
         try:
             self._build(adopting)
@@ -115,7 +113,7 @@ class Gate:
             self._lock.release()
 
     def renew(self, addresses: Sequence[bytes], until: float) -> None:
-        if self._loop is None or not any(address in self._until for address in addresses):
+        if not any(address in self._until for address in addresses):
             return
         self._until.update((address, until) for address in addresses if address in self._until)
         if not self._pending.is_set:
@@ -179,7 +177,7 @@ class Gate:
             raise
         self._elements, self._is_blocked = elements, False
         if self._renewal is None:
-            self._renewal = Renewal(self._renew_all, broke=lambda bug: self._tell_loop(self._break, bug))
+            self._renewal = Worker(self._renew_all, name="gate")
         if not persists and self._monitor is None:
             self._monitor = Monitor(is_own=self._is_own, touched=self._restore)
         return elements
@@ -245,11 +243,11 @@ class Gate:
             self._renewal.ask()
 
     def _renew_all(self) -> None:
-        """In the renewal's thread."""
+        """In the worker's thread."""
         lapsed: list[bytes] = []
         with self._lock:
-            elements = self._elements
-            if elements is None:
+            elements, worker = self._elements, self._renewal
+            if elements is None or worker is None:
                 return
             began = self._now()
             try:
@@ -257,18 +255,10 @@ class Gate:
                 lapsed = elements.extend({one: end for one, end in wanted.items() if one in elements.told})
                 elements.close([address for address in elements.told if address not in self._until])
             except GateError as error:
-                self._tell_loop(self._complain, "the gate was not renewed", error)
+                worker.tell(self._complain, "the gate was not renewed", error)
             took_s = self._now() - began
         if lapsed:
-            self._tell_loop(self._reopen, lapsed, took_s)
-
-    def _break(self, bug: BaseException) -> None:
-        asyncio.get_running_loop().call_exception_handler({"message": "the gate's renewal broke", "exception": bug})
-
-    def _tell_loop(self, what: Callable[..., None], *words: object) -> None:
-        assert self._loop is not None
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(what, *words)
+            worker.tell(self._reopen, lapsed, took_s)
 
     def _reopen(self, lapsed: Sequence[bytes], took_s: float) -> None:
         now = self._now()

@@ -32,7 +32,7 @@ class Spec(msgspec.Struct, frozen=True):
 async def ask(times: int, addresses: list[str]) -> dict[str, list[tuple[float, str]]]:
     said: list[tuple[float, Guarded | GatewayChanged]] = []
     host = Host(LAYOUTS)
-    host.start([], lambda: None)
+    host.start([], lambda _: None)
     guards = Guards(
         [Spec(address, (ip_interface(address),)) for address in addresses],
         GuardsConfig(gateway="off"),

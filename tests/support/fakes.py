@@ -32,12 +32,23 @@ class FakeHost:
         self.log: list[str] = []
         self.refusing: dict[str, str] = {}
         self.promoted: list[str] = []
-        self.changed: Callable[[], None] = lambda: None
+        self.looked: Callable[[list[Seen] | AddressError], None] = lambda _: None
         for index, name in enumerate(interfaces, 1):
             self.links.learn(link(name, index))
 
-    def start(self, vips: Iterable[Vip], changed: Callable[[], None]) -> None:
-        self.changed = changed
+    def start(self, vips: Iterable[Vip], looked: Callable[[list[Seen] | AddressError], None]) -> None:
+        self.looked = looked
+
+    def look(self) -> None:
+        self.looked(self.seen())
+
+    def renew(self, vips: Sequence[Vip], lifetime_s: Callable[[], int], told: Callable[[str], None]) -> None:
+        try:
+            self.add(vips, lifetime_s())
+        except AddressError as error:
+            told(str(error))
+        else:
+            told("")
 
     def watch(self, vips: Iterable[Vip]) -> None: ...
     def close(self) -> None: ...

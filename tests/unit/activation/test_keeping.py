@@ -87,7 +87,7 @@ def test_what_is_removed_while_held_is_put_back() -> None:
         stage.activation.take("web", ONE, stage.time + 60)
         stage.host.held.clear()
         stage.host.put("10.20.1.100/24", index=2)  # on another interface it does not count
-        stage.host.changed()
+        stage.host.look()
         assert sorted(stage.host.addresses()) == ["10.20.1.100/24", "10.20.1.100/24", "fd00:20::100/64"]
         assert stage.activation.groups()["web"]["counters"] == {"restored": 2, "announced": 1}
         assert stage.said == [Taken(group="web", ballot=ONE)]  # no failover
@@ -102,7 +102,7 @@ def test_what_is_not_held_is_removed_whoever_added_it() -> None:
     async def story() -> None:
         stage.host.put("10.20.1.100/32", index=2)
         stage.host.put("10.20.1.10/24")
-        stage.host.changed()
+        stage.host.look()
         assert stage.host.addresses() == ["10.20.1.10/24"]
 
     run(stage, story)
