@@ -1,8 +1,10 @@
 """`process: {realtime: true}`: the agent runs before every ordinary process, and its memory is not paged out.
 
-Two threads have something to be late with, the event loop and the gate's renewal, and only these two are moved into the
-kernel's real-time class. What they start (hooks, fence agents, threads that write files) is ordinary again. The kernel
-keeps five percent of each processor for ordinary processes, so an agent that ran wild would not lock anybody out.
+The event loop has something to be late with, and so have the threads that ask the kernel beside it: for the gate, for
+the addresses, for the links. (The loop also waits for the interpreter when one of them has it.) Only these are moved
+into the kernel's real-time class. What they start (hooks, fence agents, threads that write files) is ordinary again.
+The kernel keeps five percent of each processor for ordinary processes, so an agent that ran wild would not lock anybody
+out.
 
 Locked is what has been touched, now and later: nothing is read in only to be locked. What the kernel does not permit
 here is done without, and `status` says so.
@@ -24,7 +26,7 @@ from haagent.parts import Facts, Still
 from haagent.status.jitter import Jitter, affordable_s, is_risky
 
 PRIORITY = 2  # of 1 to 99: before the guardian, which has nothing to do while the agent lives, and behind all drivers
-URGENT_THREADS = ("MainThread", "gate")
+URGENT_THREADS = ("MainThread", "gate", "kernel", "links")
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 
 
@@ -36,7 +38,7 @@ class Scheduling(msgspec.Struct, frozen=True):
 
 
 class Process(Still):
-    """The agent's own process: how it is scheduled, and how late it is woken. Opened when the gate's thread runs."""
+    """The agent's own process: how it is scheduled, and how late it is woken. Opened when all these threads run."""
 
     name = "process"
 
@@ -77,7 +79,7 @@ def warnings(jitter_ms: float | None, scheduling: Scheduling, config: Config) ->
 
 
 def enter() -> Scheduling:
-    """To be called when the gate's thread runs."""
+    """To be called when all urgent threads run."""
     late, paged = _schedule(), _lock()
     return Scheduling(wanted=True, realtime=not late, locked=not paged, why_not="; ".join(filter(None, (late, paged))))
 

@@ -6,12 +6,12 @@ decides anything: a datagram is handed on as bytes with the name of its link, an
 believe it (core/wire.py).
 
 A link that cannot work yet, or no more, is a state and not an error: the interface may be plugged in tomorrow, and
-meanwhile the other links carry the cluster. `Transport.retry` looks again.
+meanwhile the other links carry the cluster. `Transport.look` looks again.
 """
 
 from __future__ import annotations
 
 from haagent.heartbeats.link import LinkStatus
-from haagent.heartbeats.transport import Transport
+from haagent.heartbeats.transport import Looks, Transport
 
-__all__ = ["LinkStatus", "Transport"]
+__all__ = ["LinkStatus", "Looks", "Transport"]

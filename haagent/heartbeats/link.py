@@ -30,6 +30,15 @@ Dropped = Callable[[str], None]
 Outlet = tuple[socket.socket, tuple[sockets.Address, ...]]
 
 
+class Look(msgspec.Struct, frozen=True):
+    """What was found of a link."""
+
+    before: socket.socket | None  # the link's own at that time
+    fault: str
+    is_new: bool = False  # in its place comes `fresh`, if that could be opened
+    fresh: socket.socket | None = None
+
+
 class LinkStatus(msgspec.Struct, frozen=True):
     name: str
     is_up: bool
@@ -60,6 +69,7 @@ class Link:
         self._sent = self._received = self._overflowed_before = 0
         self._send_errors: Counter[str] = Counter()
         self._receive_errors: Counter[str] = Counter()
+        self._is_over = False
         self.was_up: bool | None = None  # when it was reported last; None: never
 
     @property
@@ -67,20 +77,44 @@ class Link:
         return not self._fault and not self._send_fault
 
     def open(self) -> None:
-        """Bind and listen. A link that cannot is down, with the reason, until `check` succeeds."""
-        self.close()
+        """Bind and listen. A link that cannot is down, with the reason, until it is looked at with success."""
+        self.heed(self.look())
+
+    def look(self) -> Look:
+        """What the kernel says, and a new socket where one can work again. Any thread may do this: nothing is changed
+        here, and who joins a group or asks for addresses may have to wait (for interfaces that are taken down)."""
+        before, fault = self._socket, sockets.fault_of(self.binding)
+        if before is not None and self._present_index() == self._index and (fault or not self._fault):
+            return Look(before, fault)
         try:
-            sock = sockets.open_socket(self.binding)
+            if before is not None:
+                sockets.part_with(before)
+            return Look(before, fault, is_new=True, fresh=sockets.open_socket(self.binding))
         except OSError as error:
-            self._fault = sockets.explain(error, self.binding)
+            return Look(before, sockets.explain(error, self.binding), is_new=True)
+
+    def heed(self, look: Look) -> None:
+        if self._is_over or look.before is not self._socket:  # configured anew meanwhile
+            if look.fresh is not None:
+                look.fresh.close()
             return
+        self._fault = look.fault
+        if look.is_new:
+            self._let_go()
+            if look.fresh is not None:
+                self._use(look.fresh)
+
+    def _use(self, sock: socket.socket) -> None:
         self._socket, self._send_fault = sock, ""
         self._index = self._present_index()
         self.aim(self._hosts)
         self._loop.add_reader(sock, self._drain, sock)
-        self._fault = sockets.fault_of(sock, self.binding)
 
     def close(self) -> None:
+        self._let_go()
+        self._is_over, self._fault = True, "closed"
+
+    def _let_go(self) -> None:
         if self._socket is None:
             return
         self._overflowed_before += sockets.overflowed(self._socket)
@@ -88,26 +122,14 @@ class Link:
         sockets.part_with(self._socket)
         self._socket.close()
         self._socket = None
-        self._fault = "closed"
 
     def aim(self, hosts: tuple[str, ...]) -> None:
         """Send to `hosts` from now on."""
         self._hosts = hosts
         try:
             self._destinations = tuple(sockets.address(self.binding, host) for host in hosts)
-        except OSError as error:  # the interface went between bind and here: the next check opens again
+        except OSError as error:  # the interface went between bind and here: the next look opens again
             self._destinations, self._fault = (), sockets.explain(error, self.binding)
-
-    def check(self) -> None:
-        """Look at the kernel's state and open anew what can work again."""
-        if self._socket is None or self._present_index() != self._index:
-            self.open()
-            return
-        fault = sockets.fault_of(self._socket, self.binding)
-        if self._fault and not fault:
-            self.open()
-        else:
-            self._fault = fault
 
     def outlet(self) -> Outlet | None:
         """Where this link's heartbeats leave this host; None: nowhere at present."""

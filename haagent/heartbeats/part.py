@@ -19,7 +19,8 @@ from haagent.core.messages import Heartbeat
 from haagent.core.view import View
 from haagent.core.wire import Opener, Rejected, Sealer
 from haagent.guardian.channel import GuardianChannel
-from haagent.heartbeats import LinkStatus, Transport
+from haagent.heartbeats import LinkStatus, Looks, Transport
+from haagent.kernel.worker import Worker
 from haagent.parts import Commit, Facts, Still
 
 MEND_S = 1.0  # how often a broken link is tried again
@@ -58,6 +59,7 @@ class Heartbeats(Still):
         self._dropped: Counter[str] = Counter()  # by cause
         self._sealer = Sealer(keys=keys, cluster=config.cluster, node=config.me, boot=boot)
         self._use(config, keys)
+        self._worker: Worker | None = None
         self._transport = Transport(asyncio.get_running_loop(), heard=self._heard, dropped=self._count_drop)
 
     def _use(self, config: Config, keys: tuple[bytes, ...]) -> None:
@@ -68,7 +70,8 @@ class Heartbeats(Still):
 
     async def open(self) -> None:
         self._configure_links()
-        self._background(self._mend())
+        self._worker = Worker(self._look, name="links")
+        self._background(self._mend(self._worker))
 
     def _configure_links(self) -> None:
         config = self._config
@@ -101,6 +104,9 @@ class Heartbeats(Still):
         return {f"dropped_{cause}": count for cause, count in total.items()}
 
     async def close(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
         self._transport.close()
 
     def _heard(self, datagram: bytes, link: str) -> None:
@@ -117,10 +123,20 @@ class Heartbeats(Still):
     def _count_drop(self, cause: str) -> None:
         self._dropped[cause] += 1
 
-    async def _mend(self) -> None:
+    async def _mend(self, worker: Worker) -> None:
         while True:
             await asyncio.sleep(MEND_S)
-            self._report(self._transport.retry())
+            worker.ask()
+
+    def _look(self) -> None:
+        """In the worker's thread."""
+        found = self._transport.look()
+        if (worker := self._worker) is not None:
+            worker.tell(self._heed, found)
+
+    def _heed(self, found: Looks) -> None:
+        if self._worker is not None:
+            self._report(self._transport.heed(found))
 
     def _report(self, changed: Sequence[LinkStatus]) -> None:
         self._guardian.lend(self._transport.outlets())

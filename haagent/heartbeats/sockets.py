@@ -14,8 +14,10 @@ them last. They do not leave the network segment: hop limit 1 for multicast.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
+import os
 import socket
 import struct
 from socket import AF_INET, IPPROTO_IP, IPPROTO_IPV6, SOL_SOCKET
@@ -35,6 +37,8 @@ PRIORITY = 6  # the highest that needs no privilege
 HOPS = 1
 BUFFER_BYTES = 1024 * 1024  # about 900 datagrams: 90 ms of 10,000 a second, should the agent stall
 MEMINFO_DROPS = 8  # index of the counter in SO_MEMINFO
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 
@@ -87,10 +91,16 @@ def _join(sock: socket.socket, binding: Binding) -> None:
     group = socket.inet_pton(binding.family, binding.host.partition("%")[0])
     if binding.family == AF_INET:
         sock.setsockopt(IPPROTO_IP, IP_MULTICAST_ALL, 0)
-        sock.setsockopt(IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("@4s4si", group, bytes(4), index))
+        _wait_for_option(sock, IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("@4s4si", group, bytes(4), index))
         return
     sock.setsockopt(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
-    sock.setsockopt(IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, struct.pack("@16si", group, index))
+    _wait_for_option(sock, IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, struct.pack("@16si", group, index))
+
+
+def _wait_for_option(sock: socket.socket, level: int, option: int, value: bytes) -> None:
+    """Python's own `setsockopt` keeps the interpreter to itself, and this one may wait in the kernel."""
+    if _LIBC.setsockopt(sock.fileno(), level, option, value, len(value)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def multicast_over(sock: socket.socket, interface: str, *, hops: int, comes_back: bool) -> int:
@@ -113,32 +123,31 @@ def overflowed(sock: socket.socket) -> int:
     return int(struct.unpack_from("@9I", sock.getsockopt(SOL_SOCKET, SO_MEMINFO, 36))[MEMINFO_DROPS])
 
 
-def fault_of(sock: socket.socket, binding: Binding) -> str:
-    """What keeps an open link from working, in words; empty: nothing that the kernel knows of."""
+def fault_of(binding: Binding) -> str:
+    """What keeps a link from working, in words; empty: nothing that the kernel knows of."""
     try:
-        if not binding.is_multicast:
-            _probe_address(binding)
-            return ""
-        request = struct.pack("@16s24x", binding.interface.encode())
-        flags = struct.unpack_from("@16xH", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[0]
-        if not flags & IFF_UP:
-            return f"{binding.interface} is down: `ip link set {binding.interface} up`"
-        if not flags & IFF_RUNNING:
-            return f"{binding.interface} has no carrier"
-        if binding.family == AF_INET:
-            fcntl.ioctl(sock, SIOCGIFADDR, request)
-        elif not _has_ipv6(binding.interface):
-            return f"{binding.interface} has no usable IPv6 address"
+        with socket.socket(binding.family, socket.SOCK_DGRAM) as probe:
+            if binding.is_multicast:
+                return _fault_of_interface(probe, binding)
+            host, _, *scope = address(binding, binding.host)
+            probe.bind((host, 0, *scope))  # refused unless it is an address of this host at present
     except OSError as error:
         return explain(error, binding)
     return ""
 
 
-def _probe_address(binding: Binding) -> None:
-    """Raises OSError unless the link's own address is on this host at present."""
-    with socket.socket(binding.family, socket.SOCK_DGRAM) as probe:
-        host, _, *scope = address(binding, binding.host)
-        probe.bind((host, 0, *scope))
+def _fault_of_interface(probe: socket.socket, binding: Binding) -> str:
+    request = struct.pack("@16s24x", binding.interface.encode())
+    flags = struct.unpack_from("@16xH", fcntl.ioctl(probe, SIOCGIFFLAGS, request))[0]
+    if not flags & IFF_UP:
+        return f"{binding.interface} is down: `ip link set {binding.interface} up`"
+    if not flags & IFF_RUNNING:
+        return f"{binding.interface} has no carrier"
+    if binding.family == AF_INET:
+        fcntl.ioctl(probe, SIOCGIFADDR, request)
+    elif not _has_ipv6(binding.interface):
+        return f"{binding.interface} has no usable IPv6 address"
+    return ""
 
 
 def _has_ipv6(interface: str) -> bool:

@@ -1,20 +1,23 @@
 """All links of this node as one: send on each, hear from each, keep each alive.
 
-`retry` is for the caller's timer: not every cause of a failing link, nor its end, makes the kernel speak.
+`look` and `heed` are for the caller's timer: not every cause of a failing link, nor its end, makes the kernel speak.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from haagent.heartbeats.link import Dropped, Heard, Link, LinkStatus, Outlet
+from haagent.heartbeats.link import Dropped, Heard, Link, LinkStatus, Look, Outlet
 from haagent.heartbeats.plan import plan
 
 if TYPE_CHECKING:
     from haagent.config import HeartbeatConfig, NodeConfig
+
+
+Looks = Sequence[tuple[Link, Look]]
 
 
 class Transport:
@@ -50,10 +53,14 @@ class Transport:
         for link in self._links:
             link.send(datagrams)
 
-    def retry(self) -> list[LinkStatus]:
-        """Look at every link again. Returns those that went up or down since the last report."""
-        for link in self._links:
-            link.check()
+    def look(self) -> Looks:
+        """At every link again; to be done beside the loop, and heeded in it."""
+        return [(link, link.look()) for link in tuple(self._links)]
+
+    def heed(self, found: Looks) -> list[LinkStatus]:
+        """Returns the links that went up or down since the last report."""
+        for link, look in found:
+            link.heed(look)
         return self._changes()
 
     def outlets(self) -> list[Outlet]:

@@ -43,7 +43,7 @@ def test_it_is_in_force_where_it_was_asked_for_and_nowhere_else(make_lab: MakeLa
     assert _scheduling(lab, "A") == {"wanted": True, "realtime": True, "locked": True, "why_not": ""}
     agent = _agent(lab, "A")
     in_real_time = [thread for thread, policy in _policies(agent).items() if policy == IN_REAL_TIME]
-    assert len(in_real_time) == 2, "the loop, and the gate's renewal"
+    assert len(in_real_time) == 4, "the loop, and who asks the kernel for the gate, the addresses and the links"
     assert str(agent) in in_real_time
     locked = re.search(r"VmLck:\s+(\d+)", Path(f"/proc/{agent}/status").read_text())
     assert locked is not None

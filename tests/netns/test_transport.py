@@ -1,7 +1,7 @@
 """Links on the real kernel: two hosts are two nameless network namespaces that vanish with their last descriptor.
 
 One process plays both hosts: a socket stays in the namespace in which it was made, so the test enters a host only to
-open, to look (`retry`) and to configure.
+open, to look (`retry`: look and heed) and to configure.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import pytest
 
 from haagent.lab import Lab, Wishes
 from haagent.lab.plan import CLIENT
-from tests.support.observe import MakeLab, holder, other, wait_whole
+from tests.support.busy_kernel import hold
+from tests.support.observe import MakeLab, events, holder, other, serves, wait_whole
 from tests.support.slow_disk import hanging
 
 pytestmark = pytest.mark.netns
@@ -62,3 +63,20 @@ def test_while_the_exec_of_a_hook_hangs(make_lab: MakeLab, tmp_path: Path) -> No
             time.sleep(BLOCKED_S)
         lab.wait_for((tmp_path / "ran").exists, what="the hook has run")
         assert ear.longest_pause_s() < 2 * INTERVAL_S
+
+
+def test_while_the_kernel_lets_nobody_touch_an_address(make_lab: MakeLab) -> None:
+    lab = make_lab(nodes=2, has_witness=True, wishes=_wishes())
+    wait_whole(lab)
+    mine = holder(lab)
+    before = events(lab, mine)
+    with listening_to(lab, mine) as ear:
+        ear.longest_pause_s()
+        try:
+            hold(BLOCKED_S)
+        except OSError as error:
+            pytest.skip(f"the kernel cannot be held up here: {error}")
+        assert ear.longest_pause_s() < 2 * INTERVAL_S
+    wait_whole(lab, holders={"web": mine})
+    assert serves(lab, mine)
+    assert events(lab, mine) == before, "nothing has happened"

@@ -90,7 +90,7 @@ class Host:
     def retry(self) -> list[LinkStatus]:
         assert self.transport
         with self.inside():
-            return self.transport.retry()
+            return self.transport.heed(self.transport.look())
 
     def send(self, *datagrams: bytes) -> None:
         assert self.transport
