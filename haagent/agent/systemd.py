@@ -1,6 +1,7 @@
 """What systemd is told of the agent (sd_notify(3)), and how often it wants to hear that the agent lives.
 
-Everything here does nothing when no service manager listens.
+Everything here does nothing when no service manager listens, and waits for none: what one that is busy (it reads all
+units anew, say) has no room for is said later, and of each kind only the newest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from haagent.kernel.timer import Timer
 from haagent.parts import Still
 
 TELL_S = 0.2  # between two sentences
+AGAIN_S = 0.1  # until it is tried again when there was no room
 
 
 Background = Callable[[Coroutine[Any, Any, None]], None]
@@ -36,6 +38,8 @@ class Notifier(Still):
         self._is_heard = bool(os.environ.get("NOTIFY_SOCKET"))
         self._status = ""
         self._soon = Timer(lambda: self.say(self._sentence()))
+        self._owed: dict[str, str] = {}  # by kind, in the order in which it is to be said
+        self._again = Timer(self._send_owed)
 
     @property
     def watchdog_s(self) -> float | None:
@@ -83,8 +87,21 @@ class Notifier(Still):
                 self.alive()
 
     def _tell(self, state: str) -> None:
-        """One datagram: systemd's library would do the same, and need not be there for it."""
         if self._is_heard:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending:
-                place = os.environ["NOTIFY_SOCKET"]
-                sending.sendto(state.encode(), "\0" + place[1:] if place.startswith("@") else place)
+            kind = state.partition("=")[0]
+            self._owed.pop(kind, None)
+            self._owed[kind] = state
+            self._send_owed()
+
+    def _send_owed(self) -> None:
+        """A datagram each: systemd's library would do the same, and need not be there for it."""
+        place = os.environ["NOTIFY_SOCKET"]
+        address = "\0" + place[1:] if place.startswith("@") else place
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sending:
+            for kind, state in list(self._owed.items()):
+                try:
+                    sending.sendto(state.encode(), address)
+                except BlockingIOError:
+                    self._again.set(AGAIN_S)
+                    return
+                del self._owed[kind]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from haagent.agent.systemd import TELL_S, Notifier
+from haagent.agent.systemd import AGAIN_S, TELL_S, Notifier
 from tests.support.fakes import run_virtual
 
 
@@ -52,6 +52,25 @@ def test_what_has_changed_is_said_soon_and_once(manager) -> None:
     held: list[str] = []
     run_virtual(story)
     assert (manager(), manager()) == ("STATUS=holds db, web", "READY=1")
+
+
+def test_one_that_does_not_read_keeps_nobody_waiting_and_hears_the_newest(manager) -> None:
+    async def story(now) -> None:
+        notifier = Notifier()
+        notifier.ready()
+        for number in range(1000):  # more than there is room for
+            notifier.say(f"sentence {number}")
+        notifier.reloading()
+        notifier.ready()
+        said = [manager()]
+        while said[-1] != "READY=1" or len(said) == 1:
+            said.append(manager())
+            await asyncio.sleep(AGAIN_S)
+        assert said[0] == "READY=1"
+        assert said[-3] == "STATUS=sentence 999"
+        assert said[-2].startswith("RELOADING=1")
+
+    run_virtual(story)
 
 
 def test_a_manager_without_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
