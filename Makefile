@@ -9,9 +9,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ASROOT := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-# Why each: the virtual environment; building systemd-python; links and namespaces; firewall rules that cut links in the
-# lab; ping for the tests; nsenter, setpriv and taskset; ps and sysctl.
-SYSTEM := python3 python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 nftables iputils-ping util-linux procps
+# Why each: the virtual environment; compiling the core for campaigns; links and namespaces; firewall rules that cut
+# links in the lab; ping for the tests; nsenter, setpriv and taskset; ps and sysctl.
+SYSTEM := python3 python3-venv python3-dev gcc iproute2 nftables iputils-ping util-linux procps
 
 # For the tests only: a real etcd, real fence agents, the peer to compare with, what reads the Vagrantfile; hosts that
 # boot in containers, the way into them, and the package that is installed there.

@@ -1,8 +1,7 @@
 """The agent's log: one line for each thing done or noticed, with fields a program can select by.
 
-Under systemd it goes to the journal with GROUP=, NODE= and EVENT= (`journalctl -u haagent GROUP=web`); elsewhere, and
-without the extra `haagent[systemd]`, to stderr as `key=value`, or as JSON. The modules log through the standard
-library; these functions only add the fields.
+Under systemd it goes to the journal with GROUP=, NODE= and EVENT= (`journalctl -u haagent GROUP=web`); elsewhere to
+stderr as `key=value`, or as JSON. The modules log through the standard library; these functions only add the fields.
 
 Writing may block: a full pipe, a stuck journal. So the agent's thread only puts the line into a bounded queue, and a
 thread of its own writes. When the queue is full lines are lost and counted, because a heartbeat matters more than a
@@ -20,14 +19,15 @@ import queue
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
 from haagent.core import events
 from haagent.core.event_kinds import severity_of
 from haagent.guardian.process import is_journal
+from haagent.status import journal
 
-_PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 MAX_WAITING = 10_000  # lines; a few MiB at most
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
@@ -131,13 +131,9 @@ def _writer(node: str, *, as_json: bool) -> logging.Handler:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(node) if as_json else _KeyValue(node))
     if is_journal():
-        try:
-            from systemd.journal import JournalHandler
-        except ImportError:  # where pip installed us without the extra
-            handler.setFormatter(_Prioritised(node))
-        else:
-            handler = JournalHandler(SYSLOG_IDENTIFIER="haagent", NODE=node)
-            handler.setFormatter(logging.Formatter("%(message)s"))
+        if Path(journal.PLACE).is_socket():
+            return journal.JournalHandler(node)
+        handler.setFormatter(_Prioritised(node))
     return handler
 
 
@@ -170,8 +166,7 @@ class _Prioritised(_KeyValue):
     """systemd takes the number off, and gives the line that priority (sd-daemon(3))."""
 
     def format(self, record: logging.LogRecord) -> str:
-        priority = next((number for least, number in _PRIORITIES.items() if record.levelno >= least), 7)
-        return f"<{priority}>{super().format(record)}"
+        return f"<{journal.priority_of(record.levelno)}>{super().format(record)}"
 
 
 class _Json(_Fields):

@@ -18,7 +18,7 @@ DEPENDENCIES, EXTRAS = PYPROJECT["project"]["dependencies"], PYPROJECT["project"
 RULES = (PROJECT / "debian" / "rules").read_text()
 BUNDLED = re.findall(r"^BUNDLED := (.*)$", RULES, re.MULTILINE)[0].split()
 # Where Debian's name is not `python3-` and the name in lower case.
-NAMES = {"PyYAML": "python3-yaml", "systemd-python": "python3-systemd"}
+NAMES = {"PyYAML": "python3-yaml"}
 
 
 def field(name: str) -> str:
@@ -34,8 +34,8 @@ def packages(requirements: list[str]) -> set[str]:
 
 def test_every_dependency_is_declared_or_bundled() -> None:
     declared = set(re.findall(r"python3-[a-z0-9.+-]+", field("Depends")))
-    assert packages(DEPENDENCIES + EXTRAS["systemd"]) == declared
-    others = [one for name, those in EXTRAS.items() if name not in {"dev", "test", "systemd"} for one in those]
+    assert packages(DEPENDENCIES) == declared
+    others = [one for name, those in EXTRAS.items() if name not in {"dev", "test"} for one in those]
     assert packages(others) <= set(re.findall(r"python3-[a-z0-9.+-]+", field("Suggests")))
 
 

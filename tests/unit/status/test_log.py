@@ -5,15 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
+import socket
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from haagent.core.event_kinds import Kind, Severity
 from haagent.core.events import Drop, Note, Renew, Take
 from haagent.core.messages import Ballot, Record
-from haagent.status import log
+from haagent.status import journal, log
+
+FULL = 1000  # lines: more than the queue of a socket has room for
+
+
+@pytest.fixture
+def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    monkeypatch.setattr(journal, "PLACE", str(tmp_path / "journal"))
+    monkeypatch.setattr(log, "is_journal", lambda: True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(journal.PLACE)
+        listener.settimeout(10)
+        yield listener
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -42,22 +56,34 @@ def test_a_line_is_as_grave_as_its_kind(kind: str, level: str, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_the_journal_has_the_priority_of_the_kind(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = pytest.importorskip("systemd.journal")
-    sent: list[tuple[str, ...]] = []
-    monkeypatch.setattr(journal, "sendv", lambda *fields: sent.append(fields))
-    monkeypatch.setattr(log, "is_journal", lambda: True)
+def test_the_journal_has_the_priority_of_the_kind(kind: Kind, journald: socket.socket) -> None:
     with log.logging_to(node="A"):
         log.action(Note(Record(1, 0.0, kind.value, "web", "it is so")))
     priority = {Severity.INFO: 6, Severity.WARNING: 4, Severity.ERROR: 3}[kind.severity]
-    assert {"MESSAGE=it is so", f"PRIORITY={priority}", f"EVENT={kind}", "GROUP=web", "NODE=A"} <= set(sent[0])
+    said = set(journald.recv(4096).decode().splitlines())
+    assert {"MESSAGE=it is so", f"PRIORITY={priority}", f"EVENT={kind}", "GROUP=web", "NODE=A"} <= said
+
+
+def test_a_journal_has_lines_with_line_ends(journald: socket.socket) -> None:
+    with log.logging_to(node="A"):
+        logging.getLogger("haagent.control").error("two\nlines")
+    assert journald.recv(4096).startswith(b"MESSAGE\n" + bytes([9, 0, 0, 0, 0, 0, 0, 0]) + b"two\nlines\nPRIORITY=3\n")
+
+
+def test_a_journal_that_does_not_read_stops_nobody(journald: socket.socket) -> None:
+    """Its writer waits; everybody else goes on, and the lines are there when it reads again."""
+    with log.logging_to(node="A"):
+        for number in range(FULL):
+            log.say("note", f"line {number}")
+        said = [journald.recv(4096) for _ in range(FULL)]
+    assert b"MESSAGE=line 999\n" in said[-1]
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_without_systemds_library_too(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_its_socket_too(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(sys.modules, "systemd.journal", None)
+    monkeypatch.setattr(journal, "PLACE", str(tmp_path / "nothing"))
     monkeypatch.setattr(log, "is_journal", lambda: True)
     with log.logging_to(node="A"):
         log.action(Note(Record(1, 0.0, kind.value, "web", "it is so")))
