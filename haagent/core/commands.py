@@ -113,20 +113,26 @@ def _standby(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
 
 
 def _maintenance(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
-    if state.orders.in_maintenance == asked.on:
-        state.order(now, MAINTENANCE, on=asked.on)  # given anew: the others may know a newer one
+    already = state.orders.in_maintenance == asked.on
+    away = "" if asked.on else ", ".join(_away(state, now))
+    if away and not already and not asked.force:
+        return REFUSED, (
+            f"{away} held something when it was last heard and is offline: its addresses may still be in place. Start "
+            "its agent, or make sure that the host is down and use `--force`"
+        )
+    # Given anew if it is so already: the others may know a newer one.
+    forced = asked.force and bool(away)
+    state.orders.give(now, MAINTENANCE, wall=state.wall(now), on=asked.on, forced=forced)
+    if already:
         return DONE, f"maintenance is already {'on' if asked.on else 'off'}"
-    if not asked.on and not asked.force:
-        alive = state.membership.alive_names(now)
-        holders = {group.service.by for group in state.groups.values()} - {""}
-        away = sorted(holders - set(alive))
-        if away:
-            return REFUSED, (
-                f"{', '.join(away)} held something when it was last heard and is offline: its addresses may still be "
-                "in place. Start its agent, or make sure that the host is down and use `--force`"
-            )
-    state.order(now, MAINTENANCE, on=asked.on)
     return DONE, f"maintenance is {'on: nothing moves until it is off' if asked.on else 'off'}"
+
+
+def _away(state: NodeState, now: float) -> list[str]:
+    """Who had something, and may have left it in place."""
+    groups = state.groups.values()
+    had = {group.service.by for group in groups} | {state.keeper(group) for group in groups}
+    return sorted(had - {"", *state.membership.alive_names(now)})
 
 
 def describe(order: Order) -> str:

@@ -109,7 +109,8 @@ def _taken(group: Group, state: NodeState, now: float, ballot: Ballot) -> None:
         return  # the answer to a take that was dropped meanwhile
     group.become(GroupState.ACTIVE)
     group.served_seq = state.next_seq
-    group.was_found = False
+    group.was_found = group.is_disowned = False
+    group.kept_by = ""
     caution.held(group, ballot)
     gap = group.service.begins(now, state.settings.me)
     state.note(Kind.TAKEN, group.name, f"active here: {group.cause}{gap}", now=now)
@@ -128,6 +129,9 @@ def _take_failed(group: Group, state: NodeState, now: float, ballot: Ballot, err
 
 
 def _dropped(group: Group, state: NodeState, now: float, ballot: Ballot) -> None:
+    if group.is_disowned and not ballot.round:
+        group.was_found = group.is_disowned = False
+        state.urge()
     if group.state not in HAVING or group.attempt.tenure != ballot:
         return
     if group.state in HOLDING:  # activation let go by itself
@@ -141,6 +145,7 @@ def _dropped(group: Group, state: NodeState, now: float, ballot: Ballot) -> None
 def _release(group: Group, state: NodeState, now: float) -> None:
     group.become(GroupState.IDLE)
     group.released, group.lease = group.attempt.ballot, None
+    group.was_found = group.is_disowned = False
     arbitration.relinquish(group, state, group.released)
     group.voter.hear_release(group.beat(now), state.settings.me, state.boot)
     handover.redeem(group, state, now)
@@ -204,8 +209,10 @@ def advance(group: Group, state: NodeState, now: float) -> None:
 
 def _disown_leftovers(group: Group, state: NodeState, now: float) -> None:
     """Addresses of an earlier life are kept only while maintenance reserves the group for them."""
-    if group.was_found and (not state.orders.in_maintenance or candidacy.holder_elsewhere(group, state, now)):
-        group.was_found = False
+    if group.is_disowned or not group.was_found:
+        return
+    if not state.orders.in_maintenance or candidacy.holder_elsewhere(group, state, now):
+        group.is_disowned = True
         state.do(Drop(group.name, Ballot(0, state.settings.me), "an earlier life of this agent left it here"))
 
 

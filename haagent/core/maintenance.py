@@ -17,8 +17,16 @@ come to write it.
 
 An agent that is asked to stop waits one lease for that, and serves on. Then it lets go, as without maintenance.
 
-What it does not cover is the end of maintenance. Who says `off` while a holder is being stopped, or before it has taken
-back what it left, may make two for as long as that word travels.
+The end of maintenance is another word that travels, and a holder may stop before it has come. So whoever knew in
+maintenance that a node serves a group keeps it reserved for that node (`Group.kept_by`): it does not take it, and votes
+for nobody else. That ends when the node is heard to have nothing of it in place, or to know of the end, after which it
+lets go as ever; a new life of it says what it has found in place until that is removed or held (`GroupBeat.left`). All
+whom the holder has waited for knew, so the others find no majority. It is kept in `memory.json` too, as whoever waits
+may be restarted. If the node does not come back somebody must say that it is down: nobody can tell whether it has
+crashed or has left its addresses. In maintenance a crash was not repaired either.
+
+What it does not cover: who ends maintenance with `--force` vouches for all that are not heard, also for one that is
+stopping at this very moment.
 """
 
 from __future__ import annotations
@@ -26,9 +34,40 @@ from __future__ import annotations
 from haagent.core import election
 from haagent.core.group.transitions import HAVING, GroupState
 from haagent.core.membership import Peer
+from haagent.core.messages import Heartbeat
 from haagent.core.node_state import NodeState
+from haagent.core.registers import said_of_maintenance
+from haagent.core.settings import LEADER
 
 SERVING = (GroupState.ACTIVE, GroupState.YIELDING)
+
+
+def hear(state: NodeState, beat: Heartbeat) -> None:
+    """Its orders have been merged, so ours are not older."""
+    if beat.node in state.witnesses:
+        return
+    theirs = said_of_maintenance(beat.orders)
+    is_frozen = theirs is not None and theirs.on
+    is_over = not state.orders.in_maintenance and state.orders.has_word(beat.orders)
+    for said in beat.groups:
+        group = state.groups.get(said.name)
+        if group is None or group.name == LEADER:
+            continue
+        if said.left or (said.active and is_frozen):
+            group.kept_by = beat.node
+        elif group.kept_by == beat.node and (is_over or not said.active):
+            group.kept_by = ""
+
+
+def freeze(state: NodeState) -> None:
+    """A holder may learn of it from us, and stop at once."""
+    if not state.orders.in_maintenance:
+        return
+    for name, group in state.groups.items():
+        peer = state.membership.peers.get(group.service.by)
+        said = peer.groups.get(name) if peer is not None else None
+        if said is not None and said.active and name != LEADER:
+            group.kept_by = group.service.by
 
 
 def may_leave(state: NodeState, now: float) -> bool:
@@ -64,7 +103,7 @@ def _electorate(state: NodeState) -> tuple[tuple[str, ...], int]:
 
 
 def _has_it(state: NodeState, now: float, peer: Peer) -> bool:
-    if peer.beat is None or not state.orders.is_maintenance_in(peer.beat.orders):
+    if peer.beat is None or not state.orders.has_word(peer.beat.orders):
         return False
     if any(group.state in SERVING and peer.echoed_seq < group.served_seq for group in state.groups.values()):
         return False

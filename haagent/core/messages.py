@@ -66,6 +66,7 @@ class GroupBeat(msgspec.Struct, frozen=True, array_like=True):
     cause: str = ""  # while holding: why this tenure began, for people
     leaving: bool = False  # the claim only keeps the voters bound until the sender has let go
     penalty: int = 0  # the sum of the weights of the sender's failing checks
+    left: bool = False  # an earlier life of the sender left it in place: it may answer, although nobody claims it
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
@@ -80,7 +81,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     on: bool = True
     target: Name = ""
     ballot: Ballot | None = None  # of a move: the tenure it ends; it means nothing to any other tenure
-    forced: bool = False
+    forced: bool = False  # of `maintenance`, when it ends: who was not heard then is down
     ttl_ms: int = 0  # of a move: void so long after a node has first seen it
 
 

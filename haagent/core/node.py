@@ -51,6 +51,9 @@ class Node:
         for name in memory.served if memory is not None and self.state.orders.in_maintenance else ():
             if name in self.state.groups:
                 self.state.groups[name].service.by = settings.me  # its agent died, and was started again
+        for name, keeper in memory.kept.items() if memory is not None else ():
+            if name in self.state.groups:
+                self.state.groups[name].kept_by = keeper
         self._forget_step()
 
     def _forget_step(self) -> None:
@@ -101,6 +104,7 @@ class Node:
             self.is_unmoved = not self.heeded  # a stranger is remembered, and greeted
             return []  # copies, or recordings: a flood of them must stay cheap
         self._notice_members(now)
+        maintenance.freeze(state)
         state.own_held = sum(group.state in HOLDING for name, group in state.groups.items() if name != LEADER)
         state.plans.clear()  # what has come may have changed them
         for group in state.groups.values():
@@ -198,6 +202,7 @@ class Node:
         for said in beat.groups:
             if (group := state.groups.get(said.name)) is not None:
                 election.hear(group, state, now, beat, said)
+        maintenance.hear(state, beat)
         return verdict
 
     def _follow(self, now: float, leader: str) -> None:
@@ -303,7 +308,7 @@ class Node:
         else:
             for group in groups:
                 election.abandon(group, state, now)
-            if any(group.state is not GroupState.IDLE for group in groups):
+            if any(group.state is not GroupState.IDLE or group.is_disowned for group in groups):
                 return
         self._send(now, stopping=True)
         state.do(Stopped())
@@ -354,7 +359,8 @@ class Node:
         # The longest lease in use: our silence after a restart must cover what we have accepted.
         lease_s = max(state.settings.lease_s, state.leases.longest_ms(now) / 1000)
         agreed = state.agreed if state.is_agreed else None
-        memory = Memory(state.round, lease_s, state.orders.lasting, served, agreed)
+        kept = {name: keeper for name, group in state.groups.items() if (keeper := state.keeper(group))}
+        memory = Memory(state.round, lease_s, state.orders.lasting, served, agreed, kept)
         if memory != state.remembered:
             state.remembered = memory
             state.do(Remember(memory))

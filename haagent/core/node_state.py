@@ -174,6 +174,12 @@ class NodeState:
         """How long a candidate waits for each that is before it: time for the other to win and be heard."""
         return min(self.settings.interval_s, MAX_SLOT_S)
 
+    def keeper(self, group: Group) -> str:
+        """Where the addresses may have been left in place, so that nobody else takes it; empty: nowhere."""
+        keeper, orders = group.kept_by, self.orders
+        is_known = keeper in self.membership.peers and not orders.is_unreserved and not orders.is_down(keeper)
+        return keeper if is_known else ""
+
     @property
     def stop_by(self) -> float:
         """Until then an agent that is to stop waits for the others to know of the maintenance."""

@@ -107,12 +107,16 @@ class Orders:
     def in_maintenance(self) -> bool:
         return self._is_on(MAINTENANCE)
 
-    def is_maintenance_in(self, said: Iterable[Order]) -> bool:
-        """Whoever says this has our word that it is on, or a newer one."""
-        mine = self._orders.get(MAINTENANCE)
-        return mine is not None and any(
-            order.on and order.key == MAINTENANCE and _stamp(order) >= _stamp(mine) for order in said
-        )
+    @property
+    def is_unreserved(self) -> bool:
+        """Who ended it last has vouched for the hosts that were not heard."""
+        order = self._orders.get(MAINTENANCE)
+        return order is not None and order.forced and not order.on
+
+    def has_word(self, said: Iterable[Order]) -> bool:
+        """Whoever says this has our word on maintenance, on or off."""
+        mine, theirs = self._orders.get(MAINTENANCE), said_of_maintenance(said)
+        return mine is None or (theirs is not None and theirs.on == mine.on and _stamp(theirs) >= _stamp(mine))
 
     def is_standby(self, node: str) -> bool:
         return self._is_on(f"standby/{node}")
@@ -136,6 +140,10 @@ class Orders:
         if order is None or not order.on:
             return None
         return order if now < self._seen_at.get(key, NEVER) + order.ttl_ms / 1000 else None
+
+
+def said_of_maintenance(said: Iterable[Order]) -> Order | None:
+    return next((order for order in said if order.key == MAINTENANCE), None)
 
 
 def _stamp(order: Order) -> tuple[int, str]:

@@ -107,3 +107,4 @@ class Memory(msgspec.Struct, frozen=True):
     orders: tuple[Order, ...] = ()
     served: tuple[str, ...] = ()  # groups that maintenance has frozen here: only this node may take them again
     agreed: Agreed | None = None  # whose votes counted last (`agreement`)
+    kept: dict[str, str] = {}  # groups that another node may have left in place, and which (`maintenance`)

@@ -43,25 +43,28 @@ class World(Shell):
         if self.etcd is not None:
             self.etcd.clerks.pop(name, None)  # the newest life is the last to be told of what is watched
             self.etcd.clerks[name] = Clerk(self, self.etcd, host, host.node, self._feed)
+        if found := self._find_leftovers(host):
+            self._step(host, *found)
         for group in sorted({*host.unfit, *host.penalties}):  # a set's own order differs from run to run
             self._step(host, self._health(host, group))
         if host.gateway is not None:
             self._step(host, events.GatewayChanged(host.gateway))
-        self._find_leftovers(host)
         self._step(host, events.Woke())
 
-    def _find_leftovers(self, host: Host) -> None:
+    def _find_leftovers(self, host: Host) -> list[events.AnyEvent]:
         """What an agent does first: addresses that an earlier life left are removed, or in maintenance reported."""
+        found: list[events.AnyEvent] = []
         is_frozen = any(order.key == "maintenance" and order.on for order in host.memory.orders)
         for group, served in host.served.items():
             if not served.is_up:
                 continue
             if is_frozen:
                 self._log(host, f"finds {group} in place")
-                self._step(host, events.AddressFound(group))
+                found.append(events.AddressFound(group))
             else:
                 served.is_up = False
                 self._log(host, f"removes {group}, left by an earlier life")
+        return found
 
     def crash(self, name: str) -> None:
         """The host is gone, or every process of ours on it: the gate is owned by the agent and shuts with it."""

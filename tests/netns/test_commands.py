@@ -93,6 +93,31 @@ def test_maintenance_keeps_the_address_over_a_restart(make_lab: MakeLab, measure
     measured("worst gap over a restart in maintenance and a move", f"{max(one.worst_ms for one in seen):.1f} ms")
 
 
+def test_what_a_holder_left_that_did_not_hear_of_the_end_of_maintenance_is_left_alone(make_lab: MakeLab) -> None:
+    lab = make_lab(nodes=2, has_witness=True, wishes=Wishes(lease="4s"))  # `off` comes in time, on any machine
+    wait_whole(lab)
+    mine, theirs = holder(lab), other(lab, holder(lab))
+    told(lab, mine, "maintenance", "on")
+    with lab.probe() as probe:
+        probe.wait_answer(by=mine)
+        for each in (theirs, "W"):
+            lab.faults.cut(mine, each)
+        told(lab, theirs, "maintenance", "off")
+        lab.agents.signal(mine, signal.SIGTERM)
+        ended(lab, mine)
+        assert serves(lab, mine)
+        lab.wait_for(
+            lambda: f"haagent confirm-down {mine}" in group(lab, theirs)["why"], what=f"{theirs} says what to do"
+        )
+        probe.wait_answer(by=mine)
+        lab.faults.heal()
+        lab.start(mine)
+        lab.wait_for(lambda: member(lab, mine, theirs)["state"] == "online", what=f"{mine} hears of the end")
+        wait_whole(lab)
+        probe.wait_answer()
+    assert all(one.dual_ms == 0 for one in probe.outages())
+
+
 def test_refusals_have_their_own_exit_status(make_lab: MakeLab) -> None:
     lab = make_lab(nodes=2, has_witness=True)
     wait_whole(lab)

@@ -106,15 +106,17 @@ def operate(world: World, rng: random.Random) -> None:
             world.ask(name, "standby", node=node, on=rng.random() < 0.6)
         case "maintenance":
             is_on, is_forced = rng.random() < 0.5, rng.random() < 0.3
-            # Where a stopped agent leaves its gate open, an operator ends maintenance when all are back.
-            if is_on or not world.opens_gates_for_good:
-                world.ask(name, "maintenance", on=is_on, force=is_forced)
+            # Where a stopped agent leaves its gate open, nobody insists while one is away.
+            world.ask(name, "maintenance", on=is_on, force=is_forced and not world.opens_gates_for_good)
         case "clear":
             world.ask(name, "clear", group=group)
 
 
 def freeze(world: World, rng: random.Random) -> None:
-    """Maintenance is switched on, and an agent stopped within a lease or so; often the word cannot get about."""
+    """Maintenance is switched on, and an agent stopped within a lease or so; often the word cannot get about.
+
+    And it is ended by somebody who may not know of the stop yet, or before all is taken back.
+    """
     name = rng.choice(list(world.hosts))
     if world.settings.consistent and rng.random() < 0.4:  # else a cut makes two at once, maintenance or not
         world.say(f"cut {name} off")
@@ -129,6 +131,9 @@ def freeze(world: World, rng: random.Random) -> None:
     other = name if rng.random() < 0.7 else rng.choice(list(world.hosts))
     world.at(stopped_at, lambda: world.stop(other))
     world.at(stopped_at + rng.choice((0.5, 2.0)) * rng.random(), lambda: world.start(other))
+    if rng.random() < 0.6:
+        ended_at, at = stopped_at + rng.choice((-0.004, 0.004, 0.3, 1.0)) * rng.random(), rng.choice(list(world.hosts))
+        world.at(max(said_at, ended_at), lambda: world.ask(at, "maintenance", on=False))
 
 
 def amnesia(world: World, rng: random.Random) -> None:

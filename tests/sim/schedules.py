@@ -6,7 +6,7 @@ generator of their own. With etcd the leases come from there, nodes are cut from
 turns the agents are busy now and then, so that several events wait and are one step. With weights, checks fail that
 have one, and go on failing: in the end each group is where they weigh least, and stays there. With edits the set of
 voters changes: files are edited one host after the other, in any order and at any time, some of them wrongly. With
-freezes operators switch maintenance on, often on a node that is cut off, and stop an agent soon after it.
+freezes operators switch maintenance on, often on a node that is cut off, stop an agent soon after it, and end it.
 """
 
 from __future__ import annotations
@@ -131,8 +131,7 @@ def _settle(world: World, plan: Plan) -> None:
     world.at(FAULTS_S, lambda: _calm(world))
     # A stop under way may end only now; the operator speaks when all are back and can hear.
     world.at(FAULTS_S + 1.1, lambda: [world.start(name) for name in world.hosts])
-    # Before maintenance ends, whoever left addresses in place has taken them back.
-    mended_at = FAULTS_S + (2.4 if plan.has_freezes else 1.4)
+    mended_at = FAULTS_S + 1.4
     world.at(mended_at, lambda: _operator_mends(world))
     world.run(mended_at + SETTLE_S)
     check_settled(world)

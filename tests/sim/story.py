@@ -4,8 +4,9 @@ A story is a text file. Blocks are separated by empty lines; a block is comments
 `----` and the transcript that they must produce. The world of a story is a steady one, so that a transcript shows
 decisions and nothing else: clocks agree, a datagram takes 1 ms, the kernel 1 ms to serve and 0.5 ms to stop serving.
 
-    cluster A B W [witness=W] [available] [leader] [groups=web:A,B;db:B] [interval=100ms] [alone_after=5s]
+    cluster A B W [witness=W] [available] [leader] [left_open] [groups=web:A,B;db:B] [interval=100ms] [alone_after=5s]
                         [failback=30s] [voters=A,B,W]     the others have files with themselves besides
+                        (left_open: what is left in place in maintenance answers for good, as it does in fact)
     start A B W         one after the other, 10 ms apart
     reload web:A,B;db:B every agent reads a new file
     file A,B A,B,C      the files of A and B have these voters from now on; voters: whose votes each node counts
@@ -116,6 +117,7 @@ class Story:
             alone_after_s=_seconds(options.get("alone_after", "5s")),
         )
         self.world = world = steady_world(settings)
+        world.opens_gates_for_good = "left_open" in words
         if "voters" in options:
             voters = options["voters"].split(",")
             world.files = {name: with_voters(world, {*voters, name}) for name in world.hosts}

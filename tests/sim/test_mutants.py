@@ -109,6 +109,13 @@ def test_leaving_addresses_in_a_maintenance_that_nobody_has_heard_of_is_caught(m
     assert _caught(has_freezes=True) is not None
 
 
+def test_taking_what_may_have_been_left_in_a_maintenance_that_is_over_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(NodeState, "keeper", lambda self, group: "")
+    assert _caught(has_freezes=True) is not None
+
+
 def test_a_penalty_that_is_not_told_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = Group.beat
     monkeypatch.setattr(Group, "beat", lambda group, now: msgspec.structs.replace(genuine(group, now), penalty=0))

@@ -68,6 +68,7 @@ def _group(rng: Random, said: GroupBeat) -> GroupBeat:
         failures=_number(rng),
         penalty=_number(rng),
         leaving=rng.random() < 0.2,
+        left=rng.random() < 0.2,
     )
 
 

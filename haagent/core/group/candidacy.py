@@ -38,6 +38,11 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
     was_ours = group.was_found or group.service.by == me
     if state.orders.in_maintenance and not was_ours:
         return "maintenance is on"
+    if keeper := state.keeper(group):
+        return (
+            f"{keeper} had it in maintenance, and may have left it in place: start the agent there, or make sure that "
+            f"the host is down and use `haagent confirm-down {keeper}`"
+        )
     if not state.may_vote_on(group, now):
         return "it has just started and waits for votes of its earlier life to run out"
     if now < state.listen_until:

@@ -53,7 +53,7 @@ def test_who_does_not_know_penalties_has_none() -> None:
     """An earlier release says nothing of it, a later one something that we do not know."""
     words = msgspec.to_builtins(GroupBeat("web", penalty=7))
     assert msgspec.convert(words, GroupBeat).penalty == 7
-    assert msgspec.convert(words[:-1], GroupBeat).penalty == 0
+    assert msgspec.convert(words[: GroupBeat.__struct_fields__.index("penalty")], GroupBeat).penalty == 0
     assert msgspec.convert([*words, "later"], GroupBeat).penalty == 7
 
 
