@@ -19,7 +19,8 @@ from haagent.config import Config
 from haagent.coordination.gateway import EtcdError, Gateway, open_gateway
 from haagent.coordination.messages import MAX_GROUPS_AT_ONCE, Header
 from haagent.coordination.register import Register, Write
-from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Relinquish
+from haagent.core.event_kinds import Kind
+from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Noticed, Relinquish
 from haagent.core.settings import LEADER
 from haagent.kernel.timer import Timer
 from haagent.parts import Commit, Facts, Still
@@ -60,6 +61,7 @@ class Arbiter(Still):
         self._asking: list[set[str]] = []  # the groups of each write that is under way
         self._look = asyncio.Event()  # read now
         self._look_at = 0.0  # and then at the latest
+        self._noted_at = float("-inf")
         self._store = Header()  # the newest state of etcd that we know of
         self._watching: asyncio.Task[None] | None = None
         self._silence = Timer(self._silent)
@@ -83,6 +85,8 @@ class Arbiter(Still):
     def claim(self, claim: Claim) -> None:
         if (register := self._registers.get(claim.group)) is not None:
             register.want(claim)
+            if register.is_behind:
+                self._look.set()
             if register.due(now := self._now()) <= now:
                 self._wake.set()
 
@@ -181,6 +185,7 @@ class Arbiter(Still):
             granted = register.settle(now, write, outcome, sent_at=sent_at, as_of=header.revision)
             if granted is not None:
                 self._post(granted)
+        self._look_for_past(now)
 
     async def _read(self) -> None:
         sent_at, store = self._now(), self._store
@@ -197,7 +202,8 @@ class Arbiter(Still):
         for group, register in self._registers.items():
             each = found.get(self._key(group))
             revision, value = (each.mod_revision, each.value) if each is not None else (0, b"")
-            register.learn(now, revision=revision, value=value, as_of=reply.header.revision)
+            register.learn(now, revision=revision, value=value, as_of=reply.header.revision, asked_at=sent_at)
+        self._look_for_past(now)
         self._wake.set()
 
     def _key(self, group: str) -> bytes:
@@ -229,7 +235,24 @@ class Arbiter(Still):
         self._look.set()
         for register in self._registers.values():
             register.forget(now)
+        self._distrust(now)
         self._rewatch()
+
+    def _look_for_past(self, now: float) -> None:
+        """One key that has gone back tells of all."""
+        if not any(register.is_past for register in self._registers.values()):
+            return
+        for register in self._registers.values():
+            register.is_past = False
+            register.distrust(now)
+        self._distrust(now)
+
+    def _distrust(self, now: float) -> None:
+        if now >= self._noted_at + self._lease_s:
+            why = "it was restored from a backup, has lost data, or somebody else wrote there"
+            then = "for one lease this node claims nothing but what it holds"
+            self._post(Noticed(Kind.FORGOT, "", f"etcd is in an earlier state: {why}; {then}"))
+        self._noted_at = now
 
     async def _failed(self, error: Exception, sent_at: float) -> None:
         self.fault = str(error)
@@ -277,6 +300,7 @@ class Arbiter(Still):
                 if register is not None:
                     revision = 0 if event.type == "DELETE" else event.kv.mod_revision
                     register.learn(now, revision=revision, value=event.kv.value, as_of=event.kv.mod_revision)
+            self._look_for_past(now)
             self._wake.set()
 
     def _rewatch(self) -> None:

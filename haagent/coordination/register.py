@@ -13,6 +13,13 @@ The key is free for our claim when
 * it is not there, and has not been for one lease: an etcd that lost its data must not make two holders. Who still has a
   lease writes at once.
 
+None of it is so while the store may be in its own past (restored from a backup, which keeps its name and may even go on
+with higher revisions). What stood under a key only ever grows (`Mark`), so a smaller mark tells: than the one seen here
+before, or than that of a tenure of which somebody has heard (`Claim.after`; that one has to be read again first, as a
+heartbeat may be faster than etcd). Whoever was granted what the store has forgotten may hold for one lease still: so
+for one lease, the longest that was seen, nothing is free (`distrust`), but for a claim of ours that still runs. That
+one is written again at once.
+
 Then the ballot decides: it must be higher than the one that stands there, whoever that was, or `Denied` tells the core
 to raise it. While the key is not free a claim waits; it is refused only when the key changes under it, because then its
 holder lives.
@@ -29,6 +36,10 @@ from haagent.core.messages import Ballot
 NEVER = float("-inf")
 RENEW = 1 / 6  # leases between two renewals: four tries before a holder has to let go
 SPENT = 0.95  # leases after which the core lets go
+
+
+Mark = tuple[Ballot, int, bool]  # what a value says of how far its key has come
+NOTHING: Mark = (Ballot(-1, ""), 0, False)
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -56,7 +67,11 @@ class Register:
         self.as_of = -1
         self.seen_at = NEVER
         self.granted_at = NEVER  # when the request was sent that bound the key to us last
-        self._distrusted_until = NEVER  # etcd has lost data: what it calls released may be held again
+        self.is_past = False  # the key has gone back, and nobody has looked at that yet
+        self._newest, self._known_at = NOTHING, NEVER  # how far it had come; since when, if not from etcd itself
+        self._lost = NOTHING  # and how far in a state of the store that is gone
+        self._longest_s = lease_s  # of the leases that were seen
+        self._distrusted_until = NEVER
         self._claimed_at: int | None = None  # the revision when the claim was made
         self._denied: tuple[Ballot, int] | None = None  # the last refusal, to say it once
         self._beat = 0
@@ -67,6 +82,9 @@ class Register:
         if self.claim is None:
             self._claimed_at = self.revision
         self.claim = claim
+        known = NOTHING if claim.after is None else (claim.after, 0, False)
+        if known > max(self._newest, self._lost):
+            self._newest, self._known_at = known, claim.asked_at
 
     def release(self) -> None:
         """Claim no more. What stands there in our name is released by the next write."""
@@ -74,23 +92,30 @@ class Register:
 
     # ------------------------------------------------------------------ what etcd says
 
-    def learn(self, now: float, *, revision: int, value: bytes, as_of: int) -> None:
-        """The key is like this (`revision` 0: not there) in the state `as_of` of the store."""
-        if as_of <= self.as_of:
+    def learn(self, now: float, *, revision: int, value: bytes, as_of: int, asked_at: float = NEVER) -> None:
+        """The key is like this (`revision` 0: not there) in the state `as_of` of the store, at `asked_at` or later."""
+        if as_of < self.as_of:
             return
+        is_new = as_of > self.as_of and revision != self.revision
         self.as_of = as_of
-        if revision == self.revision:
+        if is_new:
+            self.revision, self.stored, self.seen_at = revision, decode(value) if revision else None, now
+        has_gone_back = self._has_gone_back(now, asked_at)
+        if not is_new:
             return
-        self.revision, self.stored, self.seen_at = revision, decode(value) if revision else None, now
-        if self.stored is not None and not self.is_ours:
-            self.granted_at = NEVER
+        if self.stored is not None:
+            self._longest_s = max(self._longest_s, self.stored.lease_ms / 1000)
+            if not self.is_ours and not has_gone_back:  # else it was still ours a moment ago
+                self.granted_at = NEVER
         if self.claim is not None and self._claimed_at is None:
             self._claimed_at = revision
 
     def written(self, now: float, write: Write, *, sent_at: float, as_of: int) -> Granted | None:
-        self.revision = self.as_of = as_of
+        if self.revision is not None and as_of < self.revision:
+            return None  # and somebody else has written since: the watch was faster
+        self.revision, self.as_of = as_of, max(self.as_of, as_of)
         self.stored, self.seen_at = write.value, now
-        if write.value.released:
+        if self._has_gone_back(now, sent_at) or self.is_behind or write.value.released:
             return None
         self.granted_at = max(self.granted_at, sent_at)
         return None if self.claim is None else Granted(self.group, write.value.ballot, sent_at)
@@ -100,16 +125,30 @@ class Register:
         if outcome.is_done:
             return self.written(now, write, sent_at=sent_at, as_of=as_of)
         if outcome.revision and outcome.value == write.value.encode():
-            granted = self.written(now, write, sent_at=sent_at, as_of=outcome.revision)
-            self.as_of = max(self.as_of, as_of)
-            return granted
-        self.learn(now, revision=outcome.revision, value=outcome.value, as_of=as_of)
+            return self.written(now, write, sent_at=sent_at, as_of=outcome.revision)
+        self.learn(now, revision=outcome.revision, value=outcome.value, as_of=as_of, asked_at=sent_at)
         return None
+
+    def _has_gone_back(self, now: float, asked_at: float) -> bool:
+        stored, newest = self.stored, self._newest
+        mark = NOTHING if stored is None else (stored.ballot, stored.beat, stored.released)
+        if mark < newest and asked_at < self._known_at:
+            return False  # it may have been read before that was written
+        self._newest, self._known_at = mark, NEVER
+        if mark >= newest:
+            return False
+        self.is_past, self._lost = True, max(self._lost, newest)
+        self.distrust(now)
+        return True
+
+    def distrust(self, now: float) -> None:
+        """The store may have forgotten a lease."""
+        self._distrusted_until = now + self._longest_s
 
     def forget(self, now: float) -> None:
         """Etcd has lost data: nothing that we know of it is true any more."""
         self.revision, self.stored, self.as_of, self._claimed_at = None, None, -1, None
-        self._distrusted_until = now + self.lease_s
+        self.distrust(now)
 
     # ------------------------------------------------------------------ what to do
 
@@ -151,11 +190,16 @@ class Register:
         """When something may have to be done if nothing is heard until then."""
         if self.must_release:
             return NEVER
-        if self.revision is None or self.claim is None:
+        if self.revision is None or self.claim is None or self.is_behind:
             return float("inf")
         if not self._is_free(now):
             return self._free_at()
         return self._renew_at() if self._may_replace(self.claim.ballot) else float("inf")
+
+    @property
+    def is_behind(self) -> bool:
+        """What is known of the key is older than what others have heard: it has to be read again."""
+        return self._known_at > NEVER
 
     @property
     def must_release(self) -> bool:
@@ -183,15 +227,18 @@ class Register:
         return self.granted_at + RENEW * self.lease_s
 
     def _is_free(self, now: float) -> bool:
+        if self.is_behind or now < self._distrusted_until:
+            return not self.is_behind and self._has_lease(now)
         return now >= self._free_at() or self._is_freed() or (self.stored is None and self._has_lease(now))
 
     def _free_at(self) -> float:
         if self.stored is None:
-            return self.seen_at + self.lease_s
-        if self.is_ours:
-            return NEVER
-        spent_at = self.seen_at + max(self.lease_s, self.stored.lease_ms / 1000)
-        return min(spent_at, self._distrusted_until) if self.stored.released else spent_at
+            spent_at = self.seen_at + self.lease_s
+        elif self.is_ours or self.stored.released:
+            spent_at = NEVER
+        else:
+            spent_at = self.seen_at + max(self.lease_s, self.stored.lease_ms / 1000)
+        return max(spent_at, self._distrusted_until)
 
     def _is_freed(self) -> bool:
         if self.stored is None or self.claim is None:

@@ -93,6 +93,7 @@ class Kind(Meaningful):
     UNWATCHED = "unwatched", Severity.WARNING, "a guard cannot listen or probe, so it notices nothing"
     LEASES = "leases", Severity.INFO, "the arbiter (etcd) answers and gives the leases"
     NO_LEASES = "no_leases", Severity.ERROR, "the arbiter (etcd) gives no leases"
+    FORGOT = "forgot", Severity.WARNING, "the arbiter (etcd) is in an earlier state; it is not believed for one lease"
 
 
 _KINDS = {kind.value: kind for kind in Kind}

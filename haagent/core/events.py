@@ -231,6 +231,7 @@ class Claim(Action, frozen=True, tag=True):
     ballot: Ballot
     asked_at: float
     freed: tuple[Freed, ...] = ()  # leases whose end the arbiter need not wait for
+    after: Ballot | None = None  # it has granted this one before: a state of it that knows only lower ones is past
 
 
 class Relinquish(Action, frozen=True, tag=True):

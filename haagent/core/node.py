@@ -44,16 +44,16 @@ class Node:
         memory: Memory | None = None,
         wall_offset_s: float = 0.0,
     ) -> None:
-        self.state = NodeState.begin(settings, boot=boot, now=now, rng=rng, memory=memory or Memory())
+        memory = memory or Memory()
+        self.state = NodeState.begin(settings, boot=boot, now=now, rng=rng, memory=memory)
         self.state.wall_offset_s = wall_offset_s
-        for group in settings.groups:
-            self._add(group, now)
-        for name in memory.served if memory is not None and self.state.orders.in_maintenance else ():
-            if name in self.state.groups:
-                self.state.groups[name].service.by = settings.me  # its agent died, and was started again
-        for name, keeper in memory.kept.items() if memory is not None else ():
-            if name in self.state.groups:
-                self.state.groups[name].kept_by = keeper
+        for added in settings.groups:
+            self._add(added, now)
+        for name, group in self.state.groups.items():
+            if name in memory.served and self.state.orders.in_maintenance:
+                group.service.by = settings.me  # its agent died, and was started again
+            group.kept_by = memory.kept.get(name, "")
+            group.arbitration.known = memory.granted.get(name)
         self._forget_step()
 
     def _forget_step(self) -> None:
@@ -360,7 +360,11 @@ class Node:
         lease_s = max(state.settings.lease_s, state.leases.longest_ms(now) / 1000)
         agreed = state.agreed if state.is_agreed else None
         kept = {name: keeper for name, group in state.groups.items() if (keeper := state.keeper(group))}
-        memory = Memory(state.round, lease_s, state.orders.lasting, served, agreed, kept)
+        granted = {}
+        if state.settings.arbiter and state.settings.consistent:
+            found = {name: group.arbitration.known for name, group in state.groups.items()}
+            granted = {name: known for name, known in found.items() if known is not None}
+        memory = Memory(state.round, lease_s, state.orders.lasting, served, agreed, kept, granted)
         if memory != state.remembered:
             state.remembered = memory
             state.do(Remember(memory))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.messages import Agreed, Order
+from haagent.core.messages import Agreed, Ballot, Order
 
 LEADER = "leader"  # the built-in group: its holder does what must be done once per cluster
 
@@ -108,3 +108,4 @@ class Memory(msgspec.Struct, frozen=True):
     served: tuple[str, ...] = ()  # groups that maintenance has frozen here: only this node may take them again
     agreed: Agreed | None = None  # whose votes counted last (`agreement`)
     kept: dict[str, str] = {}  # groups that another node may have left in place, and which (`maintenance`)
+    granted: dict[str, Ballot] = {}  # what an arbiter is known to have granted last (`group.arbitration`)

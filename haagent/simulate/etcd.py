@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from haagent.coordination.register import Outcome, Register, Write
+from haagent.coordination.register import NEVER, Outcome, Register, Write
 from haagent.core.events import ArbiterChanged, Claim, Relinquish
 from haagent.core.node import Node
 from haagent.simulate.host import Host
@@ -119,12 +119,13 @@ class Clerk:
 
     def _look(self) -> None:
         for group in self.registers:
-            self._ask(functools.partial(self._seen, group))
+            self._ask(functools.partial(self._seen, group, self._now()))
         self._later(LOOK * self._lease_s, self._look)
 
-    def _seen(self, group: str) -> Callable[[], None]:
+    def _seen(self, group: str, asked_at: float = NEVER) -> Callable[[], None]:
         (revision, value), as_of = self._etcd.read(group), self._etcd.revision
-        return lambda: self.registers[group].learn(self._now(), revision=revision, value=value, as_of=as_of)
+        learn = functools.partial(self.registers[group].learn, revision=revision, value=value, as_of=as_of)
+        return lambda: learn(self._now(), asked_at=asked_at)
 
     def _tell_all(self, group: str) -> None:
         """The watch."""

@@ -6,6 +6,7 @@ python etcd_member.py proxy PORT TARGET_PORT     (relays; each line on stdin is 
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -29,21 +30,39 @@ def in_memory(lab: Lab) -> Path:
     return (MEMORY if MEMORY.is_dir() else lab.directory) / f"haagent-{lab.directory.name}"
 
 
+BUMP = """
+import http.client, sys
+host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+etcd = http.client.HTTPConnection(host, port)
+for _ in range(count):
+    etcd.request("POST", "/v3/kv/put", '{"key": "L2J1bXA=", "value": ""}')
+    etcd.getresponse().read()
+"""
+
+
 class Member:
     def __init__(self, lab: Lab, number: int = 0, *, of: int = 1) -> None:
         self.lab, self.number, self.of = lab, number, of
         self.port = CLIENTS + number
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    @property
+    def _where(self) -> tuple[str, str]:
+        """All members; this one, as the others reach it."""
         peers = ",".join(f"m{each}=http://{HOST}:{PEERS + each}" for each in range(self.of))
-        mine, theirs = f"http://{HOST}:{self.port}", f"http://{HOST}:{PEERS + self.number}"
+        return peers, f"http://{HOST}:{PEERS + self.number}"
+
+    def start(self, *, data: str = "", aside: int = 0) -> None:
+        """`data`: which of several states is its own; `aside`: so many ports further on, where nobody asks it."""
+        peers, theirs = self._where
+        self.port = CLIENTS + self.number + aside
+        mine = f"http://{HOST}:{self.port}"
         options = {
             "name": f"m{self.number}",
-            "data-dir": str(in_memory(self.lab) / str(self.number)),
+            "data-dir": str(in_memory(self.lab) / f"{self.number}{data}"),
             "listen-client-urls": mine,
             "advertise-client-urls": mine,
-            "listen-peer-urls": theirs,
+            "listen-peer-urls": f"http://{HOST}:{PEERS + self.number + aside}",
             "initial-advertise-peer-urls": theirs,
             "initial-cluster": peers,
             "heartbeat-interval": BEAT_MS,
@@ -71,6 +90,22 @@ class Member:
         """`etcdctl WORDS` on the client host."""
         command = ["env", "ETCDCTL_API=3", "etcdctl", "--endpoints", f"http://{HOST}:{self.port}", *words]
         return self.lab.run(CLIENT, command, checks=checks).stdout
+
+    def restored(self, backup: Path, *, data: str) -> None:
+        """A state `data` from a backup, for the only member. It keeps its name."""
+        peers, theirs = self._where
+        place = in_memory(self.lab) / f"{self.number}{data}"
+        words = ["--data-dir", str(place), "--name", f"m{self.number}", "--initial-cluster", peers]
+        self.control("snapshot", "restore", str(backup), *words, "--initial-advertise-peer-urls", theirs)
+
+    @property
+    def revision(self) -> int:
+        status = json.loads(self.control("endpoint", "status", "-w", "json"))
+        return int(status[0]["Status"]["header"]["revision"])
+
+    def bump(self, revision: int) -> None:
+        """As `--bump-revision` of later releases does."""
+        self.lab.run(CLIENT, [sys.executable, "-c", BUMP, HOST, str(self.port), str(revision - self.revision)])
 
     @property
     def is_leader(self) -> bool:

@@ -31,6 +31,12 @@ class Etcd:
         """Its disk was lost, and it begins anew."""
         self.revision, self.keys = 1, {}
 
+    def restore(self, then: tuple[int, dict[str, tuple[int, bytes]]], *, bumps: bool) -> None:
+        """From a backup, under its old name; with `bumps` its revisions go on above all that there were."""
+        revision, keys = then
+        self.revision, self.keys = self.revision + 1_000 if bumps else revision, dict(keys)
+        self.waiting.clear()
+
     def do(self, writes: list[tuple[str, Write]]) -> list[Outcome]:
         outcomes, revision = [], self.revision + 1
         for group, write in writes:
@@ -138,12 +144,19 @@ class Asker:
             self.look_at = sent_at + self.lease_s / 4
             for group, register in self.registers.items():
                 at, value = keys.get(group, (0, b""))
-                register.learn(now, revision=at, value=value, as_of=revision)
+                register.learn(now, revision=at, value=value, as_of=revision, asked_at=sent_at)
+        self.look_for_past()
         for grant in granted:
             if grant is not None and self.host.node is self.life:
                 self.world.tell(self.host, grant)
         if self.host.node is self.life:
             self.step()
+
+    def look_for_past(self) -> None:
+        if any(register.is_past for register in self.registers.values()):
+            for register in self.registers.values():
+                register.is_past = False
+                register.distrust(self.now)
 
     def start_over(self) -> None:
         self.newest, self.look_at = 0, float("-inf")
@@ -165,6 +178,7 @@ class Asker:
 
     def watched(self, group: str, revision: int, value: bytes) -> None:
         self.registers[group].learn(self.now, revision=revision, value=value, as_of=revision)
+        self.look_for_past()
         self.step()
 
 
@@ -200,6 +214,8 @@ class ArbitratedWorld(World):
         match action:
             case Claim(group) if asker is not None:
                 asker.registers[group].want(action)
+                if asker.registers[group].is_behind:
+                    asker.look_at = float("-inf")
                 asker.later(0.0, asker.step)
             case Relinquish(group) if asker is not None:
                 asker.registers[group].release()
@@ -269,6 +285,17 @@ class ArbitratedWorld(World):
         self.rng.shuffle(waiting)
         for what in waiting:
             what()
+
+    def restore_etcd(self, then: tuple[int, dict[str, tuple[int, bytes]]], *, bumps: bool, after_s: float) -> None:
+        """It ends, and comes back in an earlier state."""
+        self.say("etcd is restored from a backup")
+        self.store.is_down = True
+
+        def begin_anew() -> None:
+            self.store.restore(then, bumps=bumps)
+            self.store.is_down = self.store.is_frozen = False
+
+        self.at(self.t + after_s, begin_anew)
 
     def heal_etcd(self) -> None:
         self.cut_from_etcd.clear()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
+from haagent.coordination.register import Register
 from haagent.coordination.stored import decode
 from haagent.core.settings import Settings
 from tests.sim.arbitrated import ArbitratedWorld
@@ -19,6 +20,7 @@ from tests.sim.world import make_settings
 
 SEEDS = range(400)
 ETCD_SEEDS = range(120)
+BACKUP_SEEDS = range(200)
 FAULTS_S = 4.0
 
 
@@ -139,6 +141,38 @@ def run_etcd_trouble(seed: int) -> ArbitratedWorld:
     return world
 
 
+def run_restore(seed: int) -> ArbitratedWorld:
+    """Etcd is put back to an earlier state, sooner than a lease is over, while nodes are cut off, die and move groups.
+
+    Whatever a node has seen in etcd it has seen before that, as all ways to etcd are open for a moment.
+    """
+    rng = random.Random(f"backup {seed}")
+    settings = settings_of(rng, consistent=True)
+    world = ArbitratedWorld(seed, settings)
+    Watch(world, never_two=True, ordered=False)
+    for name in world.hosts:
+        world.start(name)
+    t = 2.0 + rng.random()
+    for _ in range(rng.randrange(1, 4)):
+        world.run(t)
+        then = (world.store.revision, dict(world.store.keys))
+        for _ in range(rng.randrange(1, 4)):  # what is not in the backup
+            world.at(world.t + 0.8 * rng.random(), functools.partial(fault_of_a_node, world, rng))
+        if rng.random() < 0.7:
+            world.at(world.t + 0.8 * rng.random(), functools.partial(fault_between_nodes, world, rng))
+        world.run(world.t + 0.8 + rng.random())
+        world.store.is_down = True
+        world.run(world.t + 0.01)  # what is on its way arrives
+        bumps, after_s = rng.random() < 0.7, rng.choice((0.001, 0.02, 0.3)) * rng.random()
+        world.restore_etcd(then, bumps=bumps, after_s=after_s)
+        if rng.random() < 0.5:
+            world.at(world.t + 0.3 * rng.random(), functools.partial(fault_of_a_node, world, rng))
+        t = world.t + 0.2 + 2.0 * rng.random()
+    world.run(t + 1.6)
+    settle(world)
+    return world
+
+
 def settle(world: ArbitratedWorld) -> None:
     world.say("everything is mended")
     world.heal()
@@ -176,6 +210,16 @@ def complaints(check: Callable[[int], str], seeds: Sequence[int]) -> str:
 
 def test_no_schedule_breaks_a_promise() -> None:
     assert not complaints(verdict, SEEDS)
+
+
+def test_an_etcd_restored_from_a_backup_makes_no_two() -> None:
+    assert not complaints(functools.partial(verdict, run=run_restore), BACKUP_SEEDS)
+
+
+def test_believing_what_a_backup_says_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if nothing had been lost."""
+    monkeypatch.setattr(Register, "distrust", lambda self, now: None)
+    assert any("both answer" in verdict(seed, run=run_restore) for seed in BACKUP_SEEDS)
 
 
 def test_in_available_troubles_of_etcd_alone_move_nothing() -> None:

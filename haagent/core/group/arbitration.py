@@ -15,6 +15,13 @@ A release that we heard from its holder tells the arbiter's side that it need no
 (`Claim.freed`): a planned move, or an agent whose guardian has spoken, is no slower with an arbiter than without. Such
 a word counts for one life only: a later life of that node may claim with a lower ballot than it names.
 
+An arbiter that was restored from a backup does not know any more what it has granted. Whoever has heard of that says so
+with its claim (`Claim.after`): of a tenure that a heartbeat names, of what was granted or named here, and of what was
+remembered over a restart. That is so in `consistent` alone: in `available` groups are held without the arbiter too.
+
+What it does not cover: a grant of the last moment before the state that was lost, of which nobody but its holder has
+heard.
+
 The planned move's order is that of the votes: the successor wants, the holder lets go, and only then does the successor
 claim. A claim made earlier would look to the holder's peers like a second holder.
 """
@@ -42,6 +49,8 @@ def is_in_force(group: Group, state: NodeState, now: float) -> bool:
 
 def hear(group: Group, state: NodeState, sender: Heartbeat, beat: GroupBeat) -> None:
     released, arbitration = beat.released, group.arbitration
+    if beat.claim is not None and beat.tenure is not None and beat.held_ms > 0:
+        _know(group, min(beat.tenure, beat.claim))
     if released is None or released.node != sender.node:
         return
     known = arbitration.freed.get(sender.node)
@@ -61,6 +70,11 @@ def holder(group: Group, now: float) -> str:
     return bound_to.node if bound_to is not None and now < group.arbitration.bound_until else ""
 
 
+def _know(group: Group, granted: Ballot) -> None:
+    known = group.arbitration.known
+    group.arbitration.known = granted if known is None else max(known, granted)
+
+
 # --- saying
 
 
@@ -70,7 +84,9 @@ def begin(group: Group) -> None:
 
 def claim(group: Group, state: NodeState, now: float) -> None:
     if state.settings.arbiter:
-        state.do(Claim(group.name, group.attempt.ballot, now, tuple(group.arbitration.freed.values())))
+        arbitration = group.arbitration
+        after = arbitration.known if state.settings.consistent else None
+        state.do(Claim(group.name, group.attempt.ballot, now, tuple(arbitration.freed.values()), after))
 
 
 def relinquish(group: Group, state: NodeState, ballot: Ballot) -> None:
@@ -85,6 +101,7 @@ def relinquish(group: Group, state: NodeState, ballot: Ballot) -> None:
 def grant(group: Group, state: NodeState, ballot: Ballot, asked_at: float) -> None:
     if group.lease is None or ballot.node != state.settings.me or ballot < group.lease.tenure:
         return
+    _know(group, ballot)
     arbitration = group.arbitration
     arbitration.granted_at, arbitration.refused = max(arbitration.granted_at, asked_at), False
     arbitration.bound_until = NEVER
@@ -94,6 +111,7 @@ def deny(
     group: Group, state: NodeState, now: float, ballot: Ballot, stored: Ballot, *, is_bound: bool
 ) -> LetGo | RaiseBallot | StepBack | None:
     state.see_round(stored.round)
+    _know(group, stored)
     arbitration, lease = group.arbitration, group.lease
     if is_bound:
         arbitration.bound_to, arbitration.bound_until = stored, now + state.settings.lease_s

@@ -47,6 +47,7 @@ class Arbitration:
     refused: bool = False  # it is bound to somebody else, and has said so of this tenure
     bound_to: Ballot | None = None  # whom it named then
     bound_until: float = NEVER  # that may be true until then
+    known: Ballot | None = None  # the highest ballot that it is known to have granted to anybody
     freed: dict[str, Freed] = field(default_factory=dict)  # what each node has let go, by its own word
 
 

@@ -240,10 +240,10 @@ def test_after_a_loss_of_data_releases_are_not_believed_for_a_lease() -> None:
     learn(one, 0.0, 90, stored(8))
     one.forget(5.0)
     assert one.write(5.0) is None
-    learn(one, 5.1, 3, stored(2, released=True))
+    learn(one, 5.1, 3, stored(2, released=True))  # that too is less than was seen
     one.want(claim(9))
-    assert one.write(5.9) is None
-    assert one.write(6.0) is not None
+    assert one.write(6.0) is None
+    assert one.write(6.1) is not None
 
 
 @pytest.mark.parametrize("value", [b"", b"?", b"[]", b'{"round":-1,"node":"B","boot":1}', b'{"round":1,"node":"B"}'])
@@ -258,3 +258,92 @@ def test_what_somebody_else_wrote_there_binds_and_names_nobody(value: bytes) -> 
 
 def test_fields_of_a_later_release_are_no_obstacle() -> None:
     assert decode(stored(3).encode()[:-1] + b',"more":[1]}') == stored(3)
+
+
+# ---------------------------------------------------------------------- a store that was restored from a backup
+
+
+def claim_after(round_: int, after: Ballot, at: float) -> Claim:
+    return Claim("web", Ballot(round_, "A"), at, (), after)
+
+
+def test_what_goes_back_is_not_free_for_the_longest_lease_that_was_seen() -> None:
+    one = register()
+    learn(one, 0.0, 90, stored(8, lease_ms=3000))
+    learn(one, 1.0, 91, stored(4, released=True))  # the revision has grown all the same
+    assert one.is_past
+    one.want(claim(9))
+    assert (one.write(3.9), one.due(1.0)) == (None, 4.0)
+    assert one.write(4.0) is not None
+
+
+@pytest.mark.parametrize(
+    "older",
+    [stored(5, "A", MINE), stored(4, released=True), stored(6, beat=1), stored(6, beat=2)],
+    ids=["once ours", "once released", "fewer renewals", "not yet released"],
+)
+def test_however_it_has_gone_back(older: Stored) -> None:
+    one = register()
+    learn(one, 0.0, 90, stored(6, beat=2, released=True))
+    learn(one, 5.0, 91, older)
+    one.want(Claim("web", Ballot(9, "A"), 5.0, (Freed(Ballot(8, "B"), THEIRS),)))
+    assert one.write(5.9) is None
+    assert one.write(6.0) is not None
+
+
+def test_who_has_a_lease_writes_it_again_at_once() -> None:
+    one = held(round_=6)
+    learn(one, 0.1, 91, stored(5))
+    assert one.denial(0.1) is None
+    again = due(one, 0.1)
+    assert again.value.ballot == Ballot(6, "A")
+    assert one.written(0.2, again, sent_at=0.1, as_of=92) == Granted("web", Ballot(6, "A"), 0.1)
+
+
+def test_but_not_over_one_that_is_newer() -> None:
+    one = held(round_=6)
+    learn(one, 0.1, 91, stored(7))
+    assert one.write(0.2) is None
+
+
+def test_what_others_have_heard_of_is_looked_for_again_and_then_waited_for() -> None:
+    one = register()
+    learn(one, 0.0, 9, stored(4, released=True))
+    one.want(claim_after(9, Ballot(6, "B"), 5.0))
+    assert one.is_behind
+    assert (one.write(5.0), one.due(5.0)) == (None, float("inf"))
+    value = stored(4, released=True).encode()
+    one.learn(5.2, revision=9, value=value, as_of=9, asked_at=4.9)  # it was read before
+    assert one.is_behind
+    one.learn(5.3, revision=9, value=value, as_of=9, asked_at=5.1)
+    assert (one.is_behind, one.is_past) == (False, True)
+    assert one.write(6.2) is None
+    one.want(claim_after(9, Ballot(6, "B"), 6.25))  # it is said with every claim, and is gone all the same
+    assert one.write(6.3) is not None
+
+
+def test_a_heartbeat_may_be_faster_than_etcd() -> None:
+    one = register()
+    learn(one, 0.0, 9, stored(4, released=True))
+    one.want(claim_after(9, Ballot(6, "B"), 5.0))
+    learn(one, 5.001, 10, stored(6, released=True))
+    assert not one.is_past
+    assert one.write(5.002) is not None
+
+
+def test_a_grant_by_one_that_has_forgotten_a_later_one_does_not_count() -> None:
+    one = register()
+    learn(one, 0.0, 9, stored(4, released=True))
+    one.want(claim(5))
+    write = due(one, 1.0)
+    one.want(claim_after(5, Ballot(6, "B"), 1.1))  # heard meanwhile
+    assert one.written(1.2, write, sent_at=1.0, as_of=11) is None
+    assert one.write(1.3) is None
+
+
+def test_an_answer_that_the_watch_has_overtaken_is_no_news() -> None:
+    one = held()
+    write = due(one, 0.5)
+    learn(one, 0.6, 12, stored(6))
+    assert one.written(0.7, write, sent_at=0.5, as_of=11) is None
+    assert not one.is_past
