@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core import election, placement
+from haagent.core import election, placement, twins
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Answer, Asked
 from haagent.core.group import choice
@@ -25,6 +25,8 @@ def answer(state: NodeState, now: float, asked: Asked) -> Answer:
 
 
 def _decide(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
+    if state.stands_down:
+        return REFUSED, f"no other node listens to this one: {twins.explain(state, now)}"
     if (asked.group or asked.what == "move") and asked.group not in state.groups:
         return REFUSED, f"there is no group `{asked.group}`; groups: {', '.join(state.groups)}"
     if (asked.node or asked.what in ("move", "standby")) and asked.node not in state.settings.voters:

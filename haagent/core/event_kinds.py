@@ -78,8 +78,9 @@ class Kind(Meaningful):
     TWIN = (
         "twin",
         Severity.ERROR,
-        "this node's life is not the only one of its name, or was put back to an earlier state; it lets go",
+        "two hosts use one node's name, or a machine was put back to an earlier state; that agent lets go",
     )
+    TWIN_GONE = "twin_gone", Severity.INFO, "no other host uses this node's name any more, so that it votes again"
 
     # operators
     ASKED = "asked", Severity.INFO, "an operator gave a command"

@@ -34,6 +34,8 @@ def heartbeat(state: NodeState, now: float, seq: int, *, stopping: bool = False)
         policy=settings.policy,
         heard_lease_ms=state.leases.longest_ms(now),
         told_lease_ms=state.leases_told.longest_ms(now),
+        age_ms=max(1, round(1000 * (now - state.born))),
+        doubled=state.membership.doubled(now),
         silent_ms=max(0, round(1000 * (state.silent_until - now))),
     )
 

@@ -28,7 +28,7 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     echo = beat.heard.get(state.settings.me)
     if state.why_over or echo is None or echo.boot != state.boot or echo.seq < state.next_seq:
         return
-    if beat.node in state.witnesses and _may_others_tell(state, now):
+    if beat.node in state.witnesses and may_others_tell(state, now):
         return
     state.why_over = (
         f"{beat.node} has heard heartbeat {echo.seq} of this life, and it has not sent more than {state.next_seq - 1}: "
@@ -37,7 +37,8 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     state.note(Kind.TWIN, "", state.why_over, now=now)
 
 
-def _may_others_tell(state: NodeState, now: float) -> bool:
+def may_others_tell(state: NodeState, now: float) -> bool:
+    """There are nodes that a witness's word can be held against."""
     others = [peer.heard_at for name, peer in state.membership.peers.items() if name not in state.witnesses]
     return bool(others) and now < max(state.born, *others) + state.settings.alone_after_s
 

@@ -17,11 +17,13 @@ then, but its claims bind us as a voter, which is always safe (a voter that wait
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Self
 
+from haagent.core.limits import MAX_TWINS
 from haagent.core.messages import GroupBeat, Heard, Heartbeat
 from haagent.core.settings import Settings
 
@@ -31,10 +33,25 @@ MAX_PAST = 8  # lives of one name
 MAX_STRANGERS = 8  # of one name: a flood of recordings must neither fill memory nor hide the one that is real
 
 
+def _age_s(beat: Heartbeat) -> float:
+    """An older release does not say it, and does not know how to stand down: so the other has to."""
+    return beat.age_ms / 1000 or float("inf")
+
+
 class Verdict(Enum):
     NEW = "the newest view of a confirmed life: read it"
     OLD = "a copy, or older than what we have: nothing to learn but that the link works"
     STRANGER = "a life that has not echoed us yet: it may be a recording"
+    TWIN = "alive, and so is an elder life of its name: not a word of it counts"
+
+
+@dataclass
+class Rival:
+    """A life of a peer's name that was fresh while another one was alive."""
+
+    heard: Heard
+    echoed_seq: int  # newest of our heartbeats that it has echoed
+    until: float = NEVER  # up to then it has to stand down
 
 
 @dataclass
@@ -43,11 +60,13 @@ class Peer:
 
     name: str
     boot: int | None = None  # the confirmed life
+    first_echoed_seq: int = 0  # with which it was confirmed
     seq: int = 0  # newest heartbeat of that life
     beat: Heartbeat | None = None
     groups: dict[str, GroupBeat] = field(default_factory=dict)  # of `beat`, by name
     strangers: dict[int, Heard] = field(default_factory=dict)  # newest heartbeats of lives not confirmed yet
     past: list[int] = field(default_factory=list)  # lives that were followed by another
+    rivals: dict[int, Rival] = field(default_factory=dict)  # of the confirmed life, by their boot (`twins`)
     echoed_seq: int = 0  # newest of our heartbeats that the confirmed life has echoed
     alive_until: float = NEVER
     heard_at: float = NEVER
@@ -69,6 +88,11 @@ class Peer:
     def silent_ms(self) -> int:
         """It has just started: for so long after its last heartbeat it gives no vote."""
         return self.beat.silent_ms if self.beat is not None else 0
+
+    def twins(self, now: float) -> tuple[Heard, ...]:
+        """The lives of its name that have to stand down."""
+        rivals = [rival.heard for rival in self.rivals.values() if now < rival.until]
+        return tuple(Heard(one.boot, self.seq) if one.boot == self.boot else one for one in rivals)
 
     def next_echo(self) -> Heard | None:
         """What our next heartbeat says that we have heard of this peer."""
@@ -133,7 +157,11 @@ class Membership:
         if beat.boot != peer.boot:
             # A datagram of a life that has just ended may come late. What it echoes is older than what its successor
             # has echoed: the successor has heard us since. Only what is newer than that is believed.
-            if not is_fresh or echoed_seq <= peer.echoed_seq:
+            if is_fresh and peer.is_alive(now) and self._are_twins(peer, now, beat, echoed_seq):
+                if not self._gives_way(peer, now, beat):
+                    self.refuse("doubled")
+                    return Verdict.TWIN
+            elif not is_fresh or echoed_seq <= peer.echoed_seq:
                 if beat.boot in peer.past:
                     self.refuse("replayed")
                     return Verdict.OLD
@@ -141,7 +169,7 @@ class Membership:
                 if not peer.is_alive(now):
                     self._meet(peer, Heard(beat.boot, beat.seq))
                 return Verdict.STRANGER
-            self._begin_life(peer, beat.boot)
+            self._begin_life(peer, beat.boot, echoed_seq)
         peer.links[link] = now
         if beat.seq <= peer.newest.get(link, 0):
             self.refuse("replayed")
@@ -169,9 +197,9 @@ class Membership:
 
         One that we have not sent yet would be above all that a later life of the peer can echo.
         """
-        echo = beat.heard.get(self.settings.me)
-        is_ours = echo is not None and echo.boot == self.boot and echo.seq <= next(reversed(self._sent), 0)
-        return echo.seq if echo is not None and is_ours else 0
+        me, newest = self.settings.me, next(reversed(self._sent), 0)
+        echoes = [echo for echo in (beat.heard.get(me), *beat.doubled.get(me, ())) if echo is not None]
+        return max((echo.seq for echo in echoes if echo.boot == self.boot and echo.seq <= newest), default=0)
 
     @staticmethod
     def _meet(peer: Peer, heard: Heard) -> None:
@@ -180,12 +208,50 @@ class Membership:
             del peer.strangers[next(iter(peer.strangers))]
 
     @staticmethod
-    def _begin_life(peer: Peer, boot: int) -> None:
+    def _begin_life(peer: Peer, boot: int, echoed_seq: int) -> None:
         if peer.boot is not None:
-            peer.past = [*peer.past, peer.boot][-MAX_PAST:]
+            peer.past = [*(life for life in peer.past if life != boot), peer.boot][-MAX_PAST:]
+        peer.first_echoed_seq = echoed_seq
         peer.boot, peer.seq, peer.beat, peer.groups = boot, 0, None, {}
         peer.newest.clear()
         peer.alive_until = NEVER
+
+    # --- two at once (`twins`)
+
+    def _are_twins(self, peer: Peer, now: float, beat: Heartbeat, echoed_seq: int) -> bool:
+        """Both this life and the confirmed one are alive: one has echoed between two echoes of the other."""
+        known = peer.rivals.get(beat.boot, Rival(Heard(beat.boot, 0), echoed_seq))
+        earlier_seq = min(known.echoed_seq, echoed_seq)
+        self._know(peer, Rival(Heard(beat.boot, beat.seq), echoed_seq, known.until))
+        is_back = beat.boot in peer.past and echoed_seq > peer.echoed_seq
+        return now < known.until or is_back or peer.first_echoed_seq < earlier_seq < peer.echoed_seq
+
+    def _gives_way(self, peer: Peer, now: float, beat: Heartbeat) -> bool:
+        """Whether the confirmed life does, as the younger one. If that cannot be told both have to stand down."""
+        assert peer.boot is not None
+        assert peer.beat is not None
+        mine, other = Rival(Heard(peer.boot, peer.seq), peer.echoed_seq), peer.rivals[beat.boot]
+        elder_s = _age_s(beat) - _age_s(peer.beat) - (now - peer.heard_at)
+        if math.isnan(elder_s):  # of two that do not say it the one that was there first
+            elder_s = float("inf") if beat.boot in peer.past and now >= other.until else float("-inf")
+        is_clear, until = abs(elder_s) >= self.settings.lease_s, now + self.settings.lease_s
+        if elder_s > 0 or not is_clear:
+            self._know(peer, replace(mine, until=until))
+        if elder_s <= 0 or not is_clear:
+            self._know(peer, replace(other, until=until))
+        return elder_s > 0
+
+    @staticmethod
+    def _know(peer: Peer, rival: Rival) -> None:
+        peer.rivals.pop(rival.heard.boot, None)
+        peer.rivals[rival.heard.boot] = rival
+        if len(peer.rivals) > MAX_TWINS:
+            del peer.rivals[next(iter(peer.rivals))]
+
+    def doubled(self, now: float) -> dict[str, tuple[Heard, ...]]:
+        """By name the lives that have to stand down."""
+        found = {peer.name: peer.twins(now) for peer in self.peers.values() if peer.rivals}
+        return {name: twins for name, twins in found.items() if twins}
 
     # --- reading
 

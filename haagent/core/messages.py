@@ -126,6 +126,8 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     policy: str = ""  # what else its votes stand on; empty: an older release
     heard_lease_ms: int = 0  # the longest that it has heard and that may still run (`leases`); 0: an older release
     told_lease_ms: int = 0  # the longest that others say they have heard
+    age_ms: int = 0  # of the sender's life; 0: an older release
+    doubled: dict[Name, tuple[Heard, ...]] = {}  # lives that have to stand down (`twins`), and what was heard of them
 
 
 def is_well_formed(beat: Heartbeat) -> bool:
@@ -136,9 +138,12 @@ def is_well_formed(beat: Heartbeat) -> bool:
         and 0 <= beat.heard_lease_ms <= limits.MAX_LEASE_MS
         and 0 <= beat.told_lease_ms <= limits.MAX_LEASE_MS
         and _are_names(beat.cluster, beat.node, beat.version, beat.config_hash, beat.policy)
-        and _are_names(*beat.heard, *beat.recorded)
+        and 0 <= beat.age_ms <= MAX_ROUND
+        and _are_names(*beat.heard, *beat.recorded, *beat.doubled)
         and len(beat.heard) <= MAX_NODES
         and len(beat.recorded) <= MAX_NODES
+        and len(beat.doubled) <= MAX_NODES
+        and all(len(lives) <= limits.MAX_TWINS for lives in beat.doubled.values())
         and len(beat.groups) <= limits.MAX_GROUPS + 1  # and the leader's
         and len(beat.orders) <= limits.MAX_ORDERS
         and len(beat.records) <= limits.MAX_RECORDS

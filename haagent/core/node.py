@@ -16,7 +16,18 @@ from __future__ import annotations
 import random
 from typing import Self
 
-from haagent.core import agreement, commands, credible, election, events, heartbeat, identity, maintenance, report
+from haagent.core import (
+    agreement,
+    commands,
+    credible,
+    election,
+    events,
+    heartbeat,
+    identity,
+    maintenance,
+    report,
+    twins,
+)
 from haagent.core.event_kinds import Kind
 from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Relinquish, Remember, Send, Stopped
 from haagent.core.group import arbitration, candidacy, handover
@@ -94,7 +105,7 @@ class Node:
         for event in happened:
             verdict = self._take_in(now, event)
             has_learnt = has_learnt or verdict is Verdict.NEW
-            if verdict is not Verdict.OLD:
+            if verdict is not Verdict.OLD:  # of a twin's as well the time counts
                 self.heeded.append(event)
         if state.why_over:
             identity.end(state, now)
@@ -105,6 +116,7 @@ class Node:
             return []  # copies, or recordings: a flood of them must stay cheap
         self._notice_members(now)
         maintenance.freeze(state)
+        twins.advance(state, now)
         state.own_held = sum(group.state in HOLDING for name, group in state.groups.items() if name != LEADER)
         state.plans.clear()  # what has come may have changed them
         for group in state.groups.values():
@@ -178,14 +190,16 @@ class Node:
             return Verdict.OLD
         identity.hear(state, now, beat)
         peer = state.membership.peers[beat.node]
-        before = peer.boot
+        before, known = peer.boot, peer.twins(now)
         verdict = state.membership.hear(now, beat, link)
+        twins.notice(state, now, peer, known)
         if verdict is Verdict.STRANGER:
             state.greet(now)  # neither can confirm the other before both have been heard: do not let it wait
         if verdict is not Verdict.NEW:
             return verdict
         beat = credible.believed(state, beat)
         peer.take_in(beat)
+        twins.hear(state, now, beat)
         if peer.boot != before:
             state.urge()
         if any(group.tenure is not None and group.name != LEADER for group in beat.groups):

@@ -64,6 +64,8 @@ class NodeState:
     stop_asked_at: float = NEVER
     has_stopped: bool = False
     why_over: str = ""  # this life must end (`identity`); empty: it need not
+    stands_down: bool = False  # another host uses this node's name (`twins`)
+    doubled_by: list[str] = field(default_factory=list)  # peers that have told us so
     has_met_anyone: bool = False
     was_alive: tuple[str, ...] = ()  # after the last step
     own_held: int = 0  # how many groups this node holds, but for the leader's
@@ -191,7 +193,7 @@ class NodeState:
         Candidates leave silent voters out of the electorate. If two that started together each took the other for
         silent still, both would take; so none acts before the others have heard that it is to be counted.
         """
-        if now < self.silent_until:
+        if now < self.silent_until or self.stands_down:
             return False
         return self.settings.consistent or self.has_voice or self._is_voice_known(now)
 
@@ -334,12 +336,15 @@ class NodeState:
         if self.is_agreed and name not in self.agreed.voters:
             return f"{name} is not among the voters that the nodes agreed on: {', '.join(self.agreed.voters)}"
         if name == self.settings.me:
-            return f"{name} is stopping" if self.is_stopping else ""
+            is_stopping = f"{name} is stopping" if self.is_stopping else ""
+            return "another host uses this node's name" if self.stands_down else is_stopping
         peer = self.membership.peers.get(name)
         if peer is None:
             return f"{name} is not in the configuration of {self.settings.me}"
         if not peer.is_alive(now):
             return f"{name} is offline"
+        if any(life.boot == peer.boot for life in peer.twins(now)):
+            return f"two hosts use the name {name}"
         return (
             "" if self.is_at_one(peer.beat) else f"{name} does not agree with {self.settings.me} on whose votes count"
         )

@@ -36,8 +36,9 @@ class Inquiry:
 
 
 class Host:
-    def __init__(self, name: str, *, rate: float, offset: float, has_gate: bool) -> None:
+    def __init__(self, name: str, *, rate: float, offset: float, has_gate: bool, me: str = "") -> None:
         self.name = name
+        self.me = me or name  # what its agent believes to be
         self.rate = rate
         self.offset = offset
         self.has_gate = has_gate

@@ -33,7 +33,7 @@ class World(Shell):
         host.final_release, host.released = None, {}
         local = host.local(self.t)
         host.node = self.node_class(
-            msgspec.structs.replace(self.files.get(name, self.settings), me=name),
+            msgspec.structs.replace(self.files.get(name, self.settings), me=host.me),
             boot=self.rng.getrandbits(48),
             now=local,
             rng=random.Random(self.rng.getrandbits(32)),  # noqa: S311 - chance that repeats

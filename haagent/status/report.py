@@ -120,6 +120,13 @@ def _ms(seconds: float | None) -> float | None:
 
 def warnings(view: View) -> Iterator[str]:
     """The worst first."""
+    if view.stands_down:
+        yield f"{view.stands_down[:1].upper()}{view.stands_down[1:]}."
+    for name in view.doubled:
+        yield (
+            f"Two hosts use the name {name}: whichever agent was started later gives no vote and serves nothing, and "
+            "its own status says so. Stop it, or give its host a name of its own."
+        )
     if view.stopping:
         yield "This agent is stopping: it hands over what it holds and takes nothing."
     if view.maintenance:

@@ -2,8 +2,9 @@
 
 `--guardians` before that: agents die whose guardians speak for them. `--etcd`: the leases come from an etcd. `--turns`:
 events wait for each other, and several are one step. `--weights`: checks fail that have a weight. `--edits`:
-voters come and go. `--freezes`: agents stop in maintenance, which leaves gates open for good. All may be given; but for
-`--edits`, they come on top of the seed's own schedule.
+voters come and go. `--freezes`: agents stop in maintenance, which leaves gates open for good. `--twins`: another
+host has the name of a node. All may be given; but for `--edits` and `--twins`, they come on top of the seed's own
+schedule.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ OPTIONS = {
     "--weights": "has_weights",
     "--edits": "has_edits",
     "--freezes": "has_freezes",
+    "--twins": "has_twins",
 }
 
 

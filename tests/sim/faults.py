@@ -12,6 +12,7 @@ from haagent.simulate.shell import LAST_WORDS_S
 from tests.sim.world import PlannedKill, World
 
 Fault = Callable[[World, random.Random], None]
+TWIN = "T"  # a host that has another's name
 HOSTS = "ABCDE"  # of a world in which voters come and go
 
 
@@ -134,6 +135,18 @@ def freeze(world: World, rng: random.Random) -> None:
     if rng.random() < 0.6:
         ended_at, at = stopped_at + rng.choice((-0.004, 0.004, 0.3, 1.0)) * rng.random(), rng.choice(list(world.hosts))
         world.at(max(said_at, ended_at), lambda: world.ask(at, "maintenance", on=False))
+
+
+def double(world: World, rng: random.Random) -> None:
+    """Another host is started under a node's name, and may go again."""
+    if TWIN not in world.hosts:
+        name = rng.choice(world.settings.voters)
+        world.say(f"there is another host, {TWIN}, that says it is {name}")
+        world.double(name, TWIN)
+    world.start(TWIN)
+    if rng.random() < 0.5:
+        end = world.stop if rng.random() < 0.5 else world.crash
+        world.at(world.t + rng.choice((0.05, 0.5, 2.0)) * rng.random(), lambda: end(TWIN))
 
 
 def amnesia(world: World, rng: random.Random) -> None:

@@ -6,7 +6,8 @@ generator of their own. With etcd the leases come from there, nodes are cut from
 turns the agents are busy now and then, so that several events wait and are one step. With weights, checks fail that
 have one, and go on failing: in the end each group is where they weigh least, and stays there. With edits the set of
 voters changes: files are edited one host after the other, in any order and at any time, some of them wrongly. With
-freezes operators switch maintenance on, often on a node that is cut off, stop an agent soon after it, and end it.
+freezes operators switch maintenance on, often on a node that is cut off, stop an agent soon after it, and end it. With
+twins another host has the name of a node; what is cut could make two then, so nothing is.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True):
     has_weights: bool
     has_edits: bool
     has_freezes: bool
+    has_twins: bool
 
 
 def run_seed(
@@ -49,12 +51,15 @@ def run_seed(
     has_weights: bool = False,
     has_edits: bool = False,
     has_freezes: bool = False,
+    has_twins: bool = False,
     node_class: type[Node] = Node,
 ) -> World:
     """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
-    plan = Plan(seed, node_class, has_guardians, has_etcd, has_turns, has_weights, has_edits, has_freezes)
+    plan = Plan(seed, node_class, has_guardians, has_etcd, has_turns, has_weights, has_edits, has_freezes, has_twins)
     if has_edits:
         return _edited(plan)
+    if has_twins:
+        return _doubled(plan)
     families = (_consistent, _available_no_cut) if has_etcd else FAMILIES
     return families[seed % len(families)](plan)
 
@@ -119,7 +124,8 @@ def _calm(world: World) -> None:
 
 
 def _operator_mends(world: World) -> None:
-    first = next(iter(world.hosts))
+    doubled = {name for name, host in world.hosts.items() if host.node is not None and host.node.state.stands_down}
+    first = next(name for name in world.hosts if name not in doubled)  # the others refuse
     for name in world.hosts:
         if name not in world.settings.witnesses:
             world.ask(first, "standby", node=name, on=False)
@@ -242,6 +248,23 @@ def _edited(plan: Plan) -> World:
         _disturb(world, rng, (faults.edit,), every_s=0.6)
         _disturb_more(world, plan)
         world.at(FAULTS_S + 1.05, lambda: _agree(world))  # the last operator has finished
+        _settle(world, plan)
+
+    return _run(world, play)
+
+
+def _doubled(plan: Plan) -> World:
+    """Another host has the name of a node, all hear all, and two never hold. In `available` they may while nobody else
+    is there. In the end one of the two is left, or both."""
+    world, rng = _build(plan, consistent=rng_bool(plan.seed))
+    Watch(world, never_two=world.settings.consistent, ordered=False)
+
+    def play() -> None:
+        _disturb(world, rng, faults.NO_CUT)
+        _disturb(world, rng, (faults.double,), every_s=0.6)
+        _disturb_more(world, plan)
+        if rng.random() < 0.5:
+            world.at(FAULTS_S - 0.01, lambda: world.retire(faults.TWIN))
         _settle(world, plan)
 
     return _run(world, play)

@@ -11,6 +11,7 @@ decisions and nothing else: clocks agree, a datagram takes 1 ms, the kernel 1 ms
     reload web:A,B;db:B every agent reads a new file
     file A,B A,B,C      the files of A and B have these voters from now on; voters: whose votes each node counts
     who                 which hosts answer for which group       why A               what `status` says on A
+    double A T          there is a host T as well, whose agent says that it is A
     snapshot A          of its memory and its clock              put_back A         to that
     trace A             from now on tell what A performs         untrace A
 
@@ -181,6 +182,10 @@ class Story:
     def put_back(self, world: World, words: list[str]) -> None:
         world.put_back(words[0])
 
+    def double(self, world: World, words: list[str]) -> None:
+        """`double A T`: there is a host T as well, whose agent says that it is A."""
+        world.double(*words)
+
     def trace(self, world: World, names: list[str]) -> None:
         world.traced |= set(names)
 
@@ -188,9 +193,9 @@ class Story:
         world.traced -= set(names)
 
 
+SAID = ("start", "reload", "file", "voters", "snapshot", "put_back", "double", "who", "why", "trace", "untrace")
 VERBS: dict[str, Callable[[Story, World, list[str]], Iterator[str] | None]] = {
-    name: getattr(Story, name)
-    for name in ("start", "reload", "file", "voters", "snapshot", "put_back", "who", "why", "trace", "untrace")
+    name: getattr(Story, name) for name in SAID
 }
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haagent.core import identity, maintenance, placement
+from haagent.core import identity, maintenance, placement, twins
 from haagent.core.events import AnyAction, Farewell
 from haagent.core.group import counting
 from haagent.core.group.lease import Lease
 from haagent.core.group.state import Group
 from haagent.core.group.voter import Voter
-from haagent.core.messages import Accepted, GroupBeat
+from haagent.core.membership import Membership
+from haagent.core.messages import Accepted, GroupBeat, Heartbeat
 from haagent.core.node_state import NodeState
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
@@ -128,3 +129,44 @@ def test_a_life_that_does_not_know_that_it_was_put_back_is_caught(monkeypatch: p
     assert play(written).endswith("web: A\n")
     monkeypatch.setattr(identity, "hear", lambda state, now, beat: None)
     assert play(written).endswith("web: nobody\n")
+
+
+def deaf_to_it(state: NodeState, now: float, beat: Heartbeat) -> None:
+    """Nobody stands down."""
+
+
+def forgiving(state: NodeState, now: float, genuine=twins.advance) -> None:  # type: ignore[no-untyped-def]
+    """Whoever is not heard any more has nothing to say."""
+    alive = state.membership.alive_names(now)
+    state.doubled_by = [name for name in state.doubled_by if name in alive]
+    genuine(state, now)
+
+
+@pytest.mark.parametrize(
+    ("where", "rule", "without"),
+    [
+        (Membership, "_are_twins", lambda *_: False),
+        (twins, "hear", deaf_to_it),
+        (twins, "advance", forgiving),
+    ],
+)
+@pytest.mark.parametrize("story", ["doubled_node", "doubled_witness"])
+def test_a_life_that_does_not_stand_down_is_caught(
+    story: str, where: object, rule: str, without: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = next(path for path in stories() if path.stem == story).read_text()
+    monkeypatch.setattr(where, rule, without)
+    assert _goes_wrong(written)
+
+
+def _goes_wrong(written: str) -> bool:
+    """The elder does not go on as if nothing were the matter, or both serve."""
+    try:
+        return play(written) != written
+    except Violation as violation:
+        return "both answer" in str(violation)
+
+
+def test_a_twin_that_nobody_notices_is_caught_by_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Membership, "_are_twins", lambda *_: False)
+    assert _caught(has_twins=True) is not None

@@ -21,6 +21,7 @@ SEEDS_WITH_TURNS = range(200)
 SEEDS_WITH_WEIGHTS = range(200)
 SEEDS_WITH_EDITS = range(300)
 SEEDS_WITH_FREEZES = range(200)
+SEEDS_WITH_TWINS = range(200)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -66,6 +67,10 @@ def test_voters_that_come_and_go_break_no_promise() -> None:
 
 def test_agents_that_stop_in_maintenance_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_FREEZES, "--freezes", "--guardians")
+
+
+def test_hosts_that_share_a_name_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_TWINS, "--twins", "--guardians")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

@@ -40,6 +40,7 @@ class World(simulate.World):
         self.traced: set[str] = set()  # hosts whose every action is told, in the order in which it is performed
         self._kills: dict[Node | None, PlannedKill] = {}
         self._snapshots: dict[str, Snapshot] = {}
+        self._retired: set[str] = set()
 
     # ------------------------------------------------------------------ doing
 
@@ -54,6 +55,22 @@ class World(simulate.World):
     def heal(self) -> None:
         self.cuts.clear()
         self.quiet.clear()
+
+    def double(self, name: str, label: str) -> None:
+        """One more host, `label`, whose agent says that it is `name`."""
+        one = self.hosts[name]
+        self.hosts[label] = Host(label, rate=one.rate, offset=one.offset, has_gate=one.has_gate, me=name)
+        self.names = (*self.names, label)
+
+    def retire(self, label: str) -> None:
+        """It never starts again."""
+        self._retired.add(label)
+        if label in self.hosts:
+            self.crash(label)
+
+    def start(self, name: str) -> None:
+        if name not in self._retired:
+            super().start(name)
 
     def plan_kill(self, name: str, kill: PlannedKill) -> None:
         """Its agent will be killed in the middle of a step."""
@@ -84,7 +101,7 @@ class World(simulate.World):
             self._feed(host, events.Reconfigured(self.file(host.name)))
 
     def file(self, name: str) -> Settings:
-        return msgspec.structs.replace(self.files.get(name, self.settings), me=name)
+        return msgspec.structs.replace(self.files.get(name, self.settings), me=self.hosts[name].me)
 
     def edit(self, name: str, settings: Settings) -> None:
         """One host's file. An agent that runs there reloads it, or refuses; one that starts later reads it."""

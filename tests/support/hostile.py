@@ -23,6 +23,7 @@ def distort(rng: Random, beat: Heartbeat, *, seq: int) -> Heartbeat:
         "heard_lease_ms": lambda: rng.choice((0, 60_000, 60_001, limits.MAX_LEASE_MS)),
         "told_lease_ms": lambda: rng.choice((0, 60_000, 60_001, limits.MAX_LEASE_MS)),
         "heard": lambda: {name: _heard(rng, echo) for name, echo in beat.heard.items()},
+        "doubled": lambda: {name: (echo,) for name, echo in beat.heard.items()},  # each of them would stand down
         "recorded": lambda: {name: Heard(echo.boot, _number(rng)) for name, echo in beat.recorded.items()},
         "orders": lambda: (_order(rng),),
         "agreed": lambda: _agreed(rng, beat.agreed),
