@@ -27,8 +27,8 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign replay golden docs chaos bench deb dist \
-        clean
+.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign explore replay golden docs chaos bench deb \
+        dist clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | column -t -s '|'
@@ -129,6 +129,9 @@ lock: setup  ## write down what is installed, after a change of pyproject.toml; 
 
 campaign: setup  ## many simulated schedules: make campaign SEEDS=100000 FIRST=1000
 	@$(BIN)/python -m tests.sim.compiled $(FIRST) $(SEEDS)
+
+explore: setup  ## everything that can befall two nodes and a witness, with few faults: make explore MINUTES=10
+	@$(BIN)/python -m tests.sim.explore $(MINUTES)
 
 replay: setup  ## the story of one simulated schedule: make replay SEED=7
 	@$(BIN)/python -m tests.sim $(SEED)
