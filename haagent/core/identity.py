@@ -28,7 +28,7 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     echo = beat.heard.get(state.settings.me)
     if state.why_over or echo is None or echo.boot != state.boot or echo.seq < state.next_seq:
         return
-    if beat.node in state.witnesses and may_others_tell(state, now):
+    if not may_tell(state, now, beat.node):
         return
     state.why_over = (
         f"{beat.node} has heard heartbeat {echo.seq} of this life, and it has not sent more than {state.next_seq - 1}: "
@@ -37,10 +37,12 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     state.note(Kind.TWIN, "", state.why_over, now=now)
 
 
-def may_others_tell(state: NodeState, now: float) -> bool:
-    """There are nodes that a witness's word can be held against."""
+def may_tell(state: NodeState, now: float, name: str) -> bool:
+    """A node always; a witness while there is no node that its word can be held against."""
+    if name not in state.witnesses:
+        return True
     others = [peer.heard_at for name, peer in state.membership.peers.items() if name not in state.witnesses]
-    return bool(others) and now < max(state.born, *others) + state.settings.alone_after_s
+    return not others or now >= max(state.born, *others) + state.settings.alone_after_s
 
 
 def end(state: NodeState, now: float) -> None:

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-DRIFT = 1.01
+from haagent.core.settings import DRIFT
+
 MAX_KEPT = 16
 
 
@@ -28,7 +29,7 @@ class Leases:
 
     def hear(self, now: float, lease_ms: int) -> None:
         self._until = {ms: until for ms, until in self._until.items() if ms > lease_ms and until > now}
-        self._until[lease_ms] = now + DRIFT * lease_ms / 1000
+        self._until[lease_ms] = now + (1 + DRIFT) * lease_ms / 1000
         if len(self._until) > MAX_KEPT:  # the two shortest become one, as long as the longer, for as long as either
             shortest, next_one = sorted(self._until)[:2]
             self._until[next_one] = max(self._until[next_one], self._until.pop(shortest))

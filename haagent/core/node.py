@@ -163,7 +163,7 @@ class Node:
             case events.Noticed(kind, group, text):
                 state.note(kind, group, text, now=now)
             case events.StopRequested():
-                state.is_stopping, state.stop_asked_at = True, now
+                state.stop_asked_at = now
                 state.note(Kind.STOPPING, "", "asked to stop", now=now)
             case events.Dropped(name, ballot) if name not in state.groups and state.settings.arbiter:
                 state.do(Relinquish(name, ballot))  # a reload removed the group, and nobody here speaks for it any more

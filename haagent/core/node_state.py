@@ -60,8 +60,7 @@ class NodeState:
     has_voice: bool = False
     gateway: bool | None = None
     gateway_lost_at: float = float("inf")
-    is_stopping: bool = False
-    stop_asked_at: float = NEVER
+    stop_asked_at: float = NEVER  # NEVER: it was not
     has_stopped: bool = False
     why_over: str = ""  # this life must end (`identity`); empty: it need not
     stands_down: bool = False  # another host uses this node's name (`twins`)
@@ -181,6 +180,10 @@ class NodeState:
         keeper, orders = group.kept_by, self.orders
         is_known = keeper in self.membership.peers and not orders.is_unreserved and not orders.is_down(keeper)
         return keeper if is_known else ""
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.stop_asked_at > NEVER
 
     @property
     def stop_by(self) -> float:

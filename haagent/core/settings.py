@@ -6,6 +6,8 @@ import msgspec
 
 from haagent.core.messages import Agreed, Ballot, Order
 
+# Two clocks may run apart by one percent. Real crystals: 0.01 %; a steered or virtual clock: up to 0.05 %.
+DRIFT = 0.01
 LEADER = "leader"  # the built-in group: its holder does what must be done once per cluster
 
 
@@ -59,8 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def drift_margin_s(self) -> float:
-        """Two clocks may run apart by one percent. Real crystals: 0.01 %; a steered or virtual clock: up to 0.05 %."""
-        return 0.01 * self.lease_s
+        """See `DRIFT`."""
+        return DRIFT * self.lease_s
 
     @property
     def let_go_s(self) -> float:
@@ -78,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.arbiter and self.consistent:
             return 3 * self.interval_s
-        return 1.01 * max(self.lease_s, earlier_lease_s)
+        return (1 + DRIFT) * max(self.lease_s, earlier_lease_s)
 
     @property
     def voters(self) -> tuple[str, ...]:

@@ -50,8 +50,7 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     echo = beat.heard.get(me)
     if any(life.boot == state.boot for life in beat.doubled.get(me, ())):
         state.doubled_by = sorted({*tellers, beat.node})
-        is_credible = beat.node not in state.witnesses or not identity.may_others_tell(state, now)
-        if is_credible and not state.stands_down:
+        if identity.may_tell(state, now, beat.node) and not state.stands_down:
             state.stands_down = True
             state.note(Kind.TWIN, "", explain(state, now), now=now)
             state.urge()

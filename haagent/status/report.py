@@ -118,10 +118,14 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def warnings(view: View) -> Iterator[str]:
     """The worst first."""
     if view.stands_down:
-        yield f"{view.stands_down[:1].upper()}{view.stands_down[1:]}."
+        yield _sentence(view.stands_down)
     for name in view.doubled:
         yield (
             f"Two hosts use the name {name}: whichever agent was started later gives no vote and serves nothing, and "
@@ -143,7 +147,7 @@ def warnings(view: View) -> Iterator[str]:
     if not view.quorate and not view.arbiter:
         yield _no_quorum(view)
     if view.voters_differ:
-        yield f"{view.voters_differ[:1].upper()}{view.voters_differ[1:]}."
+        yield _sentence(view.voters_differ)
     if view.at_odds:
         names = ", ".join(view.at_odds)
         yield (
