@@ -307,8 +307,7 @@ def _collect_acceptances(group: Group, state: NodeState, now: float) -> None:
 def _keep(group: Group, state: NodeState, now: float) -> None:
     _extend(group, state, now)
     # A witness that is not needed now is followed when a heartbeat is due, and not as fast as it likes.
-    is_due = now >= state.next_beat and counting.is_outbid(group, state, now)
-    if is_due or counting.is_behind(group, state, now):
+    if counting.is_outbid(group, state, now) and (now >= state.next_beat or counting.is_behind(group, state, now)):
         _raise_ballot(group, state)
     if group.state is GroupState.TAKING and handover.why_leaving(group, state):
         drop(group, state, now, "this node is leaving")

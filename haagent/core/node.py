@@ -197,8 +197,9 @@ class Node:
             state.greet(now)  # neither can confirm the other before both have been heard: do not let it wait
         if verdict is not Verdict.NEW:
             return verdict
-        beat = credible.believed(state, beat)
-        peer.take_in(beat)
+        if (believed := credible.believed(state, beat)) is not beat:
+            beat = believed
+            peer.take_in(beat)
         twins.hear(state, now, beat)
         if peer.boot != before:
             state.urge()
