@@ -19,7 +19,8 @@ heartbeats here. So a field that the core gains tomorrow is moved as well.
 from __future__ import annotations
 
 import random
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -32,6 +33,7 @@ from haagent.core.node import Node
 from haagent.core.node_state import NodeState
 from haagent.core.settings import Memory, Settings
 
+T = TypeVar("T")
 NOW = float(2**20)
 NEAR_S = 1e5
 NUMBERS = 10**9  # heartbeats of the first node are numbered from here when time passes, of the second from twice that
@@ -71,12 +73,27 @@ class Constant(random.Random):
         return 0.5
 
 
+class Numbered(list[T]):
+    """Values that are known by a number: equal ones by the same."""
+
+    def __init__(self, first: Iterable[T] = ()) -> None:
+        super().__init__(first)
+        self._known: dict[bytes, int] = {}
+
+    def number_of(self, value: T) -> int:
+        number = self._known.setdefault(_encode(value), len(self))
+        if number == len(self):
+            self.append(value)
+        return number
+
+
 class Minds:
     def __init__(self, settings: Settings, *, tick_s: float) -> None:
         self.names = settings.voters
         self.tick_s = tick_s
-        self.events: list[AnyEvent | None] = [None, events.Woke()]
-        self.memories: list[Memory] = [Memory()]
+        self.events: Numbered[AnyEvent | None] = Numbered([None, events.Woke()])
+        self.memories: Numbered[Memory] = Numbered()
+        self.memories.number_of(Memory())  # of a first life
         self.minds: list[Mind] = []
         self._settings = [msgspec.structs.replace(settings, me=name) for name in self.names]
         # The configuration is in each state several times; no two marks are the same, and none is in any other bytes.
@@ -85,8 +102,6 @@ class Minds:
         ]
         self._oldest = NOW - 2.2 * settings.lease_s
         self._known: dict[bytes, int] = {}
-        self._known_events: dict[bytes, int] = {}
-        self._known_memories: dict[bytes, int] = {_encode(Memory()): 0}
         self._steps: dict[tuple[int, tuple[int, ...]], Outcome] = {}
         self._passed: dict[tuple[int, Moves], int] = {}
         self._passed_events: dict[tuple[int, Moves], int] = {}
@@ -130,7 +145,7 @@ class Minds:
             assert isinstance(heard, events.HeartbeatHeard)
             beat = msgspec.convert(self._moved(msgspec.to_builtins(heard.beat), moves), Heartbeat)
             is_over = beat.seq == moves[self.names.index(beat.node)].floor
-            later = NOTHING if is_over else self._event(events.HeartbeatHeard(beat, heard.link))
+            later = NOTHING if is_over else self.events.number_of(events.HeartbeatHeard(beat, heard.link))
             self._passed_events[key] = later
         return later
 
@@ -145,14 +160,14 @@ class Minds:
         for action in node.step(NOW, *heard):
             match action:
                 case events.Send(beat):
-                    outcome = outcome._replace(sent=self._event(events.HeartbeatHeard(_plain(beat), "eth0")))
+                    outcome = outcome._replace(sent=self.events.number_of(events.HeartbeatHeard(_plain(beat), "eth0")))
                 case events.Take(group, ballot, until):
-                    told = self._event(events.Taken(group, ballot))
+                    told = self.events.number_of(events.Taken(group, ballot))
                     outcome = outcome._replace(until_us=_microseconds(until), told=told)
                 case events.Renew(_, until):
                     outcome = outcome._replace(until_us=_microseconds(until))
                 case events.Drop(group, ballot):
-                    outcome = outcome._replace(told=self._event(events.Dropped(group, ballot)))
+                    outcome = outcome._replace(told=self.events.number_of(events.Dropped(group, ballot)))
                 case events.Stopped():
                     outcome = outcome._replace(is_over=True)
         return outcome._replace(mind=self._keep(node.state))
@@ -167,7 +182,7 @@ class Minds:
             data = data.replace(written, mark)
         if (mind := self._known.get(data)) is None:
             mind = self._known[data] = len(self.minds)
-            memory = self._memory(state.remembered or Memory())
+            memory = self.memories.number_of(state.remembered or Memory())
             self.minds.append(Mind(data, state.deadline <= NOW, self._move(state), memory))
         return mind
 
@@ -190,20 +205,6 @@ class Minds:
         state = _decode(data)
         state.membership.complete()
         return state
-
-    def _event(self, event: AnyEvent) -> int:
-        data = _encode(event)
-        if (known := self._known_events.get(data)) is None:
-            known = self._known_events[data] = len(self.events)
-            self.events.append(event)
-        return known
-
-    def _memory(self, memory: Memory) -> int:
-        data = _encode(memory)
-        if (known := self._known_memories.get(data)) is None:
-            known = self._known_memories[data] = len(self.memories)
-            self.memories.append(memory)
-        return known
 
     def _moved(self, value: Any, moves: Moves) -> Any:
         kind = type(value)

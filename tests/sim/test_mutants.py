@@ -11,13 +11,11 @@ import pytest
 
 from haagent.core import identity, maintenance, placement, twins
 from haagent.core.events import AnyAction, Farewell
-from haagent.core.group import counting
-from haagent.core.group.lease import Lease
 from haagent.core.group.state import Group
-from haagent.core.group.voter import Voter
 from haagent.core.membership import Membership
-from haagent.core.messages import Accepted, GroupBeat, Heartbeat
+from haagent.core.messages import Heartbeat
 from haagent.core.node_state import NodeState
+from tests.sim import mutants
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 from tests.sim.story import play, stories
@@ -38,37 +36,18 @@ def _caught(first: int = 0, *, what: str = "both answer", **options: bool) -> in
 
 
 def test_voting_inside_a_live_lease_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The voter promises and accepts although an acceptance of somebody else still runs."""
-
-    def always(self: Voter, now: float, offer: Accepted) -> bool:
-        return self.promised is None or offer.ballot >= self.promised
-
-    def promise(self: Voter, now: float, beat: GroupBeat, node: str) -> bool:
-        if beat.want is None or (self.promised is not None and beat.want <= self.promised):
-            return False
-        self.promised = beat.want
-        return True
-
-    monkeypatch.setattr(Voter, "_may_accept", always)
-    monkeypatch.setattr(Voter, "hear_want", promise)
+    mutants.vote_inside_a_live_lease(monkeypatch)
     assert _caught() is not None
 
 
 def test_missing_restart_silence_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NodeState, "may_vote", lambda self, now: True)
+    mutants.be_silent_after_no_restart(monkeypatch)
     # It takes a restart within one lease beside a cut: about one schedule in a hundred. Begin near one that has it.
     assert _caught(first=600) is not None
 
 
 def test_a_lease_counted_from_receipt_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The holder counts from when it received the acceptance instead of from when it sent what was accepted."""
-    genuine = counting.acceptances
-
-    def from_receipt(lease: Lease, membership, votes):  # type: ignore[no-untyped-def]
-        sent = genuine(lease, membership, votes)
-        return {name: membership.peers[name].heard_at if name in membership.peers else at for name, at in sent.items()}
-
-    monkeypatch.setattr(counting, "acceptances", from_receipt)
+    mutants.count_from_receipt(monkeypatch)
     assert _caught() is not None
 
 
