@@ -12,9 +12,10 @@ with what it has heard of that life last, so that nobody else can say it later. 
 both have to stand down: who of them came first depends on who tells.
 
 A life that is told so gives no vote, and lets go of what it has. It is silent for a lease after its start anyway; so it
-is told before it has voted for anybody. It stands down until each peer that has told it is heard, hears it, and says
-nothing of the kind any more; and then for two leases, since the elder may only have been cut off. A peer that is not
-heard might hear both still: then it takes a restart, or an end of the cut.
+is told before it has voted for anybody. It stands down until every peer is heard, hears it, and says nothing of the
+kind (any more); and then for two leases, since the elder may only have been cut off, and a peer may need two heartbeats
+to know. A peer that is not heard might hear the elder, whether it has told this one or had not come to: then it takes a
+restart, an end of the cut, or the word that it is down.
 
 A witness alone is not believed, for the reason in `identity`. But it can make a life stand down longer.
 
@@ -52,7 +53,7 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
         state.doubled_by = sorted({*tellers, beat.node})
         if identity.may_tell(state, now, beat.node) and not state.stands_down:
             state.stands_down = True
-            state.note(Kind.TWIN, "", explain(state, now), now=now)
+            state.note(Kind.TWIN, "", _why(state), now=now)
             state.urge()
     elif beat.node in tellers and echo is not None and echo.boot == state.boot:
         tellers.remove(beat.node)
@@ -64,7 +65,7 @@ def advance(state: NodeState, now: float) -> None:
         return
     for group in state.groups.values():
         election.drop(group, state, now, "another host uses this node's name")
-    if {*state.doubled_by} & state.membership.peers.keys():
+    if _doubtful(state, now):
         state.silent_until = now + PATIENCE * state.settings.lease_s
     elif now >= state.silent_until:
         state.stands_down = False
@@ -76,13 +77,23 @@ def explain(state: NodeState, now: float) -> str:
     """Why this life stands down, and what to do; empty: it does not."""
     if not state.stands_down:
         return ""
+    text = _why(state)
+    unheard = [name for name in _doubtful(state, now) if name not in state.membership.alive_names(now)]
+    return f"{text}; {', '.join(unheard)} cannot say that it is over: restart this agent if it is" if unheard else text
+
+
+def _why(state: NodeState) -> str:
     tellers = ", ".join(state.doubled_by)
-    text = (
+    return (
         f"another host uses the name {state.settings.me} too{f' ({tellers} heard it)' if tellers else ''}: this one "
         "gives no vote and serves nothing; stop one of the two agents, or give its host a name of its own"
     )
-    unheard = [name for name in state.doubled_by if name not in state.membership.alive_names(now)]
-    return f"{text}; {', '.join(unheard)} cannot say that it is over: restart this agent if it is" if unheard else text
+
+
+def _doubtful(state: NodeState, now: float) -> list[str]:
+    """Peers that hear the other life, or might."""
+    sure = {*state.membership.alive_names(now)} - {*state.doubled_by}
+    return [name for name in state.membership.peers if name not in sure and not state.orders.is_down(name)]
 
 
 def names(state: NodeState, now: float) -> tuple[str, ...]:

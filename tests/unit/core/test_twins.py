@@ -179,6 +179,25 @@ def test_whoever_has_told_it_and_is_not_heard_may_hear_both_still() -> None:
     world.run_to(lambda: not stands_down(world, "T"), within_s=5 * LEASE_S)
 
 
+def test_whoever_cannot_tell_it_may_hear_the_other_all_the_same() -> None:
+    """{A, T} and {B, W} are a majority each, if T votes: A, which alone has told it, hears W no more."""
+    world = settled()
+    Watch(world, never_two=True, ordered=True)
+    world.double("W", "T")
+    world.split("B", "T")
+    world.start("T")
+    world.run_to(lambda: stands_down(world, "T"), within_s=3.2 * INTERVAL_S)
+    world.split("AT", "BW")
+    world.run(world.t + 10.0)
+    assert world.serving("web") == ["B"]
+    assert stands_down(world, "T")
+    view = node_of(world, "T").view(world.hosts["T"].local(world.t))
+    assert "B cannot say that it is over: restart this agent if it is" in view.stands_down
+    world.heal()
+    world.crash("W")
+    world.run_to(lambda: not stands_down(world, "T"), within_s=5 * LEASE_S)
+
+
 def test_the_clone_of_a_witness_makes_no_second_majority() -> None:
     world = doubled("W")
     world.run(world.t + 1.0)
