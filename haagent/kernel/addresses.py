@@ -84,8 +84,11 @@ class Kernel(Inquirer):
         return [message for message in found if message[HEADER.size] in (encoding.AF_INET, encoding.AF_INET6)]
 
     def load_links(self) -> None:
+        self.links.replace(self._list_links())
+
+    def _list_links(self) -> list[Link]:
         found = self.listed(encoding.RTM_GETLINK, encoding.EVERY_LINK, wanted=encoding.RTM_NEWLINK)
-        self.links.replace(encoding.read_link(message) for message in found)
+        return [encoding.read_link(message) for message in found]
 
     def promote_secondaries(self, link: Link) -> None:
         self._change(encoding.promoting(link.index), f"set promote_secondaries on {link.name}")

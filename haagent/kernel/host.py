@@ -5,12 +5,13 @@ links and of both kinds of addresses. Our own changes come back to it too and ar
 socket that asked; anything else that touches an address we care about (removed behind our back, added where it should
 not be) makes us look again: what is gets compared with what should be, and the message is not believed further.
 
-A full queue (ENOBUFS) means that messages were lost: everything is listed again.
+A full queue (ENOBUFS) means that messages were lost: everything is listed again. What is heard of a link meanwhile is
+newer than the list.
 
-What comes again and again, a look and the renewal of lifetimes, is a worker's: while interfaces are taken down, be it
-in somebody else's namespace, the kernel makes everybody wait who touches an address. What the core has decided is done
-in the loop, and wins: it waits for the worker's question to be over, which the same lock of the kernel would make it do
-in any case; renewals that have not begun are void then; and a look from before is done again.
+What comes again and again, a look, a list and the renewal of lifetimes, is a worker's: while interfaces are taken down,
+be it in somebody else's namespace, the kernel makes everybody wait who touches an address. What the core has decided is
+done in the loop, and wins: it waits for the worker's question to be over, which the same lock of the kernel would make
+it do in any case; renewals that have not begun are void then; and a look from before is done again.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from haagent.kernel import encoding, netlink
 from haagent.kernel.addresses import Kernel
-from haagent.kernel.facts import AddressError, Seen, Vip
+from haagent.kernel.facts import AddressError, Link, Seen, Vip
 from haagent.kernel.layouts import Layouts
 from haagent.kernel.sockets import widen
 from haagent.kernel.worker import Worker
@@ -32,6 +34,9 @@ RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
 QUEUE_BYTES = 1 << 20  # about 1,000 messages: a container engine starting everything at once fits
 BUDGET = 256  # datagrams read per turn, so that a flood of messages cannot starve the loop
 
+AGAIN_S = 1.0  # until links are listed again when that failed
+
+T = TypeVar("T")
 Looked = Callable[[list[Seen] | AddressError], None]
 
 
@@ -46,7 +51,8 @@ class Host(Kernel):
         self._lock = threading.RLock()  # of the socket, and of the order in which the kernel hears things
         self._is_urgent = False
         self._exchanges = 0
-        self._must_look = threading.Event()
+        self._must_look, self._must_list = threading.Event(), threading.Event()
+        self._news: dict[int, Link | None] | None = None  # of links, by index, since a list was asked for
         self._due: dict[tuple[Vip, ...], tuple[Callable[[], int], Callable[[str], None]]] = {}
 
     def start(self, vips: Iterable[Vip], looked: Looked) -> None:
@@ -96,7 +102,7 @@ class Host(Kernel):
                 yield
         finally:
             self._is_urgent = False
-            if self._worker is not None and (self._due or self._must_look.is_set()):
+            if self._worker is not None and (self._due or self._must_look.is_set() or self._must_list.is_set()):
                 self._worker.ask()
 
     def exchange(self, requests: Sequence[bytes]) -> list[tuple[int, str]]:
@@ -119,7 +125,11 @@ class Host(Kernel):
         if self._must_look.is_set() and not self._is_urgent:
             self._must_look.clear()  # before: who asks meanwhile wants another one
             with self._lock:
-                self._worker.tell(self._has_looked, self._exchanges, self._look())
+                self._worker.tell(self._has_looked, self._exchanges, _or_fault(self.seen))
+        if self._must_list.is_set() and not self._is_urgent:
+            self._must_list.clear()
+            news = self._news
+            self._worker.tell(self._has_listed, news, _or_fault(self._list_links))
 
     def _renew_one(self) -> tuple[Callable[[str], None], str] | None:
         try:
@@ -133,12 +143,6 @@ class Host(Kernel):
             return told, str(error)
         return told, ""
 
-    def _look(self) -> list[Seen] | AddressError:
-        try:
-            return self.seen()
-        except AddressError as error:
-            return error
-
     # in the loop
 
     def _has_looked(self, exchanges: int, found: list[Seen] | AddressError) -> None:
@@ -148,6 +152,17 @@ class Host(Kernel):
             self.look()
         else:
             self._looked(found)
+
+    def _has_listed(self, news: dict[int, Link | None] | None, found: list[Link] | AddressError) -> None:
+        if self._monitor is None or news is None or news is not self._news:
+            return  # messages were lost once more, or the list before this one was made late enough
+        self._news = None
+        if isinstance(found, AddressError):
+            asyncio.get_running_loop().call_later(AGAIN_S, self._list_again)
+            return
+        known = {link.index: link for link in found} | news
+        self.links.replace(link for link in known.values() if link is not None)
+        self.look()
 
     def close(self) -> None:
         if self._worker is not None:
@@ -184,16 +199,24 @@ class Host(Kernel):
             elif kind in (encoding.RTM_NEWLINK, encoding.RTM_DELLINK) and not message[netlink.HEADER.size]:
                 # A family other than 0 is a bridge's word about its port: "deleted" there means "left the bridge".
                 link = encoding.read_link(message)
-                if kind == encoding.RTM_DELLINK:
+                is_gone = kind == encoding.RTM_DELLINK
+                if is_gone:
                     self.links.forget(link.index)
                 else:
                     self.links.learn(link)
+                if self._news is not None:
+                    self._news[link.index] = None if is_gone else link
         return has_changed
 
     def _list_again(self) -> None:
-        try:
-            self.load_links()
-        except AddressError:
-            # The list could not be had now; the regular comparison asks again within two seconds.
-            return
-        self.look()
+        if self._worker is not None:
+            self._news = {}
+            self._must_list.set()
+            self._worker.ask()
+
+
+def _or_fault(asked: Callable[[], list[T]]) -> list[T] | AddressError:
+    try:
+        return asked()
+    except AddressError as error:
+        return error

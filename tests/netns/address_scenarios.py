@@ -190,8 +190,13 @@ async def lost_messages() -> None:
     async with Stage() as stage:
         stage.take()
         host: Any = stage.activation._host
-        listed, load_links = [], host.load_links
-        host.load_links = lambda: (listed.append(now()), load_links())
+        listed, list_links = [], host._list_links
+
+        def list_again() -> Any:
+            listed.append(now())
+            return list_links()
+
+        host._list_links = list_again
         host._monitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         batch = "".join(f"addr add 10.77.{n // 250}.{n % 250 + 1}/32 dev eth0\n" for n in range(500))
         batch += f"addr del {V4}/24 dev eth0\n"
