@@ -82,11 +82,17 @@ class Activation(Still):
         except Broke as fault:
             self._note(Kind.FAILED, group.name, f"{fault}; it is tried again when the group is taken")
 
-    def take(self, group: str, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
+    def take(
+        self, group: str, ballot: Ballot, until: float, vanished: tuple[str, ...] = (), withheld: tuple[int, ...] = ()
+    ) -> None:
         if group in self._groups:
-            self._groups[group].take(ballot, until, vanished)
+            self._groups[group].take(ballot, until, vanished, withheld)
         else:
             self._post(TakeFailed(group=group, ballot=ballot, error=f"{group} is not configured on this node"))
+
+    def withhold(self, group: str, addresses: tuple[int, ...]) -> None:
+        if group in self._groups:
+            self._groups[group].withhold(addresses)
 
     def expect(self, group: str) -> None:
         """A take or a drop of it, soon."""
@@ -116,6 +122,10 @@ class Activation(Still):
     def holds(self, group: str) -> bool:
         """Traffic for it may arrive here."""
         return group in self._groups and self._groups[group].pipeline.is_open
+
+    def withholds(self, group: str, packed: bytes) -> bool:
+        """It is one of its addresses, and another node may serve it."""
+        return group in self._groups and packed in self._groups[group].share.withheld_packed
 
     def defend(self, group: str) -> None:
         """A stranger uses its addresses: the neighbours hear again, without a line of history, who has them."""

@@ -12,6 +12,7 @@ from haagent.activation.health import Health
 from haagent.activation.hooks import Hooks
 from haagent.activation.pipeline import GroupPipeline
 from haagent.activation.reconciler import Reconciler
+from haagent.activation.share import Share
 from haagent.activation.steer import SteerStep
 from haagent.activation.step import Step
 from haagent.activation.steps import AddressStep, FenceStep, GateStep, Leftover
@@ -38,28 +39,30 @@ class Group:
         self._steer: SteerStep | None = None
         self._health = Health(self.name, around.post, around.note)
         self._unsubscribe: Callable[[], None] = lambda: None
-        vips: list[Vip] = []
+        vips: dict[int, Vip] = {}
+        if spec is not None:
+            vips = {number: Vip(address, spec.interface) for number, address in spec.numbered().items()}
+        self.share = Share(vips)
         steps: list[Step] = []
         if spec is not None:
-            vips = [Vip(address=address, interface=spec.interface) for address in spec.addresses]
             self._steer = SteerStep(spec.backend.kind, partial(self._backend, spec), partial(self._note, Kind.FAILED))
             steps = [
                 FenceStep(around.fences),
-                AddressStep(vips, around.host, around.now),
-                GateStep(vips, around.gate),
+                AddressStep(self.share, around.host, around.now),
+                GateStep(self.share, around.gate),
                 self._steer,
             ]
         hooks = Hooks(
             spec.hooks if spec is not None else HooksConfig(),
             group=self.name,
             node=around.node,
-            addresses=[str(vip.address) for vip in vips],
+            addresses=[str(vip.address) for vip in self.share.every],
             note=self._note,
         )
         self.pipeline = GroupPipeline(
             self.name, steps=steps, hooks=hooks, post=around.post, note=self._note, now=around.now
         )
-        self.reconciler = Reconciler(vips, around, self._note)
+        self.reconciler = Reconciler(self.share, around, self._note)
 
     def _backend(self, spec: GroupConfig) -> backends.Backend:
         context = backends.Context(
@@ -70,6 +73,7 @@ class Group:
             addresses=spec.addresses,
             note=self._note,
             may_announce=lambda: self.pipeline.has_lease,
+            serves=lambda address: address.packed not in self.share.withheld_packed,
             layouts=self._around.layouts,
         )
         return backends.find(spec.backend.kind)(context, spec.backend.options)
@@ -92,6 +96,8 @@ class Group:
     def succeed(self, earlier: Group, leftover: Leftover | None) -> None:
         """This is the group from now on. Its pipeline is the one that there was, and goes on with `go_on`."""
         assert self.spec is not None
+        if earlier.pipeline.tenure is not None:
+            self.share.follow(earlier.share)
         earlier.pipeline.refit(self.pipeline, leftover)
         self.pipeline = earlier.pipeline
         self._health.follow(earlier._health, [OWN_INTERFACE, *(check.name for check in self.spec.checks)])
@@ -128,9 +134,16 @@ class Group:
         for check in (own, *self.spec.checks):
             self._health.start(check, self._around.host.links, partial(make, check))
 
-    def take(self, ballot: Ballot, until: float, vanished: tuple[str, ...] = ()) -> None:
+    def take(
+        self, ballot: Ballot, until: float, vanished: tuple[str, ...] = (), withheld: tuple[int, ...] = ()
+    ) -> None:
+        self.share.withhold(withheld)
         self.pipeline.take(ballot, until, vanished)
         self.reconciler.taken()
+
+    def withhold(self, numbers: tuple[int, ...]) -> None:
+        if self.share.withhold(numbers):
+            self.pipeline.take_again()
 
     def renew(self, until: float) -> None:
         self.pipeline.renew(until)
@@ -141,6 +154,7 @@ class Group:
         """How soon to look again; 0: at the usual time."""
         tenure = self.pipeline.tenure
         if tenure is not None and self.pipeline.is_open:
+            self.reconciler.clear_withheld(seen)
             if self.reconciler.restore(seen, tenure):
                 self.pipeline.reassert()
             return self.reconciler.wait_s() if self.reconciler.missing(seen) else 0.0

@@ -11,7 +11,7 @@ import asyncio
 import os
 import shlex
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -57,8 +57,10 @@ class Hooks:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
-    async def finished(self) -> None:
-        """Everything that was asked for has run or was killed at its time limit."""
+    async def finished(self, first: Collection[asyncio.Task[None]] = ()) -> None:
+        """Everything that was asked for has run or was killed at its time limit, after those."""
+        if first:
+            await asyncio.wait(first)
         if self._task is not None:
             await self._task
 

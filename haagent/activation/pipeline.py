@@ -20,9 +20,8 @@ reaches them. A group that the configuration does not name any more keeps its pi
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -107,9 +106,8 @@ class GroupPipeline:
             if self.is_complete:
                 self._post(Taken(group=self.name, ballot=ballot))
             return
-        self._verified_at = self._now()
         self._leave(Owed.NOTHING)
-        self._lapsed, self.is_hidden = None, False
+        self._verified_at, self._lapsed, self.is_hidden = self._now(), None, False
         self.tenure = Tenure(ballot, until, vanished)
         self._state.is_wanted, self._state.begun = True, 0
         self._shed()
@@ -128,6 +126,12 @@ class GroupPipeline:
                     step.take_ahead()
         except step.faults as fault:
             self._note(Kind.FAILED, f"{step.name}: the move was not prepared: {fault}")
+
+    def take_again(self) -> None:
+        """What its steps are to do has changed; that it is served is known."""
+        self._begin_anew()
+        self._state.done, self._state.is_waiting = 0, False
+        self.go_on()
 
     def renew(self, until: float) -> None:
         if self.tenure is not None:
@@ -167,7 +171,7 @@ class GroupPipeline:
 
     def finished(self) -> Coroutine[Any, Any, None]:
         """Waits for what has been begun at this moment: steps, and hooks."""
-        return _over(frozenset(self._work.live), self._hooks)
+        return self._hooks.finished(frozenset(self._work.live))
 
     def end(self, why: str) -> None:
         """The configuration has no such group any more."""
@@ -186,18 +190,20 @@ class GroupPipeline:
 
         `leftover`: what they know nothing of any more.
         """
-        self._work.revoke()
         for step in self._steps:
             step.retire(self._ballot if self.tenure is None else self.tenure.ballot)
-        if self.tenure is not None:  # another object, so that what still waits for an old step ends there
-            vanished = () if self.is_open else self.tenure.vanished
-            self.tenure = Tenure(self.tenure.ballot, self.tenure.until, vanished)
+        self._begin_anew()
         self._hooks.become(fresh._hooks)
         self._equip(fresh._steps)
         self._state.begin_anew(len(self._steps))
         if leftover is not None:
             self.leftovers += (leftover,)
             self._shed()
+
+    def _begin_anew(self) -> None:
+        self._work.revoke()
+        if self.tenure is not None:  # another object, so that what still waits for an old step ends there
+            self.tenure = Tenure(self.tenure.ballot, self.tenure.until, () if self.is_open else self.tenure.vanished)
 
     def go_on(self) -> None:
         while (act := decide(self._state)) is not Act.REST:
@@ -392,9 +398,3 @@ class GroupPipeline:
             f"the lease of ballot {tenure.ballot} ended {1000 * late:.0f} ms ago, neither renewed nor dropped:"
             " released without a request; the agent hung or was starved of processor time",
         )
-
-
-async def _over(live: Collection[asyncio.Task[None]], hooks: Hooks) -> None:
-    if live:
-        await asyncio.wait(live)
-    await hooks.finished()

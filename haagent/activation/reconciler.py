@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from haagent.activation.backoff import RepairBackoff
+from haagent.activation.share import Share
 from haagent.activation.step import Tenure
 from haagent.activation.steps import lifetime_s
 from haagent.activation.surroundings import Surroundings
@@ -25,10 +26,10 @@ RENEW_S = 1.0  # lifetimes are whole seconds, at least one longer than the lease
 
 
 class Reconciler:
-    def __init__(self, vips: Sequence[Vip], around: Surroundings, note: Remark) -> None:
-        self.vips = tuple(vips)
+    def __init__(self, share: Share, around: Surroundings, note: Remark) -> None:
+        self.share, self.vips = share, share.every
         self.counters: Counter[str] = Counter()
-        self._packed = frozenset(vip.packed for vip in self.vips)
+        self._packed = frozenset(share.every_packed)
         self._host, self._now, self._note = around.host, around.now, note
         self._backoff = RepairBackoff()
         self._renewed_at = 0.0
@@ -43,10 +44,10 @@ class Reconciler:
 
     def renew(self, tenure: Tenure) -> None:
         now = self._now()
-        if not self.vips or now - self._renewed_at < RENEW_S:
+        if not self.share.served or now - self._renewed_at < RENEW_S:
             return
         self._renewed_at = now
-        self._host.renew(self.vips, partial(self._left_s, tenure), self._renewed)
+        self._host.renew(self.share.served, partial(self._left_s, tenure), self._renewed)
 
     def _left_s(self, tenure: Tenure) -> int:
         """Asked in the kernel's own time, which may be late: then nothing is to be renewed."""
@@ -62,13 +63,13 @@ class Reconciler:
     def leave(self) -> None:
         """Nobody will renew them for a while, and that is meant: they stay until the next life adopts them."""
         try:
-            self._host.add(self.vips, FOREVER_S)
+            self._host.add(self.share.served, FOREVER_S)
         except AddressError as error:
             self._complain(str(error))
 
     def missing(self, seen: Sequence[Seen]) -> list[Vip]:
         there = {(one.packed, one.prefix, self._host.links.name_of(one.index)) for one in self.mine(seen)}
-        return [vip for vip in self.vips if (vip.packed, vip.prefix, vip.interface) not in there]
+        return [vip for vip in self.share.served if (vip.packed, vip.prefix, vip.interface) not in there]
 
     def restore(self, seen: Sequence[Seen], tenure: Tenure) -> bool:
         """Held. True: something had to be put back, so the neighbours should be told again."""
@@ -79,6 +80,11 @@ class Reconciler:
         gone = ", ".join(map(str, missing))
         self._say(Kind.RESTORED, f"{gone} was removed by somebody else; put back and announced again")
         return True
+
+    def clear_withheld(self, seen: Sequence[Seen]) -> None:
+        """Held, but for these."""
+        if withheld := self.share.withheld_packed:
+            self.clear([one for one in seen if one.packed in withheld], "is not served by this node yet")
 
     def clear(self, seen: Sequence[Seen], why: str) -> None:
         """Not held: what is there goes."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from haagent.activation.share import Share
 from haagent.activation.step import Later, Step, Tenure
 from haagent.activation.surroundings import AnyGate, Clock
 from haagent.core.messages import Ballot
@@ -45,25 +46,29 @@ class AddressStep(Step):
     faults = (AddressError,)
     shuts = True
 
-    def __init__(self, vips: Sequence[Vip], host: Host, now: Clock) -> None:
-        self._vips = tuple(vips)
+    def __init__(self, share: Share, host: Host, now: Clock) -> None:
+        self._share = share
         self._host = host
         self._now = now
-        self._ahead_until = 0.0  # the addresses have just been added
+        self._ahead_until = 0.0  # these addresses have just been added
+        self._ahead: tuple[Vip, ...] = ()
 
     def take_ahead(self) -> None:
-        self._host.add(self._vips, lifetime_s(2 * AHEAD_S))
+        self._ahead = self._share.served
+        self._host.add(self._ahead, lifetime_s(2 * AHEAD_S))
         self._ahead_until = self._now() + AHEAD_S
 
     def take(self, tenure: Tenure) -> Later | None:
-        if self._now() >= self._ahead_until:
-            self._host.add(self._vips, lifetime_s(tenure.until - self._now()))
+        if self._share.withheld:
+            self._host.remove(self._share.withheld)
+        if self._share.served != self._ahead or self._now() >= self._ahead_until:
+            self._host.add(self._share.served, lifetime_s(tenure.until - self._now()))
         self._ahead_until = 0.0
         return None
 
     def drop(self, ballot: Ballot) -> Later | None:
         self._ahead_until = 0.0
-        self._host.remove(self._vips)
+        self._host.remove(self._share.every)
         return None
 
 
@@ -74,16 +79,17 @@ class GateStep(Step):
     faults = (GateError,)
     shuts = True
 
-    def __init__(self, vips: Sequence[Vip], gate: AnyGate) -> None:
-        self._addresses = tuple(vip.packed for vip in vips)
-        self._gate = gate
+    def __init__(self, share: Share, gate: AnyGate) -> None:
+        self._share, self._gate = share, gate
 
     def take(self, tenure: Tenure) -> Later | None:
-        self._gate.open(self._addresses, tenure.until)
+        if self._share.withheld:
+            self._gate.shut(self._share.withheld_packed)
+        self._gate.open(self._share.served_packed, tenure.until)
         return None
 
     def drop(self, ballot: Ballot) -> Later | None:
-        self._gate.shut(self._addresses)
+        self._gate.shut(self._share.every_packed)
         return None
 
     def rehearse(self) -> None:
@@ -91,14 +97,14 @@ class GateStep(Step):
 
     def renew(self, until: float) -> None:
         """Of a gate that is open. It opens none."""
-        self._gate.renew(self._addresses, until)
+        self._gate.renew(self._share.served_packed, until)
 
     @property
     def is_proof(self) -> bool:
-        return self._gate.holds_back(self._addresses)
+        return self._gate.holds_back(self._share.every_packed)
 
     def facts(self) -> Mapping[str, Any]:
-        state, why = self._gate.state(self._addresses)
+        state, why = self._gate.state(self._share.served_packed)
         return {"gate": {"state": str(state), "why": why}}
 
 

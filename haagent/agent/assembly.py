@@ -133,6 +133,7 @@ class Assembly:
                 links=self._activation.links,
                 layouts=layouts,
                 is_held=self._activation.holds,
+                is_withheld=self._activation.withholds,
                 defend=self._activation.defend,
                 post=shell.post,
                 note=note,
@@ -169,9 +170,11 @@ class Assembly:
                 self.heartbeats.say(beat)
             case events.Renew(group, until):
                 self._activation.renew(group, until)
-            case events.Take(group, ballot, until, vanished):
-                self._activation.take(group, ballot, until, vanished)
+            case events.Take(group, ballot, until, vanished, withheld):
+                self._activation.take(group, ballot, until, vanished, withheld)
                 self.guards.ask_once(group)  # whoever else has it answers all the same; no client has to wait
+            case events.Withhold(group, addresses):
+                self._activation.withhold(group, addresses)
             case events.Drop(group, ballot, why):
                 self._activation.drop(group, ballot, why)
             case events.Farewell(group, ballot, beat):

@@ -36,7 +36,7 @@ import msgspec
 from haagent.config.plugins import BACKENDS
 from haagent.core.event_kinds import Remark
 from haagent.core.messages import Ballot
-from haagent.kernel.facts import IpInterface, Link
+from haagent.kernel.facts import IpAddress, IpInterface, Link
 from haagent.kernel.layouts import Layouts
 from haagent.plugins import finding
 
@@ -56,6 +56,7 @@ class Context(msgspec.Struct, frozen=True):
     note: Remark  # a line of this node's history, of a kind that `core.event_kinds` declares
     layouts: Layouts  # of frames for the neighbours
     may_announce: Callable[[], bool] = lambda: True  # False: the lease is over, whatever a timer still wants to say
+    serves: Callable[[IpAddress], bool] = lambda _: True  # False: of `addresses` this one is still with another node
 
 
 class Backend(Protocol):

@@ -50,6 +50,7 @@ class Arp:
             [address.ip for address in context.addresses],
             layouts=context.layouts,
             note=lambda text: context.note(Kind.UNSENT, text),
+            may_say=context.serves,
         )
         self._may_announce = context.may_announce
         self._timer = Timer(self._repeat)

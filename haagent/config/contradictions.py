@@ -14,6 +14,7 @@ from haagent.config.faults import quoted, suggestion
 from haagent.config.kinds import Found
 from haagent.config.place import Place
 from haagent.config.schema import Draft
+from haagent.core.limits import MAX_ADDRESSES
 from haagent.core.settings import LEADER
 
 LEAST_LEASE = 2.5  # intervals. The detector waits 0.86 leases: below this one lost heartbeat would be a death
@@ -188,6 +189,9 @@ def _group_addresses(groups: dict[str, Draft], of_nodes: dict[object, str]) -> N
                 found.place.refuse(f"{address} is in group {owner} too", "an address belongs to one group")
             elif written != found.value:
                 found.place.refuse(f"{address} is in the list twice, also as {written}", "remove one of them")
+    if len(seen) > MAX_ADDRESSES:
+        most = f"{MAX_ADDRESSES} are possible in one cluster"
+        group.refuse("addresses", f"all groups together have {len(seen)} addresses", most)
 
 
 def _outside(guards: Draft | None, groups: dict[str, Draft]) -> None:

@@ -6,6 +6,7 @@ what follows from other options is filled in by contradictions.py before a struc
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -219,6 +220,17 @@ class GroupConfig(Section, frozen=True):
     ] = ()
     hooks: Annotated[HooksConfig, Option("programs to run", otherwise="none")] = HooksConfig()
 
+    def numbered(self) -> dict[int, Interface]:
+        """By the numbers that heartbeats name them by: short, and never the same for two that anybody would use."""
+        return {_number(address): address for address in self.addresses}
+
+
+def _number(address: Interface) -> int:
+    packed = address.ip.packed
+    if len(packed) == 4:
+        return int.from_bytes(packed)
+    return 2**32 + int.from_bytes(hashlib.blake2b(packed, digest_size=7).digest())
+
 
 class HttpConfig(Section, frozen=True):
     listen: Annotated[
@@ -308,7 +320,13 @@ class Config(Section, frozen=True, kw_only=True):
     def settings(self) -> Settings:
         """What the core needs, with the built-in group last: no client waits for it. Any voter that holds may lead."""
         groups = [
-            GroupSettings(group.name, prefer=group.prefer, failback_after_s=group.failback_after_s, never=group.never)
+            GroupSettings(
+                group.name,
+                prefer=group.prefer,
+                failback_after_s=group.failback_after_s,
+                never=group.never,
+                addresses={number: str(address.ip) for number, address in group.numbered().items()},
+            )
             for group in self.groups.values()
         ]
         return Settings(

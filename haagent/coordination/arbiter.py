@@ -18,9 +18,9 @@ from typing import Any
 from haagent.config import Config
 from haagent.coordination.gateway import EtcdError, Gateway, open_gateway
 from haagent.coordination.messages import MAX_GROUPS_AT_ONCE, Header
-from haagent.coordination.register import Register, Write
+from haagent.coordination.register import Owners, Register, Write, owners, proofs
 from haagent.core.event_kinds import Kind
-from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Noticed, Relinquish
+from haagent.core.events import AnyEvent, ArbiterChanged, Claim, Noticed, Recorded, Relinquish
 from haagent.core.settings import LEADER
 from haagent.kernel.timer import Timer
 from haagent.parts import Commit, Facts, Still
@@ -58,6 +58,8 @@ class Arbiter(Still):
         self._registers: dict[str, Register] = {}
         self._gone: set[str] = set()  # groups of an earlier configuration: released when they are, and claimed no more
         self._wake = asyncio.Event()
+        self._others: dict[str, Register] = {}  # of groups that this configuration does not name
+        self._told: Owners | None = None  # to the core: which addresses others have
         self._asking: list[set[str]] = []  # the groups of each write that is under way
         self._look = asyncio.Event()  # read now
         self._look_at = 0.0  # and then at the latest
@@ -185,6 +187,8 @@ class Arbiter(Still):
             granted = register.settle(now, write, outcome, sent_at=sent_at, as_of=header.revision)
             if granted is not None:
                 self._post(granted)
+            if register.is_unproved:
+                self._look.set()
         self._look_for_past(now)
 
     async def _read(self) -> None:
@@ -199,12 +203,25 @@ class Arbiter(Still):
         if not self._answered(now, reply.header, sent_at=sent_at, store=store):
             return
         found = {each.key: each for each in reply.kvs}
-        for group, register in self._registers.items():
+        others = (key.removeprefix(self._prefix).decode("utf-8", "replace") for key in found)
+        self._others = {
+            group: self._others.get(group) or self._register(group) for group in others if group not in self._registers
+        }
+        for group, register in (self._registers | self._others).items():
             each = found.get(self._key(group))
             revision, value = (each.mod_revision, each.value) if each is not None else (0, b"")
             register.learn(now, revision=revision, value=value, as_of=reply.header.revision, asked_at=sent_at)
         self._look_for_past(now)
+        self._tell_owners(now, reply.header.revision)
         self._wake.set()
+
+    def _tell_owners(self, now: float, as_of: int) -> None:
+        found = owners((self._registers | self._others).values(), now)
+        if found != self._told:
+            self._told = found
+            self._post(Recorded(found))
+        for granted in proofs(self._registers.values(), now, found, as_of):
+            self._post(granted)
 
     def _key(self, group: str) -> bytes:
         return self._prefix + group.encode()
@@ -269,7 +286,7 @@ class Arbiter(Still):
 
     def _silent(self) -> None:
         if self.is_reachable is not False:
-            self.is_reachable = False
+            self.is_reachable, self._told = False, None
             limit_ms = 1000 * SILENT * self._lease_s
             why = self.fault or f"it takes longer than {limit_ms:.0f} ms to answer"
             self._post(ArbiterChanged(reachable=False, why=f"etcd cannot be reached ({why})"))

@@ -23,15 +23,24 @@ one is written again at once.
 Then the ballot decides: it must be higher than the one that stands there, whoever that was, or `Denied` tells the core
 to raise it. While the key is not free a claim waits; it is refused only when the key changes under it, because then its
 holder lives.
+
+Addresses have one owner over all keys, as `core.group.ownership` wants it. A claim is written with the addresses that
+it names. They are ours when we have read all keys as they were at that moment or later, and no other life had one of
+them in another group: of two that write the same, the later finds what the earlier has written. What has become ours
+stays ours for as long as the claim is renewed. Others wait until it is released, named no more, or spent.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from haagent.coordination.stored import Stored, decode
 from haagent.core.events import Claim, Denied, Granted
 from haagent.core.messages import Ballot
+
+Owners = tuple[tuple[int, str, str], ...]
 
 NEVER = float("-inf")
 RENEW = 1 / 6  # leases between two renewals: four tries before a holder has to let go
@@ -75,6 +84,8 @@ class Register:
         self._claimed_at: int | None = None  # the revision when the claim was made
         self._denied: tuple[Ballot, int] | None = None  # the last refusal, to say it once
         self._beat = 0
+        self._ours: frozenset[int] = frozenset()  # addresses that nobody else had when we had written them here
+        self._gained_as_of = 0  # when we wrote others than before
 
     # ------------------------------------------------------------------ what the core wants
 
@@ -88,7 +99,7 @@ class Register:
 
     def release(self) -> None:
         """Claim no more. What stands there in our name is released by the next write."""
-        self.claim, self._claimed_at, self.granted_at = None, None, NEVER
+        self.claim, self._claimed_at, self.granted_at, self._ours = None, None, NEVER, frozenset()
 
     # ------------------------------------------------------------------ what etcd says
 
@@ -113,12 +124,20 @@ class Register:
     def written(self, now: float, write: Write, *, sent_at: float, as_of: int) -> Granted | None:
         if self.revision is not None and as_of < self.revision:
             return None  # and somebody else has written since: the watch was faster
+        before = self.stored.addresses if self.is_bound and self.stored is not None else ()
+        if not {*write.value.addresses} <= {*before}:
+            self._gained_as_of = as_of
+        self._ours = self._ours.intersection(write.value.addresses, before)
         self.revision, self.as_of = as_of, max(self.as_of, as_of)
         self.stored, self.seen_at = write.value, now
         if self._has_gone_back(now, sent_at) or self.is_behind or write.value.released:
             return None
         self.granted_at = max(self.granted_at, sent_at)
-        return None if self.claim is None else Granted(self.group, write.value.ballot, sent_at)
+        return None if self.claim is None else self._granted(write.value, sent_at)
+
+    def _granted(self, value: Stored, asked_at: float) -> Granted:
+        ours = tuple(address for address in value.addresses if address in self._ours)
+        return Granted(self.group, value.ballot, asked_at, ours)
 
     def settle(self, now: float, write: Write, outcome: Outcome, *, sent_at: float, as_of: int) -> Granted | None:
         """What came of a write. If the key was different because the same request came twice, it has succeeded."""
@@ -144,6 +163,28 @@ class Register:
     def distrust(self, now: float) -> None:
         """The store may have forgotten a lease."""
         self._distrusted_until = now + self._longest_s
+
+    # ------------------------------------------------------------------ addresses
+
+    def others(self, now: float) -> tuple[int, ...]:
+        """Addresses that another life has by what stands here."""
+        if self.stored is None or self.is_ours or self.stored.released:
+            return ()
+        return self.stored.addresses if now < self._spent_at(self.stored) else ()
+
+    @property
+    def is_unproved(self) -> bool:
+        return self.is_bound and self.stored is not None and not self._ours.issuperset(self.stored.addresses)
+
+    def prove(self, now: float, taken: Collection[int], as_of: int) -> Granted | None:
+        """Others had these, in other groups, in the state `as_of` of the store."""
+        if self.claim is None or self.stored is None or as_of < self._gained_as_of or now < self._distrusted_until:
+            return None
+        new = self._ours.union(address for address in self.stored.addresses if address not in taken)
+        if new == self._ours:
+            return None
+        self._ours = new
+        return self._granted(self.stored, self.granted_at)
 
     def forget(self, now: float) -> None:
         """Etcd has lost data: nothing that we know of it is true any more."""
@@ -181,6 +222,7 @@ class Register:
             boot=self.boot,
             beat=self._beat,
             lease_ms=round(1000 * self.lease_s),
+            addresses=self.claim.addresses,
         )
         # Its holder may be writing its release at this very moment: that is no obstacle.
         instead = b"" if self.stored is None or self.is_ours else self.stored.as_released().encode()
@@ -222,7 +264,9 @@ class Register:
 
     def _renew_at(self) -> float:
         """A claim that stands there already is renewed in time; anything else is written at once."""
-        if self.claim is None or self.stored is None or not self.is_bound or self.claim.ballot != self.stored.ballot:
+        if self.claim is None or self.stored is None or not self.is_bound:
+            return NEVER
+        if (self.claim.ballot, self.claim.addresses) != (self.stored.ballot, self.stored.addresses):
             return NEVER
         return self.granted_at + RENEW * self.lease_s
 
@@ -237,8 +281,11 @@ class Register:
         elif self.is_ours or self.stored.released:
             spent_at = NEVER
         else:
-            spent_at = self.seen_at + max(self.lease_s, self.stored.lease_ms / 1000)
+            spent_at = self._spent_at(self.stored)
         return max(spent_at, self._distrusted_until)
+
+    def _spent_at(self, stored: Stored) -> float:
+        return self.seen_at + max(self.lease_s, stored.lease_ms / 1000)
 
     def _is_freed(self) -> bool:
         if self.stored is None or self.claim is None:
@@ -251,3 +298,18 @@ class Register:
 
     def _has_lease(self, now: float) -> bool:
         return now < self.granted_at + SPENT * self.lease_s
+
+
+def owners(registers: Iterable[Register], now: float) -> Owners:
+    """By what other lives have written: number, node and group."""
+    named = ((each, one.stored.node, one.group) for one in registers if one.stored for each in one.others(now))
+    return tuple(sorted(named))
+
+
+def proofs(registers: Iterable[Register], now: float, found: Owners, as_of: int) -> list[Granted]:
+    """`found`: the `owners` in the state `as_of` of the store."""
+    told = []
+    for one in registers:
+        if one.is_unproved:
+            told.append(one.prove(now, {address for address, _, group in found if group != one.group}, as_of))
+    return [granted for granted in told if granted is not None]

@@ -23,6 +23,7 @@ class Stored(msgspec.Struct, frozen=True):
     beat: Number = 0  # counts what this life has written, so that no two values are alike
     lease_ms: Annotated[int, Meta(ge=0, le=MAX_LEASE_MS)] = 0
     released: bool = False
+    addresses: tuple[Number, ...] = ()  # that are served with it, or soon will be (`core.group.ownership`)
 
     @property
     def ballot(self) -> Ballot:

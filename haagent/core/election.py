@@ -25,7 +25,7 @@ from __future__ import annotations
 from haagent.core import events
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Drop, Prepare, Renew, Take
-from haagent.core.group import arbitration, candidacy, caution, conflict, counting, handover, voting
+from haagent.core.group import arbitration, candidacy, caution, conflict, counting, handover, ownership, voting
 from haagent.core.group.lease import Lease
 from haagent.core.group.state import Group, Handover
 from haagent.core.group.transitions import HAVING, HOLDING, TRYING, GroupState
@@ -89,8 +89,8 @@ def told(group: Group, state: NodeState, now: float, event: events.AnyGroupEvent
             group.was_found = True
         case events.Guarded(_, why):
             caution.hear_word(group, why[:MAX_TEXT])
-        case events.Granted(_, ballot, asked_at):
-            arbitration.grant(group, state, ballot, asked_at)
+        case events.Granted(_, ballot, asked_at, addresses):
+            arbitration.grant(group, state, ballot, asked_at, addresses)
         case events.Denied(_, ballot, stored, is_bound):
             _do(group, state, now, arbitration.deny(group, state, now, ballot, stored, is_bound=is_bound))
 
@@ -237,6 +237,8 @@ def _strive(group: Group, state: NodeState, now: float) -> None:
         is_new = now >= group.candidacy.try_at
     if is_new:
         _want(group, state, now)
+    if group.state in TRYING:
+        ownership.advance(group, state, now)
     if group.state is GroupState.WANTING:
         _collect_promises(group, state, now)
     if group.state is GroupState.CLAIMING:
@@ -250,6 +252,7 @@ def _want(group: Group, state: NodeState, now: float) -> None:
     group.become(GroupState.WANTING)
     group.lease = Lease.begin(state.settings, ballot)
     arbitration.begin(group)
+    ownership.begin(group, state, now)
     group.cause = candidacy.explain(group, state, now)
     group.is_forced = candidacy.is_forced(group, state, now)
     state.urge()
@@ -291,13 +294,15 @@ def _collect_acceptances(group: Group, state: NodeState, now: float) -> None:
     if is_late or candidacy.obstacle(group, state, now) or counting.is_forestalled(group, state, now):
         _step_back(group, state, now)
         return
-    if counting.renew(group, state, now) and now < group.attempt.let_go_at:
+    counting.renew(group, state, now)
+    if now < group.attempt.let_go_at and ownership.is_settled(group, state):
+        ownership.advance(group, state, now)
         group.become(GroupState.TAKING)
         group.held_since, group.service.gap_s = now, None
         group.held_seq = state.next_seq
         group.handover, group.drop_began = Handover(), NEVER
-        vanished = caution.vanished(group, state, now)
-        state.do(Take(group.name, group.attempt.tenure, group.attempt.ends_at, vanished))
+        vanished, withheld = caution.vanished(group, state, now), ownership.withheld(group)
+        state.do(Take(group.name, group.attempt.tenure, group.attempt.ends_at, vanished, withheld))
         state.urge()
 
 
@@ -306,6 +311,7 @@ def _collect_acceptances(group: Group, state: NodeState, now: float) -> None:
 
 def _keep(group: Group, state: NodeState, now: float) -> None:
     _extend(group, state, now)
+    ownership.advance(group, state, now)
     # A witness that is not needed now is followed when a heartbeat is due, and not as fast as it likes.
     if counting.is_outbid(group, state, now) and (now >= state.next_beat or counting.is_behind(group, state, now)):
         _raise_ballot(group, state)
@@ -365,7 +371,9 @@ def vote_for_self(group: Group, state: NodeState, now: float, seq: int) -> None:
     if group.state in (GroupState.IDLE, GroupState.WANTING) or not state.may_vote_on(group, now):
         return
     arbitration.claim(group, state, now)
-    group.voter.accept(now, Accepted(group.attempt.ballot, state.boot, seq), lease_s=state.settings.lease_s)
+    named, offer = tuple(group.share.named), Accepted(group.attempt.ballot, state.boot, seq)
+    if ownership.may_bind(group, state, now, (state.settings.me, state.boot), named):
+        group.voter.accept(now, offer, lease_s=state.settings.lease_s, addresses=named)
     if group.state in HOLDING:
         _extend(group, state, now)  # nothing else has changed since this step's fixed point
     else:

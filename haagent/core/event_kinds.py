@@ -48,6 +48,7 @@ class Kind(Meaningful):
     CONFLICT = "conflict", Severity.ERROR, "another node claims the group too, or a stranger uses one of its addresses"
     IN_USE = "in_use", Severity.WARNING, "somebody still answers for the group's addresses, so it is not taken yet"
     FREE = "free", Severity.INFO, "nobody answers for the group's addresses any more"
+    SHARED = "shared", Severity.WARNING, "an address is with another node, in another group; or not any more"
     RESTORED = "restored", Severity.WARNING, "somebody removed an address of the group; it was put back"
     REMOVED = "removed", Severity.WARNING, "something that should not be on this host was found and removed"
     DRIFT = "drift", Severity.WARNING, "the backend steered clients elsewhere, or does not say where"

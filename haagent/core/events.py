@@ -70,6 +70,13 @@ class Granted(Event, frozen=True, tag=True):
     group: str
     ballot: Ballot
     asked_at: float  # when the request was sent
+    addresses: tuple[int, ...] = ()  # of those that the claim names: what nobody had when it was written there
+
+
+class Recorded(Event, frozen=True, tag=True):
+    """Which addresses other nodes have by what they have written at the arbiter: all of them, each time it changes."""
+
+    owners: tuple[tuple[int, str, str], ...]  # number, node, group
 
 
 class Denied(Event, frozen=True, tag=True):
@@ -153,6 +160,7 @@ AnyEvent = (
     | GatewayChanged
     | Fenced
     | ArbiterChanged
+    | Recorded
     | Asked
     | Reconfigured
     | ClockSet
@@ -178,6 +186,17 @@ class Take(Action, frozen=True, tag=True):
     ballot: Ballot
     until: float
     vanished: tuple[str, ...] = ()  # members that may still serve it: to be fenced before anything else is done
+    withheld: tuple[int, ...] = ()  # of its addresses those that are not served, as in `Withhold`
+
+
+class Withhold(Action, frozen=True, tag=True):
+    """Of the addresses of `group`, which is held, serve all but these, by number.
+
+    After a reload those that the group has gained are not served before this is said.
+    """
+
+    group: str
+    addresses: tuple[int, ...]
 
 
 class Renew(Action, frozen=True, tag=True):
@@ -232,6 +251,7 @@ class Claim(Action, frozen=True, tag=True):
     asked_at: float
     freed: tuple[Freed, ...] = ()  # leases whose end the arbiter need not wait for
     after: Ballot | None = None  # it has granted this one before: a state of it that knows only lower ones is past
+    addresses: tuple[int, ...] = ()  # that would be served with it
 
 
 class Relinquish(Action, frozen=True, tag=True):
@@ -280,9 +300,9 @@ class Stopped(Action, frozen=True, tag=True):
 # In this order within one step. A heartbeat never waits for a line of history to be written; it does wait for what it
 # sets off: the group is still served while that is prepared.
 URGENCY: tuple[type[Action], ...] = (
-    *(Drop, Farewell, Take, Prepare, Send, Relinquish, Claim, Watch, Announce, Renew),
+    *(Drop, Farewell, Take, Withhold, Prepare, Send, Relinquish, Claim, Watch, Announce, Renew),
     *(Answer, Note, Remember, Stopped),
 )
 
-_Urgent = Send | Take | Renew | Drop | Farewell | Prepare | Watch | Claim | Relinquish | Announce
+_Urgent = Send | Take | Withhold | Renew | Drop | Farewell | Prepare | Watch | Claim | Relinquish | Announce
 AnyAction = _Urgent | Remember | Note | Answer | Stopped

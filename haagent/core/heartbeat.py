@@ -37,6 +37,11 @@ def heartbeat(state: NodeState, now: float, seq: int, *, stopping: bool = False)
         age_ms=max(1, round(1000 * (now - state.born))),
         doubled=state.membership.doubled(now),
         silent_ms=max(0, round(1000 * (state.silent_until - now))),
+        former=tuple(
+            GroupBeat(name, accepted=voter.accepted, addresses=voter.addresses)
+            for name, voter in state.former.items()
+            if voter.is_bound(now)
+        ),
     )
 
 

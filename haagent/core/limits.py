@@ -5,6 +5,7 @@ MAX_TEXT = 240  # one line of history or one reason: fits a terminal of 80 colum
 MAX_NODES = 32  # every node hears every other: at 100 ms this is 10,000 datagrams a second in all
 MAX_TWINS = 8  # lives of one name at the same time that are told apart
 MAX_GROUPS = 128  # a view of 128 groups is about 12 KiB, nine datagrams
+MAX_ADDRESSES = 1024  # of all groups together: each is 5 bytes of every heartbeat, or 9 (IPv6)
 MAX_RECORDS = 1_000  # history kept of each node
 RECORDS_PER_BEAT = 3  # history rides along in small portions, so that a heartbeat stays one datagram
 MAX_ORDERS = 2 * MAX_NODES + 1 + 2 * (MAX_GROUPS + 1)  # one for each thing that can be ordered

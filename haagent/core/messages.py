@@ -67,6 +67,7 @@ class GroupBeat(msgspec.Struct, frozen=True, array_like=True):
     leaving: bool = False  # the claim only keeps the voters bound until the sender has let go
     penalty: int = 0  # the sum of the weights of the sender's failing checks
     left: bool = False  # an earlier life of the sender left it in place: it may answer, although nobody claims it
+    addresses: tuple[int, ...] = ()  # that its want or claim names; with neither: those of the claim it has accepted
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
@@ -128,6 +129,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     told_lease_ms: int = 0  # the longest that others say they have heard
     age_ms: int = 0  # of the sender's life; 0: an older release
     doubled: dict[Name, tuple[Heard, ...]] = {}  # lives that have to stand down (`twins`), and what was heard of them
+    former: tuple[GroupBeat, ...] = ()  # votes that still bind the sender in groups that its file has no more
 
 
 def is_well_formed(beat: Heartbeat) -> bool:
@@ -148,7 +150,8 @@ def is_well_formed(beat: Heartbeat) -> bool:
         and len(beat.orders) <= limits.MAX_ORDERS
         and len(beat.records) <= limits.MAX_RECORDS
         and _is_sound_agreement(beat.agreed)
-        and all(_is_sound_group(group) for group in beat.groups)
+        and len(beat.former) <= limits.MAX_GROUPS
+        and all(_is_sound_group(group) for group in (*beat.groups, *beat.former))
         and all(_is_sound_order(order) for order in beat.orders)
         and all(len(record.text) <= MAX_TEXT and _are_names(record.kind, record.group) for record in beat.records)
     )
@@ -170,6 +173,7 @@ def _is_sound_group(group: GroupBeat) -> bool:
         and len(group.why_not) <= MAX_TEXT
         and len(group.cause) <= MAX_TEXT
         and group.penalty >= 0
+        and len(group.addresses) <= limits.MAX_ADDRESSES
         and all(_is_sound_ballot(ballot) for ballot in ballots)
     )
 

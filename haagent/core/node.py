@@ -25,19 +25,19 @@ from haagent.core import (
     heartbeat,
     identity,
     maintenance,
+    reload,
     report,
     twins,
 )
 from haagent.core.event_kinds import Kind
 from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Relinquish, Remember, Send, Stopped
-from haagent.core.group import arbitration, candidacy, handover
-from haagent.core.group.state import Group
+from haagent.core.group import arbitration, candidacy, handover, ownership
 from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.limits import MAX_TEXT
-from haagent.core.membership import NEVER, Verdict
+from haagent.core.membership import Verdict
 from haagent.core.messages import Heartbeat
 from haagent.core.node_state import PATIENCE_S, NodeState
-from haagent.core.settings import LEADER, GroupSettings, Memory, Settings
+from haagent.core.settings import LEADER, Memory, Settings
 from haagent.core.view import View
 
 FOLLOWING = 1.1  # intervals
@@ -59,7 +59,7 @@ class Node:
         self.state = NodeState.begin(settings, boot=boot, now=now, rng=rng, memory=memory)
         self.state.wall_offset_s = wall_offset_s
         for added in settings.groups:
-            self._add(added, now)
+            reload.add(self.state, added, now)
         for name, group in self.state.groups.items():
             if name in memory.served and self.state.orders.in_maintenance:
                 group.service.by = settings.me  # its agent died, and was started again
@@ -70,10 +70,6 @@ class Node:
     def _forget_step(self) -> None:
         self.heeded: list[AnyEvent] = []  # of the last step's events, all but mere copies
         self.is_unmoved = False  # the last step changed nothing that any later decision depends on
-
-    def _add(self, settings: GroupSettings, now: float, *, silent_until: float = NEVER) -> None:
-        group = Group.new(settings, now, floor=self.state.round, silent_until=silent_until)
-        self.state.groups[settings.name] = group
 
     @classmethod
     def of(cls, state: NodeState) -> Self:
@@ -118,7 +114,7 @@ class Node:
         maintenance.freeze(state)
         twins.advance(state, now)
         state.own_held = sum(group.state in HOLDING for name, group in state.groups.items() if name != LEADER)
-        state.plans.clear()  # what has come may have changed them
+        state.look_anew()
         for group in state.groups.values():
             election.advance(group, state, now)
         if (leader := state.groups.get(LEADER)) is not None:
@@ -135,14 +131,14 @@ class Node:
         return state.actions
 
     def view(self, now: float) -> View:
-        self.state.plans.clear()
+        self.state.look_anew()
         return report.view(self.state, now)
 
     # ------------------------------------------------------------------ taking in
 
     def _take_in(self, now: float, event: AnyEvent) -> Verdict:
         state = self.state
-        state.plans.clear()
+        state.look_anew()
         match event:
             case events.Woke():
                 pass
@@ -154,10 +150,12 @@ class Node:
                 self._fenced(now, node, how)
             case events.ArbiterChanged(reachable, why):
                 self._judge_arbiter(now, "" if reachable else why[:MAX_TEXT])
+            case events.Recorded(owners):
+                state.recorded = owners
             case events.Asked():
                 state.do(commands.answer(state, now, event))
             case events.Reconfigured(settings):
-                self._reconfigure(now, settings)
+                reload.reconfigure(state, now, settings)
             case events.ClockSet(offset_s):
                 state.wall_offset_s = offset_s
             case events.Noticed(kind, group, text):
@@ -165,11 +163,14 @@ class Node:
             case events.StopRequested():
                 state.stop_asked_at = now
                 state.note(Kind.STOPPING, "", "asked to stop", now=now)
-            case events.Dropped(name, ballot) if name not in state.groups and state.settings.arbiter:
+            case events.Dropped(name, ballot) if state.settings.arbiter and not self._has_lease(name):
                 state.do(Relinquish(name, ballot))  # a reload removed the group, and nobody here speaks for it any more
             case _ if (told := state.groups.get(event.group)) is not None:
                 election.told(told, state, now, event)
         return Verdict.NEW
+
+    def _has_lease(self, name: str) -> bool:
+        return name in self.state.groups and self.state.groups[name].lease is not None
 
     def _notice_stall(self, now: float) -> None:
         """A node that was not scheduled (stopped, swapped, a frozen host) believes what was true when it fell asleep.
@@ -214,9 +215,13 @@ class Node:
             state.leases.hear(now, beat.lease_ms)
         state.leases_told.hear(now, beat.heard_lease_ms)
         state.keep_silent(now, beat)
+        for loser in ownership.losers(state, beat):
+            election.drop(loser, state, now, f"{beat.node} has an address of it in another group, and has held longer")
         for said in beat.groups:
             if (group := state.groups.get(said.name)) is not None:
                 election.hear(group, state, now, beat, said)
+            elif (former := state.former.get(said.name)) is not None:
+                former.hear_release(said, beat.node, beat.boot)
         maintenance.hear(state, beat)
         return verdict
 
@@ -250,6 +255,7 @@ class Node:
         state.note(Kind.NO_LEASES if fault else Kind.LEASES, "", text[:MAX_TEXT], now=now)
         state.urge()
         if fault and not state.settings.consistent:
+            state.recorded = ()
             for group in state.groups.values():
                 arbitration.begin(group)  # what it granted is no reason to ignore the votes any more
 
@@ -285,27 +291,6 @@ class Node:
                 why = f"is offline: silent for {1000 * (now - peer.heard_at):.0f} ms"
             state.note(Kind.OFFLINE, "", f"{name} {why}", now=now)
         state.was_alive = tuple(sorted(alive))
-
-    def _reconfigure(self, now: float, settings: Settings) -> None:
-        """All changes live but for how long votes count: that is refused by the shell."""
-        state = self.state
-        kept = {group.name: group for group in settings.groups}
-        for name, group in list(state.groups.items()):
-            if name not in kept:
-                election.drop(group, state, now, "the group was removed from the configuration")
-                del state.groups[name]
-            else:
-                group.settings = kept[name]
-        # It may have been here before: no vote for one lease, as after a restart.
-        silent_until = now + settings.silence_s(state.longest_lease_s(now))
-        for name, added in kept.items():
-            if name not in state.groups:
-                self._add(added, now, silent_until=silent_until)
-        state.settings, state.witnesses = settings, settings.witnesses
-        state.membership.reconfigure(settings)
-        state.orders.reconfigure(settings)
-        state.note(Kind.RELOADED, "", f"configuration {settings.config_hash} is in force", now=now)
-        state.urge()
 
     # ------------------------------------------------------------------ leaving
 

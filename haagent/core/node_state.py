@@ -15,6 +15,7 @@ import msgspec
 from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, Note
 from haagent.core.group.state import Group
+from haagent.core.group.voter import Voter
 from haagent.core.history import History
 from haagent.core.leases import Leases
 from haagent.core.limits import MAX_BELIEVED, STEP
@@ -53,6 +54,7 @@ class NodeState:
     agreed: Agreed  # whose votes count, where votes decide (`agreement`)
     next_beat: float  # when the next heartbeat is due
     next_seq: int = 1
+    recorded: tuple[tuple[int, str, str], ...] = ()  # at the arbiter: whose address in which group
     agreed_since: float = NEVER
     listen_until: float = NEVER  # we overslept: what we believe of the others may be long out of date
     known_before_stall: tuple[str, ...] = ()
@@ -76,7 +78,9 @@ class NodeState:
     remembered: Memory | None = None
     actions: list[AnyAction] = field(default_factory=list)  # of this step
     groups: dict[str, Group] = field(default_factory=dict)  # all of this node: who gets one depends on all
+    former: dict[str, Voter] = field(default_factory=dict)  # of groups that a reload has removed, while they are bound
     plans: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # made at need, good for a moment of a step
+    owners: dict[int, list[tuple[str, str]]] | None = None  # of addresses; likewise (`group.ownership`)
 
     @classmethod
     def begin(cls, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> Self:
@@ -104,7 +108,7 @@ class NodeState:
     def bare(self) -> Self:
         """Without what follows from the rest, or decides nothing."""
         membership, history = self.membership.bare(), self.history.bare()
-        return replace(self, membership=membership, history=history, actions=[], plans={})
+        return replace(self, membership=membership, history=history, actions=[], plans={}, owners=None)
 
     # --- effects
 
@@ -117,6 +121,11 @@ class NodeState:
     def urge(self) -> None:
         """Something that the peers are waiting for has changed: do not wait for the interval."""
         self.must_send = True
+
+    def look_anew(self) -> None:
+        """What was found out for a moment of a step may have changed."""
+        self.plans.clear()
+        self.owners = None
 
     def order(self, now: float, key: str, *, on: bool = True) -> None:
         """An order without a target or a time to live."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haagent.core import agreement, election, maintenance, twins
-from haagent.core.group import arbitration, candidacy, choice
+from haagent.core.group import arbitration, candidacy, choice, ownership
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
 from haagent.core.membership import NEVER, Peer
@@ -110,6 +110,7 @@ def _group(state: NodeState, group: Group, now: float) -> GroupView:
         eligible=not group.why_not(state.settings.me),
         why_not=group.why_not(state.settings.me),
         penalties={node: said[node].penalty for node in sorted(said) if said[node].penalty},
+        withheld=ownership.explain(group, state, now),
     )
 
 

@@ -21,6 +21,7 @@ class GroupSettings(msgspec.Struct, frozen=True):
     prefer: tuple[str, ...] = ()
     failback_after_s: float | None = None  # None: manual
     never: tuple[str, ...] = ()
+    addresses: dict[int, str] = {}  # by the numbers that heartbeats name them by, as people know them
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

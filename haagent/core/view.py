@@ -44,6 +44,7 @@ class GroupView(msgspec.Struct, frozen=True):
     eligible: bool
     why_not: str
     penalties: dict[str, int] = {}  # what each node's failing checks weigh
+    withheld: tuple[str, ...] = ()  # a sentence for each address that this node, the holder, may not serve yet
 
 
 class View(msgspec.Struct, frozen=True):

@@ -66,7 +66,8 @@ class GroupGuard:
 
     def heard(self, said: Heard) -> None:
         if self._around.is_held(self.name):
-            self._heard_while_held(said)
+            if not self._around.is_withheld(self.name, said.address):
+                self._heard_while_held(said)
         elif self.inquiry is not None and not said.is_probe:
             who, which = said.mac.hex(":"), self.addresses[said.address]
             self.inquiry.answered(f"{which} is still answered by {who} on {self.sniffer.interface}")

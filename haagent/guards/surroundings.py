@@ -21,3 +21,4 @@ class Surroundings(msgspec.Struct, frozen=True):
     post: Callable[[Guarded | GatewayChanged], None]
     note: Note
     now: Callable[[], float]  # the agent's clock
+    is_withheld: Callable[[str, bytes], bool] = lambda group, address: False  # another node may serve it

@@ -55,12 +55,19 @@ def _forwards(interface: str) -> bool:
 class Announcer:
     """Frames and socket of one group on one interface, ready to go."""
 
-    def __init__(self, addresses: Sequence[IpAddress], *, layouts: Layouts, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[IpAddress],
+        *,
+        layouts: Layouts,
+        note: Callable[[str], None],
+        may_say: Callable[[IpAddress], bool] = lambda _: True,
+    ) -> None:
         self._addresses = tuple(addresses)
-        self._layouts, self._note = layouts, note
+        self._layouts, self._note, self._may_say = layouts, note, may_say
         self._link: Link | None = None
         self._socket: socket.socket | None = None
-        self._frames: tuple[bytes, ...] = ()
+        self._frames: tuple[tuple[IpAddress, bytes], ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -77,7 +84,7 @@ class Announcer:
         if before is None or before.mac != link.mac or not self._frames:
             is_router = _forwards(link.name)
             self._frames = tuple(
-                frame
+                (address, frame)
                 for address in self._addresses
                 for frame in announcements(self._layouts, address, link.mac, is_router=is_router)
             )
@@ -89,7 +96,9 @@ class Announcer:
         if self._socket is None and not self._reopen():
             return self.is_ready
         assert self._socket is not None
-        for frame in self._frames:
+        for address, frame in self._frames:
+            if not self._may_say(address):
+                continue
             try:
                 self._socket.send(frame)
             except OSError as error:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from haagent.coordination.register import NEVER, Outcome, Register, Write
-from haagent.core.events import ArbiterChanged, Claim, Relinquish
+from haagent.coordination.register import Outcome, Owners, Register, Write, owners, proofs
+from haagent.core.events import ArbiterChanged, Claim, Recorded, Relinquish
 from haagent.core.node import Node
 from haagent.simulate.host import Host
 from haagent.simulate.network import Network
@@ -47,10 +47,10 @@ class Clerk:
         self._network, self._etcd, self._host, self._node, self._feed = network, etcd, host, node, feed
         settings = node.state.settings
         self._lease_s = settings.lease_s
-        self.registers = {
-            group.name: Register(group.name, node=host.name, boot=node.state.boot, lease_s=settings.lease_s)
-            for group in settings.groups
-        }
+        self.registers: dict[str, Register] = {}
+        for group in settings.groups:
+            self._register(group.name)
+        self._told: Owners | None = None
         self._under_way: dict[str, object] = {}
         self._answered_at = float("-inf")  # when what was answered last had been sent, on the host's clock
         self._is_reachable: bool | None = None
@@ -59,10 +59,15 @@ class Clerk:
 
     # ------------------------------------------------------------------ the core's words
 
+    def _register(self, group: str) -> Register:
+        if group not in self.registers:
+            node, boot = self._host.name, self._node.state.boot
+            self.registers[group] = Register(group, node=node, boot=boot, lease_s=self._lease_s)
+        return self.registers[group]
+
     def claim(self, claim: Claim) -> None:
-        if claim.group in self.registers:
-            self.registers[claim.group].want(claim)
-            self._later(0.0, functools.partial(self._act, claim.group))
+        self._register(claim.group).want(claim)
+        self._later(0.0, functools.partial(self._act, claim.group))
 
     def relinquish(self, freed: Relinquish) -> None:
         if freed.group in self.registers:
@@ -102,7 +107,7 @@ class Clerk:
         self._answered_at = max(self._answered_at, sent_at)
         answer()
         self._judge(is_reachable=True)
-        for group in self.registers:
+        for group in [*self.registers]:
             self._act(group)
 
     def _judge_silence(self) -> None:
@@ -112,20 +117,42 @@ class Clerk:
 
     def _judge(self, *, is_reachable: bool) -> None:
         if self._is_reachable is not is_reachable:
-            self._is_reachable = is_reachable
+            self._is_reachable, self._told = is_reachable, None
             self._feed(self._host, ArbiterChanged(is_reachable, "" if is_reachable else f"{NAME} does not answer"))
 
     # ------------------------------------------------------------------ reading and writing
 
     def _look(self) -> None:
-        for group in self.registers:
-            self._ask(functools.partial(self._seen, group, self._now()))
+        self._look_once()
         self._later(LOOK * self._lease_s, self._look)
 
-    def _seen(self, group: str, asked_at: float = NEVER) -> Callable[[], None]:
+    def _look_once(self) -> None:
+        self._ask(functools.partial(self._seen_all, self._now()))
+
+    def _seen_all(self, asked_at: float) -> Callable[[], None]:
+        keys, as_of = dict(self._etcd.keys), self._etcd.revision
+
+        def answer() -> None:
+            now = self._now()
+            for group in dict.fromkeys((*self.registers, *keys)):
+                revision, value = keys.get(group, (0, b""))
+                self._register(group).learn(now, revision=revision, value=value, as_of=as_of, asked_at=asked_at)
+            self._tell_owners(now, as_of)
+
+        return answer
+
+    def _tell_owners(self, now: float, as_of: int) -> None:
+        registers = self.registers.values()
+        found = owners(registers, now)
+        if found != self._told:
+            self._told = found
+            self._feed(self._host, Recorded(found))
+        for granted in proofs(registers, now, found, as_of):
+            self._feed(self._host, granted)
+
+    def _seen(self, group: str) -> Callable[[], None]:
         (revision, value), as_of = self._etcd.read(group), self._etcd.revision
-        learn = functools.partial(self.registers[group].learn, revision=revision, value=value, as_of=as_of)
-        return lambda: learn(self._now(), asked_at=asked_at)
+        return lambda: self._register(group).learn(self._now(), revision=revision, value=value, as_of=as_of)
 
     def _tell_all(self, group: str) -> None:
         """The watch."""
@@ -167,5 +194,7 @@ class Clerk:
             granted = self.registers[group].settle(self._now(), write, outcome, sent_at=sent_at, as_of=as_of)
             if granted is not None:
                 self._feed(self._host, granted)
+            if self.registers[group].is_unproved:
+                self._look_once()
 
         return answer

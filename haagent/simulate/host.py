@@ -24,6 +24,7 @@ class Served:
         self.is_up = False  # the address is in place
         self.until = 0.0  # gate, on the host's own clock
         self.is_kept = False  # by a running agent that has not been frozen since it renewed last: needs no gate
+        self.addresses: frozenset[int] = frozenset()  # of its addresses those that are served when it is up
         self.job = 0  # number of the newest take or drop: an older one's end is not reported
 
 
@@ -71,6 +72,13 @@ class Host:
 
     def answers(self, group: str, t: float) -> bool:
         return t < self.answers_until(group)
+
+    def serves(self, address: int, t: float) -> bool:
+        """It answers for it, with whatever group; or would, if the gate did not shut although its agent runs."""
+        return any(
+            address in served.addresses and (self.answers(group, t) or served.is_kept)
+            for group, served in self.served.items()
+        )
 
     def farewell_to(self, group: str) -> Farewell | None:
         """What is said now that the group is dropped, if nothing else came since and the agent runs."""

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from haagent.core import events
 from haagent.core.events import AnyAction, AnyEvent
@@ -98,6 +98,9 @@ class Shell(Network):
         host.farewell = None  # something else is decided now
         waiting, host.inbox = host.inbox, []
         self.rng.shuffle(waiting)  # which of them the loop saw first is not ours to say
+        for event in (*waiting, *arrived):
+            if isinstance(event, events.Reconfigured):
+                self._refit(host, event.settings)
         for action in node.step(host.local(self.t), *waiting, *arrived):
             self._perform(host, action)
             if host.node is not node:
@@ -124,6 +127,9 @@ class Shell(Network):
                 self._say(host, beat)
             case events.Take():
                 self._take(host, action)
+            case events.Withhold(group, addresses):
+                host.served[group].addresses = _served(host, group, addresses)
+                self._tell(host, group, action)
             case events.Renew(group, until):
                 served = host.served[group]
                 served.until = max(served.until, until)
@@ -172,6 +178,7 @@ class Shell(Network):
     def _take(self, host: Host, take: events.Take) -> None:
         served = host.served.setdefault(take.group, Served())
         served.ballot, served.until = take.ballot, take.until
+        served.addresses = _served(host, take.group, take.withheld)
         fails = self.failing.get((host.name, take.group), False)
 
         def done() -> None:
@@ -208,6 +215,16 @@ class Shell(Network):
         self._log(host, f"has {name} switched off by its fence")
         self.lose_host(name)
         self._feed(host, events.Fenced(name, "its fence has switched it off"))
+
+    def _refit(self, host: Host, settings: Settings) -> None:
+        """What a reload takes away is gone before the core hears of it; what it gives, the core decides on."""
+        wanted = {group.name: group.addresses for group in settings.groups}
+        for name, served in host.served.items():
+            served.addresses &= wanted.get(name, {}).keys()
+            if name not in wanted:
+                if served.is_up:
+                    self._log(host, f"no longer serves {name}")
+                served.is_up = served.is_kept = False
 
     def _drop(self, host: Host, drop: events.Drop) -> None:
         served = host.served.setdefault(drop.group, Served())
@@ -309,3 +326,9 @@ class Shell(Network):
 
     def serving(self, group: str) -> list[str]:
         return [name for name, host in self.hosts.items() if host.answers(group, self.t)]
+
+
+def _served(host: Host, group: str, withheld: Collection[int]) -> frozenset[int]:
+    assert host.node is not None
+    wanted = host.node.state.groups[group].settings.addresses
+    return frozenset(address for address in wanted if address not in withheld)

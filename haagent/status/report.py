@@ -101,6 +101,7 @@ def _group(group: GroupView, view: View, config: Config) -> Facts:
         "eligible": group.eligible,
         "why_not": group.why_not,
         "penalties": group.penalties,
+        "withheld": list(group.withheld),
         "gate": {"state": "", "why": ""},
         "activation": {},
     }
@@ -157,6 +158,8 @@ def warnings(view: View) -> Iterator[str]:
     for group in view.groups:
         if group.name != LEADER and not group.holder:
             yield f"{group.name}: {group.why or 'nobody holds it'}."
+        for sentence in group.withheld:
+            yield f"{group.name}: {sentence}."
     yield from _differences(view)
 
 

@@ -2,9 +2,9 @@
 
 `--guardians` before that: agents die whose guardians speak for them. `--etcd`: the leases come from an etcd. `--turns`:
 events wait for each other, and several are one step. `--weights`: checks fail that have a weight. `--edits`:
-voters come and go. `--freezes`: agents stop in maintenance, which leaves gates open for good. `--twins`: another
-host has the name of a node. All may be given; but for `--edits` and `--twins`, they come on top of the seed's own
-schedule.
+voters come and go. `--moves`: addresses move between groups. `--freezes`: agents stop in maintenance, which leaves
+gates open for good. `--twins`: another host has the name of a node. All may be given; but for `--edits`, `--twins` and
+`--moves`, they come on top of the seed's own schedule.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ OPTIONS = {
     "--edits": "has_edits",
     "--freezes": "has_freezes",
     "--twins": "has_twins",
+    "--moves": "has_moves",
 }
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from haagent.core.settings import Settings
 from haagent.simulate.shell import LAST_WORDS_S
-from tests.sim.world import PlannedKill, World
+from tests.sim.world import PlannedKill, World, make_settings
 
 Fault = Callable[[World, random.Random], None]
 TWIN = "T"  # a host that has another's name
@@ -211,6 +211,20 @@ NO_CUT: tuple[Fault, ...] = (
 def with_voters(world: World, names: Iterable[str]) -> Settings:
     nodes = tuple(node for node in world.settings.nodes if node.name in names)
     return msgspec.structs.replace(world.settings, nodes=nodes)
+
+
+def with_groups(settings: Settings, rng: random.Random, name: str) -> Settings:
+    """Another file: some groups, and which of them has which of three addresses."""
+    names = rng.sample(("web", "db", "www"), rng.choice((1, 2, 2, 3)))
+    where = {number: rng.choice(names) for number in (1, 2, 3) if rng.random() < 0.9}
+    groups = {group: tuple(rng.sample("AB", 2)) for group in names}
+    addresses = {group: tuple(number for number in where if where[number] == group) for group in names}
+    made = make_settings(groups=groups, addresses=addresses)
+    return msgspec.structs.replace(settings, groups=made.groups, config_hash=name)
+
+
+def in_words(settings: Settings) -> str:
+    return ", ".join(f"{group.name} {[*group.addresses]}" for group in settings.groups[1:])
 
 
 def edit(world: World, rng: random.Random) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core.events import AnyAction, Drop, Farewell, Renew, Take
+from haagent.core.events import AnyAction, Drop, Farewell, Renew, Take, Withhold
 from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.settings import LEADER
 from tests.sim.world import Host, World
@@ -32,12 +32,16 @@ class Watch:
 
     def see(self, host: Host, group: str, action: AnyAction) -> None:
         match action:
-            case Take(_, ballot, _):
+            case Take(_, ballot):
                 self.takes.append((self.world.t, host.name, group))
                 self._check_alone(group)
+                self._check_addresses(host, group)
                 self._check_order(host, group, ballot)
             case Renew():
                 self._check_alone(group)
+                self._check_addresses(host, group)
+            case Withhold():
+                self._check_addresses(host, group)
             case Drop(_, _, why):
                 self.drops.append((self.world.t, host.name, group, why))
                 if self.world.settings.consistent and "holds it too" in why:
@@ -51,6 +55,12 @@ class Watch:
         if self.never_two and len(serving) > 1:
             raise Violation(f"at {self.world.t:.6f} {' and '.join(serving)} both answer for {group}")
 
+    def _check_addresses(self, host: Host, group: str) -> None:
+        for address in host.served[group].addresses:
+            serving = self.world.serving_address(address)
+            if self.never_two and len(serving) > 1:
+                raise Violation(f"at {self.world.t:.6f} {' and '.join(serving)} both answer for address {address}")
+
     def _check_order(self, host: Host, group: str, ballot: Ballot) -> None:
         before = self.last.get(group)
         if self.ordered and before is not None and ballot <= before:
@@ -59,7 +69,7 @@ class Watch:
 
     def _check_word(self, host: Host, name: str, beat: Heartbeat) -> None:
         """What a farewell says of the node's vote is true from the next decision on."""
-        if host.node is None:
+        if host.node is None or name not in host.node.state.groups:
             return
         said = next(group for group in beat.groups if group.name == name).accepted
         given = host.node.state.groups[name].voter.accepted
@@ -104,6 +114,14 @@ def check_settled(world: World) -> None:
         for group in (LEADER,):
             if host.node is None and host.answers(group, world.t):
                 raise Violation(f"at {world.t:.6f} {name} answers for {group} without an agent")
+
+
+def check_addresses(world: World) -> None:
+    for group in world.settings.groups:
+        serving = world.serving(group.name) if group.name in expected_to_be_served(world) else []
+        for address in group.addresses if serving else ():
+            if (found := world.serving_address(address)) != serving:
+                raise Violation(f"at {world.t:.6f} {serving} has {group.name}, and address {address} is with {found}")
 
 
 def check_lightest(world: World) -> None:

@@ -7,7 +7,8 @@ turns the agents are busy now and then, so that several events wait and are one 
 have one, and go on failing: in the end each group is where they weigh least, and stays there. With edits the set of
 voters changes: files are edited one host after the other, in any order and at any time, some of them wrongly. With
 freezes operators switch maintenance on, often on a node that is cut off, stop an agent soon after it, and end it. With
-twins another host has the name of a node; what is cut could make two then, so nothing is.
+twins another host has the name of a node; what is cut could make two then, so nothing is. With moves the
+files differ in which group has which address, and in which groups there are.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import msgspec
 from haagent.core.group.handover import LIGHTER_S
 from haagent.core.node import Node
 from tests.sim import faults
-from tests.sim.invariants import Violation, Watch, check_lightest, check_settled
+from tests.sim.invariants import Violation, Watch, check_addresses, check_lightest, check_settled
 from tests.sim.world import World, make_settings
 
 FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
     has_edits: bool
     has_freezes: bool
     has_twins: bool
+    has_moves: bool
 
 
 def run_seed(
@@ -52,14 +54,18 @@ def run_seed(
     has_edits: bool = False,
     has_freezes: bool = False,
     has_twins: bool = False,
+    has_moves: bool = False,
     node_class: type[Node] = Node,
 ) -> World:
     """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
-    plan = Plan(seed, node_class, has_guardians, has_etcd, has_turns, has_weights, has_edits, has_freezes, has_twins)
+    choices = (has_guardians, has_etcd, has_turns, has_weights, has_edits, has_freezes, has_twins, has_moves)
+    plan = Plan(seed, node_class, *choices)
     if has_edits:
         return _edited(plan)
     if has_twins:
         return _doubled(plan)
+    if has_moves:
+        return _moved(plan)
     families = (_consistent, _available_no_cut) if has_etcd else FAMILIES
     return families[seed % len(families)](plan)
 
@@ -278,6 +284,54 @@ def _agree(world: World) -> None:
     for name in world.hosts:
         world.edit(name, faults.with_voters(world, {*voters, name}))
     world.settings = faults.with_voters(world, voters)
+
+
+def _moved(plan: Plan) -> World:
+    """Addresses move from group to group, and groups come and go, in one file after the other; two never have one.
+
+    Where votes do not count, or whoever is alive decides, nothing is cut or lost.
+    """
+    rng = random.Random(f"moves {plan.seed}")
+    is_consistent = plan.has_etcd or rng.random() < 0.7
+    nodes, witnesses = rng.choice((("ABW", "W"), ("ABC", ""), ("ABCDE", "")))
+    if plan.has_etcd or not is_consistent:
+        nodes, witnesses = rng.choice((("AB", ""), ("ABC", "")))
+    settings = make_settings(nodes=nodes, witnesses=witnesses, consistent=is_consistent, alone_after_s=ALONE_AFTER_S)
+    if plan.has_etcd:
+        settings = msgspec.structs.replace(settings, arbiter="etcd")
+    files = [faults.with_groups(settings, rng, str(number)) for number in range(rng.choice((2, 2, 3)))]
+    world = World(
+        plan.seed,
+        files[0],
+        turn_s=TURN_S if plan.has_turns else None,
+        has_etcd=plan.has_etcd,
+        node_class=plan.node_class,
+    )
+    world.files = dict.fromkeys(world.hosts, files[0])
+    for name in nodes:
+        world.at(0.3 * rng.random(), lambda name=name: world.start(name))
+    Watch(world, never_two=True, ordered=is_consistent and not plan.has_etcd)
+
+    def reload(name: str) -> None:
+        file = rng.choice(files)
+        world.say(f"{name} has file {file.config_hash}: {faults.in_words(file)}")
+        world.edit(name, file)
+
+    def agree() -> None:
+        world.settings = files[-1]
+        for name in world.hosts:
+            world.edit(name, files[-1])
+
+    def play() -> None:
+        everything = is_consistent and not plan.has_etcd
+        _disturb(world, rng, faults.ANYTHING if everything else faults.NO_CUT, every_s=0.5)
+        _disturb(world, rng, (lambda world, rng: reload(rng.choice([*world.hosts])),), every_s=0.3)
+        _disturb_more(world, plan)
+        world.at(FAULTS_S + 1.05, agree)
+        _settle(world, plan)
+        check_addresses(world)
+
+    return _run(world, play)
 
 
 FAMILIES = (_consistent, _available_no_cut, _consistent, _available, _bystander_dies)

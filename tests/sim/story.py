@@ -9,6 +9,7 @@ decisions and nothing else: clocks agree, a datagram takes 1 ms, the kernel 1 ms
                         (left_open: what is left in place in maintenance answers for good, as it does in fact)
     start A B W         one after the other, 10 ms apart
     reload web:A,B;db:B every agent reads a new file
+    groups A,B web:A@1;db:B@2,3     the files of A and B have these groups, with these addresses, from now on
     file A,B A,B,C      the files of A and B have these voters from now on; voters: whose votes each node counts
     who                 which hosts answer for which group       why A               what `status` says on A
     double A T          there is a host T as well, whose agent says that it is A
@@ -28,7 +29,7 @@ from pathlib import Path
 
 import msgspec
 
-from haagent.core.settings import LEADER, GroupSettings
+from haagent.core.settings import LEADER, Settings
 from haagent.simulate.deeds import perform
 from haagent.simulate.language import parse as parse_statements
 from haagent.simulate.scenario import read
@@ -112,6 +113,7 @@ class Story:
             nodes="".join(word for word in words if len(word) == 1),
             witnesses=options.get("witness", ""),
             groups=_groups(options.get("groups", "web:A,B")),
+            addresses=_addresses(options.get("groups", "")),
             consistent=is_consistent,
             interval_s=_seconds(options.get("interval", "100ms")),
             failback_after_s=None if failback is None else _seconds(failback),
@@ -149,9 +151,12 @@ class Story:
         self.watch.never_two = world.settings.consistent
 
     def reload(self, world: World, words: list[str]) -> None:
-        groups = tuple(GroupSettings(name, prefer) for name, prefer in _groups(words[0]).items())
-        leader = world.settings.groups[0]
-        world.reconfigure(msgspec.structs.replace(world.settings, groups=(leader, *groups), config_hash="new"))
+        world.reconfigure(with_groups(world, words[0], config_hash="new"))
+
+    def groups(self, world: World, words: list[str]) -> None:
+        world.settings = with_groups(world, words[1], config_hash=words[1])  # that of those that start later
+        for name in words[0].split(","):
+            world.edit(name, world.settings)
 
     def file(self, world: World, words: list[str]) -> None:
         """`file A,B A,B,C`: the files of A and B have these voters from now on."""
@@ -168,13 +173,15 @@ class Story:
             if group.name != LEADER or self.shows_leader:
                 serving = world.serving(group.name)
                 yield f"{group.name}: {' and '.join(serving) if serving else 'nobody'}"
+        for address, text in sorted({pair for group in world.settings.groups for pair in group.addresses.items()}):
+            yield f"{text}: {' and '.join(world.serving_address(address)) or 'nobody'}"
 
     def why(self, world: World, words: list[str]) -> Iterator[str]:
         host = world.hosts[words[0]]
         assert host.node is not None
         for group in host.node.view(host.local(world.t)).groups:
             if group.name != LEADER or self.shows_leader:
-                yield f"{group.name}: {group.why}"
+                yield f"{group.name}: {'; '.join((group.why, *group.withheld))}"
 
     def snapshot(self, world: World, words: list[str]) -> None:
         world.snapshot(words[0])
@@ -193,7 +200,20 @@ class Story:
         world.traced -= set(names)
 
 
-SAID = ("start", "reload", "file", "voters", "snapshot", "put_back", "double", "who", "why", "trace", "untrace")
+SAID = (
+    "start",
+    "reload",
+    "groups",
+    "file",
+    "voters",
+    "snapshot",
+    "put_back",
+    "double",
+    "who",
+    "why",
+    "trace",
+    "untrace",
+)
 VERBS: dict[str, Callable[[Story, World, list[str]], Iterator[str] | None]] = {
     name: getattr(Story, name) for name in SAID
 }
@@ -204,9 +224,20 @@ def _seconds(text: str) -> float:
 
 
 def _groups(text: str) -> dict[str, tuple[str, ...]]:
-    """`web:A,B;db:B` -> {"web": ("A", "B"), "db": ("B",)}"""
-    pairs = (part.partition(":") for part in text.split(";"))
+    """`web:A,B@1;db:B` -> {"web": ("A", "B"), "db": ("B",)}"""
+    pairs = (part.partition("@")[0].partition(":") for part in text.split(";"))
     return {name: tuple(filter(None, prefer.split(","))) for name, _, prefer in pairs}
+
+
+def _addresses(text: str) -> dict[str, tuple[int, ...]]:
+    """`web:A,B@1,2;db:B` -> {"web": (1, 2), "db": ()}"""
+    pairs = (part.partition("@") for part in text.split(";"))
+    return {name.partition(":")[0]: tuple(map(int, filter(None, found.split(",")))) for name, _, found in pairs}
+
+
+def with_groups(world: World, text: str, *, config_hash: str) -> Settings:
+    made = make_settings(groups=_groups(text), addresses=_addresses(text))
+    return msgspec.structs.replace(world.settings, groups=made.groups, config_hash=config_hash)
 
 
 def stories() -> list[Path]:

@@ -22,6 +22,7 @@ SEEDS_WITH_WEIGHTS = range(200)
 SEEDS_WITH_EDITS = range(300)
 SEEDS_WITH_FREEZES = range(200)
 SEEDS_WITH_TWINS = range(200)
+SEEDS_WITH_MOVES = range(300)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -71,6 +72,11 @@ def test_agents_that_stop_in_maintenance_break_no_promise() -> None:
 
 def test_hosts_that_share_a_name_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_TWINS, "--twins", "--guardians")
+
+
+def test_addresses_that_move_between_groups_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_MOVES, "--moves", "--guardians")
+    assert not _complaints(SEEDS_WITH_ETCD, "--moves", "--etcd")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

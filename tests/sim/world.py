@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from haagent.core.node import Node
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
 from haagent.simulate.host import Host, Served
 
-__all__ = ["Host", "PlannedKill", "Served", "World", "make_settings", "steady_world"]
+__all__ = ["Host", "PlannedKill", "Served", "World", "make_settings", "numbered", "steady_world"]
 
 
 class PlannedKill(msgspec.Struct):
@@ -135,6 +135,9 @@ class World(simulate.World):
             if host.answers(group, self.t) or (group in host.served and host.served[group].is_kept)
         ]
 
+    def serving_address(self, address: int) -> list[str]:
+        return [name for name, host in self.hosts.items() if host.serves(address, self.t)]
+
     def say(self, text: str) -> None:
         self.transcript.append(f"{self.t:8.3f} -- {text}")
 
@@ -170,6 +173,10 @@ class World(simulate.World):
 steady_world = World.steady
 
 
+def numbered(numbers: Iterable[int]) -> dict[int, str]:
+    return {number: f"10.0.0.{number}" for number in numbers}
+
+
 def make_settings(
     *,
     nodes: str = "ABC",
@@ -180,6 +187,7 @@ def make_settings(
     failback_after_s: float | None = None,
     alone_after_s: float = 5.0,
     arp_guard: bool = False,
+    addresses: dict[str, tuple[int, ...]] | None = None,
 ) -> Settings:
     chosen = {"web": ("A", "B")} if groups is None else groups
     return Settings(
@@ -188,7 +196,10 @@ def make_settings(
         nodes=tuple(NodeSettings(name, name in witnesses) for name in nodes),
         groups=(
             GroupSettings(LEADER),
-            *(GroupSettings(name, prefer, failback_after_s) for name, prefer in chosen.items()),
+            *(
+                GroupSettings(name, prefer, failback_after_s, addresses=numbered((addresses or {}).get(name, ())))
+                for name, prefer in chosen.items()
+            ),
         ),
         interval_s=interval_s,
         lease_s=3.5 * interval_s,

@@ -79,14 +79,14 @@ def _know(group: Group, granted: Ballot) -> None:
 
 
 def begin(group: Group) -> None:
-    group.arbitration.granted_at, group.arbitration.refused = NEVER, False
+    group.arbitration.granted_at, group.arbitration.refused, group.arbitration.addresses = NEVER, False, ()
 
 
 def claim(group: Group, state: NodeState, now: float) -> None:
     if state.settings.arbiter:
-        arbitration = group.arbitration
+        arbitration, named = group.arbitration, tuple(group.share.named)
         after = arbitration.known if state.settings.consistent else None
-        state.do(Claim(group.name, group.attempt.ballot, now, tuple(arbitration.freed.values()), after))
+        state.do(Claim(group.name, group.attempt.ballot, now, tuple(arbitration.freed.values()), after, named))
 
 
 def relinquish(group: Group, state: NodeState, ballot: Ballot) -> None:
@@ -98,13 +98,13 @@ def relinquish(group: Group, state: NodeState, ballot: Ballot) -> None:
 # --- hearing the arbiter
 
 
-def grant(group: Group, state: NodeState, ballot: Ballot, asked_at: float) -> None:
+def grant(group: Group, state: NodeState, ballot: Ballot, asked_at: float, addresses: tuple[int, ...]) -> None:
     if group.lease is None or ballot.node != state.settings.me or ballot < group.lease.tenure:
         return
     _know(group, ballot)
     arbitration = group.arbitration
     arbitration.granted_at, arbitration.refused = max(arbitration.granted_at, asked_at), False
-    arbitration.bound_until = NEVER
+    arbitration.bound_until, arbitration.addresses = NEVER, addresses
 
 
 def deny(

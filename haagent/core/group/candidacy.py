@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core.group import arbitration, caution, choice
+from haagent.core.group import arbitration, caution, choice, ownership
 from haagent.core.group.state import Group
 from haagent.core.membership import NEVER
 from haagent.core.messages import GroupBeat, Heartbeat
@@ -52,6 +52,8 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
     if why := state.isolation(now):
         return why
     if not is_successor(group, state, now) and (why := caution.obstacle(group, state, now)):
+        return why
+    if why := ownership.obstacle(group, state, now):
         return why
     if state.settings.arbiter:
         return state.arbiter_fault if state.settings.consistent else ""

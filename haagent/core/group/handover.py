@@ -15,7 +15,7 @@ import msgspec
 from haagent.core import placement
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Prepare
-from haagent.core.group import choice
+from haagent.core.group import choice, ownership
 from haagent.core.group.choice import Among
 from haagent.core.group.state import Group, Pledge
 from haagent.core.group.transitions import HAVING
@@ -139,8 +139,11 @@ def end(group: Group, state: NodeState, now: float) -> None:
 def _pledge_vote(group: Group, state: NodeState, now: float, peer: Peer, want: Ballot) -> None:
     if peer.beat is None or peer.boot is None or not state.may_vote_on(group, now):
         return
-    if group.voter.may_be_handed(want):
-        group.handover.pledge = Pledge(Accepted(want, peer.boot, peer.seq), now, peer.beat.lease_ms / 1000)
+    addresses = peer.groups[group.name].addresses
+    is_theirs = ownership.may_bind(group, state, now, (peer.name, peer.boot), addresses)
+    if is_theirs and group.voter.may_be_handed(want):
+        vote = Accepted(want, peer.boot, peer.seq)
+        group.handover.pledge = Pledge(vote, now, peer.beat.lease_ms / 1000, addresses)
 
 
 def farewell(group: Group, now: float) -> GroupBeat | None:
@@ -152,6 +155,7 @@ def farewell(group: Group, now: float) -> GroupBeat | None:
         group.beat(now),
         promised=vote.ballot,
         accepted=vote,
+        addresses=group.handover.pledge.addresses,
         claim=None,
         released=group.attempt.ballot,
         tenure=None,
@@ -172,6 +176,7 @@ def redeem(group: Group, state: NodeState, now: float) -> None:
         return
     vote, since = pledge.vote, pledge.since
     for peer, beat in state.votes(now, group.name):
-        if (peer.name, peer.boot, beat.want) == (vote.ballot.node, vote.boot, vote.ballot):
+        said = (peer.name, peer.boot, beat.want, beat.addresses)
+        if said == (vote.ballot.node, vote.boot, vote.ballot, pledge.addresses):
             vote, since = Accepted(vote.ballot, vote.boot, peer.seq), now
-    group.voter.accept(since, vote, lease_s=pledge.lease_s)
+    group.voter.accept(since, vote, lease_s=pledge.lease_s, addresses=pledge.addresses)

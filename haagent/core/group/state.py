@@ -9,6 +9,7 @@ Being plain, all of it is encoded as it is: a trace begins with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -44,6 +45,7 @@ class TakeoverGuard:
 @dataclass
 class Arbitration:
     granted_at: float = NEVER  # when the request was sent that the arbiter granted last, of this tenure
+    addresses: tuple[int, ...] = ()  # for which it is ours there
     refused: bool = False  # it is bound to somebody else, and has said so of this tenure
     bound_to: Ballot | None = None  # whom it named then
     bound_until: float = NEVER  # that may be true until then
@@ -58,6 +60,7 @@ class Pledge:
     vote: Accepted
     since: float
     lease_s: float
+    addresses: tuple[int, ...] = ()
 
 
 @dataclass
@@ -67,6 +70,16 @@ class Handover:
     better_since: dict[str, float] = field(default_factory=dict)  # failback: since when each that is better is fit
     lighter_since: float = NEVER  # since when there is a node with a lower penalty
     pledge: Pledge | None = None
+
+
+@dataclass
+class Share:
+    """Of the group's addresses, of which others may have one in another group (`ownership`)."""
+
+    named: dict[int, float] = field(default_factory=dict)  # what our claim names, and from when on it counts
+    served: tuple[int, ...] = ()  # of these what a majority has accepted
+    missed: set[int] = field(default_factory=set)  # what was found elsewhere, and said to be
+    not_before: float = NEVER  # another has named the same
 
 
 @dataclass
@@ -106,6 +119,7 @@ class Group:
     arbitration: Arbitration = field(default_factory=Arbitration)
     handover: Handover = field(default_factory=Handover)
     conflict: Conflict = field(default_factory=Conflict)
+    share: Share = field(default_factory=Share)
 
     @classmethod
     def new(cls, settings: GroupSettings, now: float, *, floor: int, silent_until: float) -> Self:
@@ -151,4 +165,13 @@ class Group:
             leaving=state is GroupState.DROPPING,
             penalty=self.penalty,
             left=self.was_found,
+            addresses=tuple(self._addresses(now)),
         )
+
+    def _addresses(self, now: float) -> Iterable[int]:
+        """That are ours, or may become so; else those of whom we are bound to."""
+        if self.lease is not None:
+            return self.share.named
+        if self.was_found:
+            return self.settings.addresses
+        return self.voter.addresses if self.voter.is_bound(now) else ()

@@ -25,12 +25,15 @@ from typing import Self
 
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
 
+Life = tuple[str, int]  # a node's name and `boot`
+
 
 @dataclass
 class Voter:
     promised: Ballot | None = None
     accepted: Accepted | None = None
     bound_until: float = float("-inf")
+    addresses: tuple[int, ...] = ()  # that the accepted claim names (`ownership`)
     was_freed: bool = False  # by the holder's own word, and bound to nobody since
     released: dict[str, Ballot] = field(default_factory=dict)  # highest release announced by each node
 
@@ -48,6 +51,11 @@ class Voter:
 
     def holder(self, now: float) -> str:
         return self.accepted.ballot.node if self.accepted is not None and self.is_bound(now) else ""
+
+    def life(self, now: float) -> Life | None:
+        """Of its holder."""
+        accepted = self.accepted
+        return (accepted.ballot.node, accepted.boot) if accepted is not None and self.is_bound(now) else None
 
     def hear_release(self, beat: GroupBeat, node: str, boot: int) -> bool:
         """The holder itself says that it no longer holds: nothing to wait for. True when that freed us."""
@@ -67,13 +75,16 @@ class Voter:
         claim = beat.claim
         if claim is None or claim.node != sender.node:
             return False
-        return self.accept(now, Accepted(claim, sender.boot, sender.seq), lease_s=sender.lease_ms / 1000)
+        offer = Accepted(claim, sender.boot, sender.seq)
+        return self.accept(now, offer, lease_s=sender.lease_ms / 1000, addresses=beat.addresses)
 
-    def accept(self, now: float, offer: Accepted, *, lease_s: float) -> bool:
+    def accept(self, now: float, offer: Accepted, *, lease_s: float, addresses: tuple[int, ...] = ()) -> bool:
         if not self._may_accept(now, offer):
             return False
         is_new = not self.is_bound(now) or self.accepted is None or self.accepted.ballot != offer.ballot
+        is_new = is_new or addresses != self.addresses
         self.promised, self.accepted, self.was_freed = offer.ballot, offer, False
+        self.addresses = addresses
         self.bound_until = now + lease_s
         return is_new
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haagent.core import credible
-from haagent.core.group import choice
+from haagent.core.group import choice, ownership
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HAVING
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heartbeat
@@ -13,8 +13,10 @@ from haagent.core.node_state import NodeState
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
     if not state.may_vote_on(group, now) or not state.is_at_one(sender):
         return
-    if credible.is_lease_credible(state, sender.lease_ms) and group.voter.hear_claim(now, beat, sender):
-        state.urge()
+    if beat.claim is not None and credible.is_lease_credible(state, sender.lease_ms):
+        is_theirs = ownership.may_bind(group, state, now, (sender.node, sender.boot), beat.addresses)
+        if is_theirs and group.voter.hear_claim(now, beat, sender):
+            state.urge()
     consider_want(group, state, now, sender.node, beat)
 
 
@@ -38,8 +40,9 @@ def _favour(group: Group, state: NodeState, now: float, node: str) -> None:
     if not (is_chosen or is_first) or peer is None or peer.boot is None or peer.beat is None:
         return
     assert group.voter.promised is not None  # this very want
-    offer = Accepted(group.voter.promised, peer.boot, peer.seq)
-    group.voter.accept(now, offer, lease_s=peer.beat.lease_ms / 1000)
+    offer, addresses = Accepted(group.voter.promised, peer.boot, peer.seq), peer.groups[group.name].addresses
+    if ownership.may_bind(group, state, now, (node, peer.boot), addresses):
+        group.voter.accept(now, offer, lease_s=peer.beat.lease_ms / 1000, addresses=addresses)
 
 
 def reconsider_wants(group: Group, state: NodeState, now: float) -> None:

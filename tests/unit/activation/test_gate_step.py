@@ -12,6 +12,7 @@ import pytest
 
 from haagent.activation import Activation
 from haagent.activation.pipeline import GroupPipeline
+from haagent.activation.share import Share
 from haagent.activation.steps import AddressStep, GateStep
 from haagent.backends.arp import ArpOptions
 from haagent.config import GroupConfig, PluginConfig
@@ -87,7 +88,7 @@ class Stage:
         self.notes: list[str] = []
         self.group = GroupPipeline(
             "web",
-            steps=(AddressStep([VIP], self.host, now), GateStep([VIP], self.gate)),
+            steps=(AddressStep(Share({1: VIP}), self.host, now), GateStep(Share({1: VIP}), self.gate)),
             hooks=no_hooks(),
             post=self.said.append,
             note=lambda _kind, text: self.notes.append(text),

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from haagent.activation.pipeline import GroupPipeline
+from haagent.activation.share import Share
 from haagent.activation.step import Step
 from haagent.activation.steps import AddressStep
 from haagent.core.events import AnyEvent, Dropped, TakeFailed, Taken
@@ -34,7 +35,7 @@ def told(directory: Path, story: Callable[[GroupPipeline, FakeHost], None]) -> l
         said: list[AnyEvent] = []
         host = FakeHost("eth0")
         vip = Vip(address=ip_interface("10.20.1.100/24"), interface="eth0")
-        steps = (AddressStep([vip], host, now), of_the_guide(directory))
+        steps = (AddressStep(Share({1: vip}), host, now), of_the_guide(directory))
         group = GroupPipeline("web", steps=steps, hooks=no_hooks(), post=said.append, note=lambda *_: None, now=now)
         group.take(ONE, now() + 60)
         story(group, host)

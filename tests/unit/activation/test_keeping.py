@@ -193,11 +193,60 @@ def test_a_reload_keeps_what_is_held_and_removes_what_is_gone() -> None:
             stage.activation.take(name, ONE, stage.time + 60)
         before = len(stage.said)
         await stage.reload(web("10.20.1.101/24", "10.20.1.102/24"), same)
-        assert stage.host.addresses() == ["10.20.1.101/24", "10.20.1.102/24", "10.20.1.110/24"]
+        assert stage.host.addresses() == ["10.20.1.101/24", "10.20.1.110/24"]
         assert sorted(stage.said[before:], key=str) == [
             Dropped(group="ends", ballot=ONE),
             Taken(group="web", ballot=ONE),
         ]
+
+    run(stage, story)
+
+
+def test_what_a_held_group_gains_is_served_when_the_core_says_so() -> None:
+    """Another node may have it still, in another group."""
+    spec = web("10.20.1.100/24", "10.20.1.101/24", "10.20.1.102/24")
+    second, third = (number for number, address in spec.numbered().items() if str(address) != "10.20.1.100/24")
+    stage = Stage(web("10.20.1.100/24"))
+
+    async def story() -> None:
+        stage.activation.take("web", ONE, stage.time + 60)
+        await stage.reload(spec)
+        assert stage.host.addresses() == ["10.20.1.100/24"]
+        before = len(stage.said)
+        stage.activation.withhold("web", (second, third))
+        assert stage.host.addresses() == ["10.20.1.100/24"]
+        stage.activation.withhold("web", (third,))
+        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.101/24"]
+        stage.host.put("10.20.1.102/24")
+        stage.host.look()
+        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.101/24"], "not by anybody else either"
+        assert stage.activation.withholds("web", spec.addresses[2].ip.packed)
+        await stage.reload(msgspec.structs.replace(spec, prefer=("A",)))
+        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.101/24"]
+        stage.activation.withhold("web", ())
+        assert len(stage.host.addresses()) == 3
+        assert stage.said[before:] == [Taken(group="web", ballot=ONE)], "of the reload alone"
+        stage.activation.drop("web", ONE, "")
+        assert stage.host.addresses() == []
+        await stage.reload(web("10.20.1.100/24"))
+        await stage.reload(spec)
+        stage.activation.expect("web")
+        stage.activation.take("web", Ballot(2, "A"), stage.time + 60, (), (second,))
+        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.102/24"]
+
+    run(stage, story)
+
+
+def test_an_address_that_a_reload_moves_between_two_held_groups_waits_for_the_core() -> None:
+    stage = Stage(web("10.20.1.100/24", "10.20.1.101/24"), web("10.20.1.120/24", name="db"))
+
+    async def story() -> None:
+        for name in ("web", "db"):
+            stage.activation.take(name, ONE, stage.time + 60)
+        await stage.reload(web("10.20.1.100/24"), web("10.20.1.120/24", "10.20.1.101/24", name="db"))
+        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.120/24"]
+        stage.activation.withhold("db", ())
+        assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.101/24", "10.20.1.120/24"]
 
     run(stage, story)
 

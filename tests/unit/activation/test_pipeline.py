@@ -11,6 +11,7 @@ import pytest
 
 from haagent.activation.group import Group
 from haagent.activation.pipeline import GroupPipeline
+from haagent.activation.share import Share
 from haagent.activation.steer import SteerStep
 from haagent.activation.steps import AddressStep, lifetime_s
 from haagent.backends.arp import Arp, ArpOptions
@@ -38,7 +39,7 @@ class Stage:
         self.steer = SteerStep("arp" if is_immediate else "cloud", lambda: self.backend)
         self.group = GroupPipeline(
             "web",
-            steps=(AddressStep([VIP], self.host, now), self.steer),
+            steps=(AddressStep(Share({1: VIP}), self.host, now), self.steer),
             hooks=no_hooks(),
             post=self.said.append,
             note=self.note,

@@ -80,8 +80,10 @@ class Stage:
         self.activation.take(group, ballot, self.now() + lease_s, vanished)
 
     async def reload(self, *groups: GroupConfig) -> None:
-        """What is slow goes on beside."""
+        """What is slow goes on beside. The core finds that no other node has what a group has gained."""
         ending = (await self.activation.prepare(config(*groups))).apply()
+        for one in groups:
+            self.activation.withhold(one.name, ())
         if ending is not None:
             self.endings.append(asyncio.create_task(ending))
 

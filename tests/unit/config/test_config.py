@@ -100,7 +100,8 @@ def test_settings_of_the_core_have_the_leader_last() -> None:
     settings = read(FULL, node="B").settings()
     assert settings.me == "B"
     assert settings.groups[-1] == GroupSettings(LEADER)
-    assert settings.groups[0] == GroupSettings("web", prefer=("B", "A"), failback_after_s=30.0)
+    numbered = {0x0A140164: "10.20.1.100"}
+    assert settings.groups[0] == GroupSettings("web", ("B", "A"), failback_after_s=30.0, addresses=numbered)
     assert (settings.interval_s, settings.lease_s, settings.consistent) == (0.05, 0.2, True)
     assert settings.witnesses == ("W",)
     assert settings.config_hash == read(FULL).digest

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from haagent.config import ConfigError, Fault, check, document, parse
 from haagent.config.document import MAX_BYTES
 from haagent.config.faults import quoted, suggestion
+from haagent.core import limits
 from tests.unit.config.test_config import FULL, SMALL
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
@@ -194,6 +195,8 @@ def test_one_mistake_of_a_group_is_one_fault(added: str, path: str, said: str) -
 def test_faults_between_parts_of_the_file() -> None:
     two_groups = SMALL + "  db: {addresses: 10.20.1.100/32}\n"
     assert "is in group web too" in the_fault(two_groups).message
+    many = ", ".join(f"10.{number >> 8}.{number & 255}.7/32" for number in range(limits.MAX_ADDRESSES))
+    assert "all groups together have 1026 addresses" in the_fault(SMALL + f"  db: {{addresses: [{many}]}}\n").message
     secret = SMALL.replace("[eth0]", "[eth0], insecure: true").replace("shop", "shop\nkey_file: /k")
     assert the_fault(secret).path == "heartbeat.insecure"
     all_witnesses = SMALL.replace("10}", "10, witness: true}").replace("11}", "11, witness: true}")

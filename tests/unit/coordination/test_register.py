@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haagent.coordination.register import RENEW, Outcome, Register, Write
+from haagent.coordination.register import RENEW, Outcome, Register, Write, owners, proofs
 from haagent.coordination.stored import UNREADABLE, Stored, decode
 from haagent.core.events import Claim, Denied, Freed, Granted
 from haagent.core.messages import Ballot
@@ -347,3 +347,53 @@ def test_an_answer_that_the_watch_has_overtaken_is_no_news() -> None:
     learn(one, 0.6, 12, stored(6))
     assert one.written(0.7, write, sent_at=0.5, as_of=11) is None
     assert not one.is_past
+
+
+# --- addresses
+
+
+def naming(one: Register, *addresses: int, now: float, as_of: int) -> Granted | None:
+    """It is written with these."""
+    one.want(msgspec.structs.replace(claim(5), addresses=addresses))
+    assert due(one, now).value.addresses == addresses
+    return one.written(now, due(one, now), sent_at=now, as_of=as_of)
+
+
+def test_an_address_is_ours_when_all_keys_were_read_after_it_was_written() -> None:
+    one, other = held(), Register("db", node="A", boot=MINE, lease_s=LEASE_S)
+    granted = Granted("web", Ballot(5, "A"), 0.1, (1, 2))
+    assert naming(one, 1, 2, now=0.1, as_of=11) == msgspec.structs.replace(granted, addresses=())
+    learn(other, 0.1, 10, stored(3, addresses=(2, 3)))
+    found = owners((one, other), 0.1)
+    assert found == ((2, "B", "db"), (3, "B", "db"))
+    assert proofs((one, other), 0.1, found, as_of=10) == [], "somebody may have written since"
+    assert proofs((one, other), 0.1, found, as_of=11) == [msgspec.structs.replace(granted, addresses=(1,))]
+    assert proofs((one, other), 0.1, found, as_of=11) == [], "it is said once"
+    learn(other, 0.2, 12, stored(3, beat=2, addresses=(3,)))
+    assert proofs((one, other), 0.2, owners((one, other), 0.2), as_of=12) == [granted]
+    assert naming(one, 1, 2, 3, now=0.3, as_of=13) == msgspec.structs.replace(granted, asked_at=0.3)
+
+
+@pytest.mark.parametrize(("changes", "is_theirs"), [({}, True), ({"released": True}, False), ({"node": "A"}, True)])
+def test_another_life_has_what_it_has_written_until_it_is_released_or_spent(
+    changes: dict[str, object], is_theirs: bool
+) -> None:
+    one = Register("db", node="A", boot=MINE, lease_s=LEASE_S)
+    learn(one, 3.0, 10, stored(3, addresses=(1,), **changes))
+    assert bool(owners([one], 3.9)) is is_theirs
+    assert owners([one], 4.0) == ()
+    learn(one, 5.0, 11, stored(4, node="A", boot=MINE, addresses=(1,)))
+    assert owners([one], 5.0) == ()
+
+
+def test_what_was_ours_is_proved_anew_after_a_release_and_after_a_loss_of_data() -> None:
+    one = held()
+    naming(one, 1, now=0.1, as_of=11)
+    assert proofs([one], 0.1, (), as_of=11) != []
+    one.forget(0.2)
+    learn(one, 0.2, 5)
+    assert naming(one, 1, now=0.2, as_of=6) == Granted("web", Ballot(5, "A"), 0.2, ())
+    assert proofs([one], 0.3, (), as_of=6) == [], "who had it has a lease to write it again"
+    assert proofs([one], 1.2, (), as_of=7) == [Granted("web", Ballot(5, "A"), 0.2, (1,))]
+    one.release()
+    assert not one.is_unproved or proofs([one], 1.3, (), as_of=8) == []

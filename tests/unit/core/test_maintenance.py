@@ -109,4 +109,4 @@ def test_an_agent_that_is_stopped_while_it_removes_what_it_found_has_left_nothin
 def test_what_an_earlier_release_says_leaves_nothing() -> None:
     words = msgspec.to_builtins(GroupBeat("web", left=True))
     assert msgspec.convert(words, GroupBeat).left
-    assert not msgspec.convert(words[:-1], GroupBeat).left
+    assert not msgspec.convert(words[: GroupBeat.__struct_fields__.index("left")], GroupBeat).left

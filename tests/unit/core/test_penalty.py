@@ -57,6 +57,12 @@ def test_who_does_not_know_penalties_has_none() -> None:
     assert msgspec.convert([*words, "later"], GroupBeat).penalty == 7
 
 
+def test_who_does_not_name_addresses_has_none() -> None:
+    words = msgspec.to_builtins(GroupBeat("web", addresses=(1, 2)))
+    assert msgspec.convert(words, GroupBeat).addresses == (1, 2)
+    assert msgspec.convert(words[: GroupBeat.__struct_fields__.index("addresses")], GroupBeat).addresses == ()
+
+
 def test_a_penalty_below_none_is_no_penalty() -> None:
     beat = Heartbeat("c", "A", boot=1, seq=1, interval_ms=100, lease_ms=350)
     for penalty, is_sound in ((0, True), (100_000, True), (-1, False)):

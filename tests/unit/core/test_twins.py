@@ -98,7 +98,7 @@ def test_an_older_release_reads_the_heartbeat_and_is_read() -> None:
     (datagram,) = Sealer(keys=(), cluster="c", node="B", boot=LIFE).seal(said)
     assert Opener(keys=(), cluster="c", node="A", nodes=frozenset("ABC")).open(datagram) == said
     fields = msgspec.msgpack.decode(msgspec.msgpack.encode(said))
-    without = msgspec.convert(fields[:-2], type(said))
+    without = msgspec.convert(fields[: said.__struct_fields__.index("age_ms")], type(said))
     assert (without.age_ms, without.doubled) == (0, {})
 
 

@@ -362,6 +362,7 @@ def test_the_largest_view_of_the_limits_fits() -> None:
                 ballot,
                 why_not=text,
                 yield_to=name,
+                addresses=(2**63,) * (limits.MAX_ADDRESSES // limits.MAX_GROUPS),
             )
             for _ in range(limits.MAX_GROUPS)
         ),

@@ -54,8 +54,8 @@ def test_frames_of_several_addresses_in_order() -> None:
     announcer = Announcer(addresses, layouts=LAYOUTS, note=print)
     announcer.link_changed(LINK)
     composed = announcer._frames
-    assert [frame[12:14] for frame in composed] == [b"\x08\x06"] * 2 + [b"\x86\xdd"] + [b"\x08\x06"] * 2
-    assert composed[4][38:42] == bytes((10, 20, 1, 101))
+    assert [frame[12:14] for _, frame in composed] == [b"\x08\x06"] * 2 + [b"\x86\xdd"] + [b"\x08\x06"] * 2
+    assert composed[4][1][38:42] == bytes((10, 20, 1, 101))
 
 
 def test_a_link_without_neighbours_is_no_failure() -> None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from haagent.activation.pipeline import GroupPipeline
+from haagent.activation.share import Share
 from haagent.activation.steer import SteerStep
 from haagent.activation.steps import AddressStep
 from haagent.agent.strays import Strays, is_ours
@@ -110,7 +111,7 @@ class Stage:
         self.steer = SteerStep("cloud", make or (lambda: self.backend), self.notes.append)
         self.group = GroupPipeline(
             "web",
-            steps=(AddressStep([VIP], self.host, now), self.steer),
+            steps=(AddressStep(Share({1: VIP}), self.host, now), self.steer),
             hooks=no_hooks(),
             post=self.said.append,
             note=lambda _kind, text: self.notes.append(text),

@@ -1,0 +1,36 @@
+"""Which of a group's addresses are served here while it is held: all, but for those that the core withholds.
+
+Another node may have them still, in another group: see `core.group.ownership`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from haagent.kernel.facts import Vip
+
+
+class Share:
+    def __init__(self, vips: Mapping[int, Vip]) -> None:
+        """By the numbers that the core knows them by."""
+        self._vips = dict(vips)
+        self.every = tuple(vips.values())
+        self.every_packed = _packed(self.every)
+        self.withhold(())
+
+    def withhold(self, numbers: Collection[int]) -> bool:
+        """Whether that changes anything."""
+        before = getattr(self, "served", None)
+        self.served = tuple(vip for number, vip in self._vips.items() if number not in numbers)
+        self.withheld = tuple(vip for vip in self.every if vip not in self.served)
+        self.served_packed, self.withheld_packed = _packed(self.served), _packed(self.withheld)
+        return self.served != before
+
+    def follow(self, earlier: Share) -> None:
+        """After a reload it serves no more than before, until the core says so."""
+        served = set(earlier.served_packed)
+        self.withhold([number for number, vip in self._vips.items() if vip.packed not in served])
+
+
+def _packed(vips: Collection[Vip]) -> tuple[bytes, ...]:
+    return tuple(vip.packed for vip in vips)

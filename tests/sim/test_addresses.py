@@ -1,0 +1,172 @@
+"""Addresses that move between groups at the worst moment: what `core.group.ownership` promises, and that it is needed.
+
+Each story ends with two that answer for one address when the rule that it is about is taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from haagent.core import reload as reloading
+from haagent.core.group import ownership
+from haagent.core.group.state import Group
+from tests.sim.invariants import Violation, Watch
+from tests.sim.schedules import run_seed
+from tests.sim.story import with_groups
+from tests.sim.world import World, make_settings, steady_world
+
+
+def cluster(groups: str, *, nodes: str = "ABW") -> World:
+    world = steady_world(make_settings(nodes=nodes, witnesses="W" if "W" in nodes else ""))
+    world.settings = with_groups(world, groups, config_hash=groups)
+    for name in nodes:
+        world.start(name)
+    Watch(world, never_two=True, ordered=True)
+    world.run(2.0)
+    return world
+
+
+def reload(world: World, name: str, groups: str) -> None:
+    world.edit(name, with_groups(world, groups, config_hash=groups))
+
+
+def at_the_same_moment() -> World:
+    """A new address, which two files give to two groups."""
+    world = cluster("web:A@1;db:B@2")
+    reload(world, "A", "web:A@1,3;db:B@2")
+    reload(world, "B", "web:A@1;db:B@2,3")
+    world.run(world.t + 3.0)
+    return world
+
+
+def voter_between() -> World:
+    """B, which has `web`, and A do not hear each other. W, which hears both, has the new file, and then A."""
+    world = cluster("web:B@1;db:A@2")
+    assert world.serving("web") == ["B"]
+    world.split("A", "B")
+    world.run(world.t + 1.0)
+    assert (world.serving("web"), world.serving("db")) == (["B"], ["A"])
+    reload(world, "W", "db:A@1,2")
+    reload(world, "A", "db:A@1,2")
+    world.run(world.t + 3.0)
+    return world
+
+
+def between_two_of_one_node() -> World:
+    """A moves an address from one of its groups to another, together with one that B has. C wants the first as well."""
+    world = cluster("web:A@1;db:A@2;x:B@3;y:C@4", nodes="ABC")
+    assert (world.serving("web"), world.serving("db"), world.serving("y")) == (["A"], ["A"], ["C"])
+    reload(world, "A", "web:A;db:A@2,1,3;x:B;y:C@4")
+    world.run(world.t + 0.02)
+    reload(world, "C", "web:A;db:A@2;x:B@3;y:C@4,1")
+    world.run(world.t + 3.0)
+    return world
+
+
+STORIES = (at_the_same_moment, voter_between, between_two_of_one_node)
+
+
+def heedless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names what it likes, whoever has it: the votes alone must keep it from serving that."""
+    monkeypatch.setattr(ownership, "owner", lambda *_: None)
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_two_never_serve_one_address(story: Callable[[], World], monkeypatch: pytest.MonkeyPatch) -> None:
+    story()
+    heedless(monkeypatch)
+    story()
+
+
+def test_one_of_two_has_it_in_the_end() -> None:
+    assert len(at_the_same_moment().serving_address(3)) == 1
+    assert voter_between().serving_address(1) == ["A"]
+
+
+# --- without its rules
+
+
+def never_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "may_bind", lambda *_: True)
+
+
+def never_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "_is_proved", lambda group, state, now, address: address in group.share.named)
+
+
+def moved_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a node has had in one of its groups is its own in another, too."""
+    genuine = ownership.reconfigure
+
+    def reconfigure(group: Group) -> None:
+        genuine(group)
+        group.share.named |= dict.fromkeys(group.settings.addresses, 0.0)
+
+    monkeypatch.setattr(ownership, "reconfigure", reconfigure)
+
+
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = reloading.reconfigure
+
+    def reconfigure(state, now, settings):  # type: ignore[no-untyped-def]
+        genuine(state, now, settings)
+        state.former.clear()
+
+    monkeypatch.setattr(reloading, "reconfigure", reconfigure)
+
+
+@pytest.mark.parametrize(
+    ("story", "without"),
+    [
+        (at_the_same_moment, never_bound),
+        (at_the_same_moment, never_proved),
+        (voter_between, forgetful),
+        (between_two_of_one_node, moved_is_proved),
+    ],
+)
+def test_each_rule_is_needed(
+    story: Callable[[], World],
+    without: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heedless(monkeypatch)
+    without(monkeypatch)
+    with pytest.raises(Violation, match="both answer for address"):
+        story()
+
+
+def test_who_asks_nobody_loses_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The votes that are refused for one address are refused for its whole group."""
+    world = cluster("web:B@1;db:A@2")
+    watch = Watch(world, never_two=True, ordered=True)
+    reload(world, "A", "web:B;db:A@1,2")
+    world.run(world.t + 2.0)
+    assert not watch.drops
+    heedless(monkeypatch)
+    reload(world, "A", "web:B@1;db:A@2")
+    reload(world, "A", "web:B;db:A@1,2")
+    world.run(world.t + 2.0)
+    assert "db" in [group for _, host, group, _ in watch.drops if host == "A"]
+
+
+def caught() -> bool:
+    for seed in range(1_000):
+        try:
+            run_seed(seed, has_moves=True)
+        except Violation as violation:
+            if "both answer for address" in str(violation):
+                return True
+    return False
+
+
+def test_seeds_find_a_voter_that_binds_itself_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    heedless(monkeypatch)
+    never_bound(monkeypatch)
+    assert caught()
+
+
+def test_seeds_find_a_group_that_is_served_with_all_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "withheld", lambda group: ())
+    assert caught()
