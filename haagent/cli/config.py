@@ -25,7 +25,9 @@ KEY = "/etc/haagent/cluster.key"
 @click.option("--interface", default="", help="Has the addresses and the heartbeats. [the one with a node's address]")
 @click.option("--cluster", default="cluster", show_default=True, help="Its name.")
 @click.option("--group", default="service", show_default=True, help="Name of what fails over.")
-@click.option("--transport", type=click.Choice(["multicast", "unicast"]), default="multicast", show_default=True)
+@click.option(
+    "--transport", type=click.Choice(["multicast", "unicast", "both"]), default="multicast", show_default=True
+)
 @click.option("--config", "file", type=click.Path(), default=CONFIG, show_default=True, help="The file to write.")
 @click.option("--key-file", type=click.Path(), help="Made if there is none. [cluster.key beside the configuration]")
 @click.option("--force", is_flag=True, help="Replace an existing configuration; never a key.")

@@ -32,7 +32,7 @@ CLUSTER = (
     click.option("--interval", default="100ms", show_default=True, help="Between heartbeats."),
     click.option("--lease", default="", help="Of a holder. [3.5 x interval]"),
     click.option("--on-partition", type=click.Choice(["consistent", "available"])),
-    click.option("--transport", type=click.Choice(["multicast", "unicast"]), default="multicast"),
+    click.option("--transport", type=click.Choice(["multicast", "unicast", "both"]), default="multicast"),
     click.option("--links", default=1, show_default=True, type=click.IntRange(1, 2), help="Interfaces per node."),
     click.option("--config", "extra", metavar="FILE", default="", help="YAML laid over the lab's configuration."),
 )

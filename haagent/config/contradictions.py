@@ -65,7 +65,7 @@ def find_contradictions(top: Draft) -> None:
     if heartbeat.get("insecure") and top.written("key_file"):
         heartbeat.refuse("insecure", "`true`, and yet there is a `key_file`", "remove one of them")
     _http(top.section("http"))
-    if heartbeat.get("transport") == "unicast":
+    if heartbeat.get("transport") in ("unicast", "both"):
         _unicast_addresses(nodes, heartbeat)
     _voters(top, nodes)
     _address_owners(nodes, groups)
@@ -103,7 +103,7 @@ def _transport(heartbeat: Draft) -> None:
     transport = heartbeat.get("transport")
     if transport == "unicast" and heartbeat.written("group"):
         heartbeat.refuse("group", "unicast has no multicast group", "remove it, or write `transport: multicast`")
-    if transport == "multicast" and not heartbeat.written("interfaces"):
+    if transport in ("multicast", "both") and not heartbeat.written("interfaces"):
         heartbeat.refuse(
             "interfaces", "missing, and multicast needs it", "write `interfaces: [eth0]`, or `transport: unicast`"
         )

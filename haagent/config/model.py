@@ -66,7 +66,9 @@ class FencingConfig(Section, frozen=True):
 class NodeConfig(Section, frozen=True, kw_only=True):
     name: Annotated[str, Given]
     address: Annotated[
-        str, NODE_ADDRESS, Option("the node's own address on the link; needed for `unicast`", example="10.20.1.10")
+        str,
+        NODE_ADDRESS,
+        Option("the node's own address on the link; needed for `unicast` and `both`", example="10.20.1.10"),
     ] = ""  # as written: `addresses` has it as well
     addresses: Annotated[
         tuple[str, ...],
@@ -83,7 +85,7 @@ class NodeConfig(Section, frozen=True, kw_only=True):
 
 
 class HeartbeatConfig(Section, frozen=True, kw_only=True):
-    transport: Annotated[str, choice("multicast", "unicast"), Option("how heartbeats travel")] = "multicast"
+    transport: Annotated[str, choice("multicast", "unicast", "both"), Option("how heartbeats travel")] = "multicast"
     # Organisation-local scope (RFC 2365): "H", "A"; empty for unicast.
     group: Annotated[str, MULTICAST, Option("multicast group, IPv4 or IPv6")] = "239.192.72.65"
     port: Annotated[int, PORT, Option("UDP port of the heartbeats")] = 7265
@@ -91,7 +93,7 @@ class HeartbeatConfig(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         list_of(NETWORK, "a list of network interfaces"),
         Option(
-            "the links: heartbeats use all of them at once. Needed for `multicast`",
+            "the links: heartbeats use all of them at once. Needed for `multicast` and `both`",
             otherwise="any, by routing (`unicast`)",
             example="[eth0]",
         ),

@@ -43,7 +43,7 @@ nodes:  # a host finds itself here by its name or address, or by `haagent run --
 {nodes}
 
 heartbeat:
-  transport: {transport}  # multicast or unicast; clouds carry no multicast{multicast}
+  transport: {transport}  # multicast, unicast or both; clouds carry no multicast{multicast}
   port: {port}  # UDP; firewalls between the nodes must let it pass
   interfaces: [{interface}]{how}
   interval: {interval}
@@ -171,7 +171,7 @@ def _filled_in(wanted: Starter) -> str:
         key_file=_yaml(wanted.key_file),
         nodes="\n".join(nodes),
         transport=_yaml(wanted.transport),
-        multicast=group if wanted.transport == "multicast" else "",
+        multicast="" if wanted.transport == "unicast" else group,
         port=usual["port"],
         interface=_yaml(found or USUAL_INTERFACE),
         how="" if wanted.interface else FOUND if found else GUESSED,

@@ -102,6 +102,8 @@ def cloud(subject: Subject) -> Iterator[Finding]:
             why="The networks of clouds do not carry it: no node would hear another.",
             mend="write `heartbeat: {transport: unicast}`, and an `address` for each node",
         )
+    elif config.heartbeat.transport == "both":
+        yield info(f"this host is in {name}, which carries no multicast: `transport: unicast` does as well as `both`")
     for group in subject.groups:
         if group.backend.kind == "arp":
             yield warning(

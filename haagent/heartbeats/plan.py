@@ -2,7 +2,8 @@
 
 Multicast: one link for each interface, all with the same group. Unicast: the n-th address of this node talks to the
 n-th address of every peer, so that two addresses are two independent paths; a peer with fewer addresses, or with the
-other family in that place, is not reached over that link.
+other family in that place, is not reached over that link. Both: all of these, so that neither a switch that forgets
+the group nor a router that forgets a host makes a node deaf.
 """
 
 from __future__ import annotations
@@ -41,23 +42,25 @@ def family_of(host: str) -> int:
 
 
 def plan(config: HeartbeatConfig, *, me: NodeConfig, peers: tuple[NodeConfig, ...]) -> tuple[LinkPlan, ...]:
-    if config.transport == "multicast":
-        return tuple(
-            LinkPlan(Binding(name, family_of(config.group), config.group, config.port, name), (config.group,))
-            for name in config.interfaces
-        )
-    return tuple(
+    multicast = tuple(
+        LinkPlan(Binding(name, family_of(config.group), config.group, config.port, name), (config.group,))
+        for name in config.interfaces
+        if config.transport != "unicast"
+    )
+    unicast = tuple(
         LinkPlan(
             Binding(_unicast_name(config, index, host), family_of(host), host, config.port),
             tuple(_opposite(peers, index, host)),
         )
         for index, host in enumerate(me.addresses)
+        if config.transport != "multicast"
     )
+    return multicast + unicast
 
 
 def _unicast_name(config: HeartbeatConfig, index: int, host: str) -> str:
     """The interface, where the configuration tells it for each address; else the address itself."""
-    names = config.interfaces
+    names = config.interfaces if config.transport == "unicast" else ()  # else it is that of the group's link
     return names[index] if len(names) > index and len(set(names)) == len(names) else host
 
 

@@ -120,6 +120,7 @@ ONE_MISTAKE = [
     ("B: {address: 10.20.1.11}", "B: 10.20.1.11", 5, "nodes.B", "but it is a mapping"),
     ("  B:", "  b b:", 5, "nodes.b b", "cannot be the name of a node"),
     ("heartbeat: {interfaces: [eth0]}", "", 1, "heartbeat.interfaces", "multicast needs it"),
+    ("interfaces: [eth0]", "transport: both", 6, "heartbeat.interfaces", "multicast needs it"),
     ("[eth0]", "[]", 6, "heartbeat.interfaces", "the list is empty"),
     ("[eth0]", "[eth0, eth0]", 6, "heartbeat.interfaces[1]", "twice"),
     ("[eth0]", "[eth0, 'eth/1']", 6, "heartbeat.interfaces[1]", "cannot be a network interface"),
@@ -207,14 +208,19 @@ def test_faults_between_parts_of_the_file() -> None:
     assert "W is a witness" in the_fault(FULL.replace("[B, A]", "[B, A]\n    never: [W]")).message
 
 
-def test_unicast_needs_addresses_that_match() -> None:
-    unicast = SMALL.replace("[eth0]", "[eth0], transport: unicast")
-    assert parse(unicast.encode(), "").heartbeat.transport == "unicast"
+@pytest.mark.parametrize("transport", ["unicast", "both"])
+def test_unicast_needs_addresses_that_match(transport: str) -> None:
+    unicast = SMALL.replace("[eth0]", f"[eth0], transport: {transport}")
+    assert parse(unicast.encode(), "").heartbeat.transport == transport
     assert the_fault(unicast.replace("{address: 10.20.1.11}", "{}")).path == "nodes.B.address"
     assert the_fault(unicast.replace("10.20.1.11", "'fd00::1'")).path == "nodes.B.address"
+    two_links = FULL.replace("transport: unicast", f"transport: {transport}")
+    assert the_fault(two_links.replace("[10.20.1.11, 10.30.1.11]", "[10.20.1.11]")).path == "nodes.B.addresses"
+
+
+def test_unicast_needs_no_interface_and_then_each_group_says_its_own() -> None:
     no_interface = SMALL.replace("interfaces: [eth0]", "transport: unicast")
     assert the_fault(no_interface).path == "groups.web.interface"
-    assert the_fault(FULL.replace("[10.20.1.11, 10.30.1.11]", "[10.20.1.11]")).path == "nodes.B.addresses"
 
 
 def test_too_many() -> None:

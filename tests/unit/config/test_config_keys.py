@@ -142,6 +142,7 @@ class TestStarter:
             Starter(NODES, ("10.20.1.100/24", "fd00:20::100/64"), interface="bond0.12"),
             Starter({**NODES, "W": "10.20.1.12"}, ("10.20.1.100",), witnesses=("W",), cluster="shop-1"),
             Starter({**NODES, "C": "10.20.1.12"}, ("10.20.1.100/24",), transport="unicast", group="web"),
+            Starter({"A": "fd00::1", "B": "fd00::2"}, ("fd00::3/64",), transport="both"),
             Starter({"no": "fd00::1", "1": "fd00::2"}, ("fd00::3/64",), cluster="on", group="null", interface="1e3"),
             Starter({"a.example.com": "10.0.0.1", "b.example.com": "10.0.0.2"}, ("10.0.0.3/24",), cluster="_x"),
         ],

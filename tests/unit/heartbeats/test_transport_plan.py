@@ -57,3 +57,14 @@ def test_a_scoped_address_carries_its_interface() -> None:
     assert address(binding, "fd00::2") == ("fd00::2", 7265, 0, 0)
     group = Binding("lo", AF_INET6, "ff02::1:72", 7265, "lo")
     assert address(group, "ff02::1:72") == ("ff02::1:72", 7265, 0, index)
+
+
+def test_both_have_the_links_of_either_under_names_of_their_own() -> None:
+    links = plan(heartbeat("both", group="239.192.72.65", interfaces=("eth0", "eth1")), me=A, peers=(B, W))
+    assert [(link.binding.name, link.hosts) for link in links] == [
+        ("eth0", ("239.192.72.65",)),
+        ("eth1", ("239.192.72.65",)),
+        ("192.0.2.1", ("192.0.2.2", "192.0.2.3")),
+        ("2001:db8::1", ("2001:db8::2",)),
+    ]
+    assert [link.binding.is_multicast for link in links] == [True, True, False, False]
