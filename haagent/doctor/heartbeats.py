@@ -115,8 +115,8 @@ def _silent(subject: Subject, name: str, how: str) -> Finding:
     advice = (
         f"systemctl status haagent on {name}; {_tcpdump(subject, '')}; let UDP port {config.heartbeat.port} through"
     )
-    if config.heartbeat.transport == "multicast":
-        advice += "; on a switch with IGMP snooping there must be a querier"
+    if config.heartbeat.transport != "unicast":
+        advice += "; on a switch with IGMP snooping there must be a querier (see `multicast`)"
     return warning(f"{name} is not heard: {how}", why="Its agent does not run, or the way to it is cut.", mend=advice)
 
 

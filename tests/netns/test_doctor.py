@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from haagent.lab import Lab, Wishes
-from haagent.lab.plan import CLIENT, VIP4, VIP6
+from haagent.lab.plan import CLIENT, SWITCH, VIP4, VIP6
 from tests.support.observe import MakeLab, Measured, wait_whole
 
 pytestmark = pytest.mark.netns
@@ -131,6 +132,23 @@ def test_another_key_another_file_and_no_ipv6(make_lab: MakeLab) -> None:
     lab.run("B", ["ip", "link", "set", "eth0", "down"])
     status, found, _ = examined(lab, "B")
     assert (status, kinds(found, "interfaces")) == (1, ["error"])
+
+
+@pytest.mark.parametrize("heartbeat", ["{group: 239.192.72.65}", "{group: 'ff15::7265'}"])
+def test_whether_anybody_asks_who_listens_to_multicast(make_lab: MakeLab, tmp_path: Path, heartbeat: str) -> None:
+    """The switch begins to snoop and to ask. Nobody has to wait for its next question of its own accord."""
+    extra = tmp_path / "extra.yaml"
+    extra.write_text(f"heartbeat: {heartbeat}\n")
+    lab = make_lab(nodes=2, wishes=Wishes(extra=str(extra)))
+    wait_whole(lab)
+    wait_multicast(lab, "info", what="nobody is heard to ask")
+    sysctl(lab, SWITCH, "net.ipv6.conf.br0.disable_ipv6=0")  # it asks with its own address
+    lab.run(SWITCH, ["ip", "link", "set", "br0", "type", "bridge", "mcast_snooping", "1", "mcast_querier", "1"])
+    wait_multicast(lab, "ok", what="the switch is heard to ask")
+
+
+def wait_multicast(lab: Lab, severity: str, *, what: str) -> None:
+    lab.wait_for(lambda: kinds(examined(lab, "A")[1], "multicast") == [severity], what=what, within_s=30)
 
 
 def test_a_stranger_on_ipv6_and_a_frozen_agent(make_lab: MakeLab) -> None:
