@@ -63,14 +63,17 @@ class ControlServer(Still):
         if self._server is None:
             return
         self._server.close()
+        self._server = None
         for task in self._clients:
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
-        self._server = None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._run_dir, SOCKET))
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # it was on its way while we closed
+            writer.close()
+            return
         # A task of our own: it can be cancelled, and it is not forgotten while it runs.
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._clients.add(task)

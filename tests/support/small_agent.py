@@ -221,6 +221,15 @@ class _Canned(Still):
         }
 
 
+async def _end(server: ControlServer) -> None:
+    """And what is left, as when the agent's own loop ends: connections that came while the socket was closed."""
+    await server.close()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
 @contextlib.contextmanager
 def running(agent: SmallAgent, run_dir: str) -> Iterator[asyncio.AbstractEventLoop]:
     """The agent's control socket is open while inside. The loop, to do things in the agent's thread."""
@@ -234,9 +243,9 @@ def running(agent: SmallAgent, run_dir: str) -> Iterator[asyncio.AbstractEventLo
     try:
         yield loop
     finally:
-        asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end(server), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
         gc.collect()  # a task whose exception nobody took reports it when it goes
-        assert unexpected == []
+        assert unexpected == [], unexpected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,7 +20,7 @@ from haagent.config import ConfigError, Fault
 from haagent.control import operations
 from haagent.control.client import Client, ControlError
 from haagent.control.place import AlreadyRunning, run_lock, running_pid, socket_path
-from haagent.control.server import MAX_CLIENTS, MAX_LINE, _is_allowed
+from haagent.control.server import MAX_CLIENTS, MAX_LINE, ControlServer, _is_allowed
 from haagent.core.events import Asked
 from haagent.core.messages import Record
 from haagent.core.view import MemberState
@@ -279,6 +280,24 @@ class TestHostileClients:
                 ask(run_dir, "counters")
                 return
         pytest.fail("no room after the flood")
+
+    @pytest.mark.parametrize("turns", range(8))
+    def test_who_comes_while_the_socket_is_closed_is_not_served(
+        self, agent: SmallAgent, tmp_path: Path, turns: int
+    ) -> None:
+        async def left() -> int:
+            server = ControlServer(agent, run_dir=str(tmp_path))
+            await server.open()
+            with socket.socket(socket.AF_UNIX) as connection, socket_path(str(tmp_path)) as path:
+                connection.connect(path)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await server.close()
+                for _ in range(8):
+                    await asyncio.sleep(0)
+                return len(asyncio.all_tasks())
+
+        assert asyncio.run(left()) == 1
 
     def test_a_client_that_leaves_does_not_keep_its_place(self, agent: SmallAgent, run_dir: str) -> None:
         for _ in range(3):
