@@ -182,8 +182,8 @@ class Shell(Network):
         fails = self.failing.get((host.name, take.group), False)
 
         def done() -> None:
-            if fails:
-                served.ballot = None
+            if fails:  # and is rolled back, with what an earlier life had left
+                served.ballot, served.is_up, served.is_kept = None, False, False
                 self._feed(host, events.TakeFailed(take.group, take.ballot, "the interface is gone"))
                 return
             served.is_up = True

@@ -320,6 +320,18 @@ def test_what_maintenance_left_stays_open_until_it_is_taken_or_dropped() -> None
     live(story, adopt=True, is_left=True)
 
 
+def test_what_maintenance_left_is_silent_before_a_failure_to_take_it_is_told() -> None:
+    async def story(life: Life) -> None:
+        life.host.refusing["add"] = "the interface is gone"
+        life.activation.take("web", ONE, life.now() + 60)
+        assert life.said[-1] == TakeFailed(group="web", ballot=ONE, error="address: the interface is gone")
+        assert VIP.packed in life.gate.gated
+        await asyncio.sleep(0.02)
+        assert not life.host.held
+
+    live(story, adopt=True, is_left=True)
+
+
 def test_what_the_gate_and_the_groups_have_counted_is_told() -> None:
     async def story(life: Life) -> None:
         life.gate.counters.update(slammed=1, lapsed=2)
