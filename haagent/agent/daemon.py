@@ -92,11 +92,14 @@ class Daemon:
     # ------------------------------------------------------------------ one queue of events, one owner
 
     def post(self, event: AnyEvent) -> None:
-        """A heartbeat does not wait: it may hand a group over. All else waits for the end of the turn."""
+        """A heartbeat does not wait: it may hand a group over. All else waits for the end of the turn.
+
+        Slices wait for the last one: they have come together, and are one step.
+        """
         self._queue.append(event)
         if self._is_stepping:
             return
-        if isinstance(event, HeartbeatHeard):
+        if isinstance(event, HeartbeatHeard) and event.beat.part + 1 >= event.beat.parts:
             self._step()
         elif len(self._queue) == 1:
             asyncio.get_running_loop().call_soon(self._step)

@@ -42,6 +42,7 @@ def heartbeat(state: NodeState, now: float, seq: int, *, stopping: bool = False)
             for name, voter in state.former.items()
             if voter.is_bound(now)
         ),
+        parts=1,
     )
 
 

@@ -61,7 +61,7 @@ class History:
             return ()
         lowest = self._next
         for peer in peers:
-            ack = peer.beat.recorded.get(self._me) if peer.beat is not None else None
+            ack = peer.stored
             lowest = min(lowest, ack.seq + 1 if ack is not None and ack.boot == self._boot else 1)
         start = max(0, lowest - own[0].index)
         return tuple(own[start : start + RECORDS_PER_BEAT])

@@ -11,9 +11,9 @@ reached nobody: the others would wait for the lease to end, elect one of themsel
 *   Where an arbiter gives the leases each node decides alone whether to ask for one: all that are not down must have
     it.
 
-A node has it when it has said so: its newest heartbeat carries our order, or a newer one, and it has heard that we
-serve what we hold. It is alive, or it has stopped and kept the order (`memory.json`); an agent that died may not have
-come to write it.
+A node has it when it has said so: its newest heartbeat carries our order, or a newer one, and it has heard all of one
+of ours that says we serve what we hold. It is alive, or it has stopped and kept the order (`memory.json`); an agent
+that died may not have come to write it.
 
 An agent that is asked to stop waits one lease for that, and serves on. Then it lets go, as without maintenance.
 
@@ -105,6 +105,6 @@ def _electorate(state: NodeState) -> tuple[tuple[str, ...], int]:
 def _has_it(state: NodeState, now: float, peer: Peer) -> bool:
     if peer.beat is None or not state.orders.has_word(peer.beat.orders):
         return False
-    if any(group.state in SERVING and peer.echoed_seq < group.served_seq for group in state.groups.values()):
+    if any(group.state in SERVING and peer.known_seq < group.served_seq for group in state.groups.values()):
         return False
     return peer.is_alive(now) or (peer.beat.stopping and not peer.beat.died)

@@ -9,6 +9,9 @@ rule, three consequences:
   ours, echoes nothing that we sent lately. A life that was followed by another never comes back.
 * It never lets a late datagram prolong anything: what counts is when we sent, not when we received.
 
+What a peer says of one group lives no longer than the peer itself would, had nothing been heard but the slices with
+that group (`slices`).
+
 A peer is *confirmed* in a life once a heartbeat of that life has echoed us. Only confirmed lives are listened to:
 claims and votes of anybody else could be a recording. Until then we merely echo the stranger, so that it can confirm
 us. Within a confirmed life every heartbeat with a higher `seq` is taken, also if its echo is old: the peer is not alive
@@ -21,9 +24,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Self
+from typing import NamedTuple, Self
 
-from haagent.core.limits import MAX_TWINS
+import msgspec
+
+from haagent.core.limits import MAX_GROUPS, MAX_TWINS
 from haagent.core.messages import GroupBeat, Heard, Heartbeat
 from haagent.core.settings import Settings
 
@@ -55,27 +60,80 @@ class Rival:
 
 
 @dataclass
+class Newest:
+    """Which slices of the newest heartbeat have come."""
+
+    seq: int = 0
+    parts: set[int] = field(default_factory=set)
+
+    def takes(self, beat: Heartbeat) -> bool:
+        """It is neither older nor a copy."""
+        if beat.seq > self.seq:
+            self.seq, self.parts = beat.seq, set()
+        is_new = beat.seq == self.seq and beat.part not in self.parts
+        if is_new:
+            self.parts.add(beat.part)
+        return is_new
+
+
+class Told(NamedTuple):
+    """When something was said of a group."""
+
+    seq: int
+    heard_at: float
+    alive_until: float  # of its sender, as far as was known then
+
+
+@dataclass
 class Peer:
     """What is known of one other node."""
 
     name: str
     boot: int | None = None  # the confirmed life
     first_echoed_seq: int = 0  # with which it was confirmed
-    seq: int = 0  # newest heartbeat of that life
-    beat: Heartbeat | None = None
-    groups: dict[str, GroupBeat] = field(default_factory=dict)  # of `beat`, by name
+    newest: Newest = field(default_factory=Newest)  # of that life
+    whole_seq: int = 0  # newest heartbeat of it of which all slices have come
+    beat: Heartbeat | None = None  # what its newest slice says of the node, without what is kept apart
+    groups: dict[str, GroupBeat] = field(default_factory=dict)  # what it said last of each
+    told: dict[str, Told] = field(default_factory=dict)  # and when that was
+    stored: Heard | None = None  # newest record of ours that it has
     strangers: dict[int, Heard] = field(default_factory=dict)  # newest heartbeats of lives not confirmed yet
     past: list[int] = field(default_factory=list)  # lives that were followed by another
     rivals: dict[int, Rival] = field(default_factory=dict)  # of the confirmed life, by their boot (`twins`)
-    echoed_seq: int = 0  # newest of our heartbeats that the confirmed life has echoed
+    echoed_seq: int = 0  # newest of our heartbeats of which the confirmed life has echoed a slice
+    known_seq: int = 0  # and of which it has echoed all
     alive_until: float = NEVER
     heard_at: float = NEVER
     agreed_since: float = NEVER  # since when it says what it says of who votes
     links: dict[str, float] = field(default_factory=dict)  # interface -> when last heard on it
-    newest: dict[str, int] = field(default_factory=dict)  # interface -> newest heartbeat of this life that came over it
+    newest_on: dict[str, Newest] = field(default_factory=dict)  # interface -> what came over it
+
+    @property
+    def seq(self) -> int:
+        """Newest heartbeat of the confirmed life."""
+        return self.newest.seq
+
+    @property
+    def is_whole(self) -> bool:
+        """All slices of that have come."""
+        return self.beat is not None and len(self.newest.parts) >= self.beat.parts
 
     def take_in(self, beat: Heartbeat) -> None:
-        self.beat, self.groups = beat, {group.name: group for group in beat.groups}
+        self.beat = msgspec.structs.replace(beat, groups=(), records=(), recorded={})
+        now_told = Told(beat.seq, self.heard_at, self.alive_until)
+        for group in beat.groups:
+            self.groups[group.name], self.told[group.name] = group, now_told
+        if self.is_whole:
+            self.whole_seq = beat.seq
+        if self.is_whole or len(self.told) > MAX_GROUPS + 1:
+            for name in [name for name, told in self.told.items() if told.seq < beat.seq]:
+                del self.groups[name], self.told[name]
+        if len(self.told) > MAX_GROUPS + 1:  # named by one heartbeat: nobody has so many
+            self.groups, self.told = {}, {}
+
+    def speaks_of(self, group: str, now: float) -> bool:
+        """What it said of the group counts still."""
+        return group in self.told and now < min(self.told[group].alive_until, self.alive_until)
 
     def is_alive(self, now: float) -> bool:
         return now < self.alive_until
@@ -100,7 +158,7 @@ class Peer:
             boot = next(iter(self.strangers))
             heard = self.strangers[boot] = self.strangers.pop(boot)
             return heard
-        return None if self.boot is None else Heard(self.boot, self.seq)
+        return None if self.boot is None else Heard(self.boot, self.seq, self.seq - self.whole_seq)
 
 
 @dataclass
@@ -119,14 +177,8 @@ class Membership:
         return cls(settings, boot, {node.name: Peer(node.name) for node in settings.nodes if node.name != settings.me})
 
     def bare(self) -> Self:
-        """Without what `complete` finds in the rest."""
-        peers = {name: replace(peer, groups={}) for name, peer in self.peers.items()}
-        return replace(self, peers=peers, _alive=None)
-
-    def complete(self) -> None:
-        for peer in self.peers.values():
-            if peer.beat is not None:
-                peer.take_in(peer.beat)
+        """Without what follows from the rest."""
+        return replace(self, _alive=None)
 
     def reconfigure(self, settings: Settings) -> None:
         names = [node.name for node in settings.nodes if node.name != settings.me]
@@ -151,55 +203,57 @@ class Membership:
     def hear(self, now: float, beat: Heartbeat, link: str) -> Verdict:
         self._alive = None
         peer = self.peers[beat.node]
-        echoed_seq = self._echoed_seq(beat)
-        alive_until = self._sent.get(echoed_seq, NEVER) + self.settings.dead_after_s
+        echo = self._echo(beat)
+        alive_until = self._sent.get(echo.seq, NEVER) + self.settings.dead_after_s
         is_fresh = now < alive_until
         if beat.boot != peer.boot:
             # A datagram of a life that has just ended may come late. What it echoes is older than what its successor
             # has echoed: the successor has heard us since. Only what is newer than that is believed.
-            if is_fresh and peer.is_alive(now) and self._are_twins(peer, now, beat, echoed_seq):
+            if is_fresh and peer.is_alive(now) and self._are_twins(peer, now, beat, echo.seq):
                 if not self._gives_way(peer, now, beat):
                     self.refuse("doubled")
                     return Verdict.TWIN
-            elif not is_fresh or echoed_seq <= peer.echoed_seq:
+            elif not is_fresh or echo.seq <= peer.echoed_seq:
                 if beat.boot in peer.past:
                     self.refuse("replayed")
                     return Verdict.OLD
                 self.refuse("unconfirmed")
                 if not peer.is_alive(now):
-                    self._meet(peer, Heard(beat.boot, beat.seq))
+                    self._meet(peer, Heard(beat.boot, beat.seq, beat.seq))
                 return Verdict.STRANGER
-            self._begin_life(peer, beat.boot, echoed_seq)
+            self._begin_life(peer, beat.boot, echo.seq)
         peer.links[link] = now
-        if beat.seq <= peer.newest.get(link, 0):
+        if not peer.newest_on.setdefault(link, Newest()).takes(beat):
             self.refuse("replayed")
             return Verdict.OLD
-        peer.newest[link] = beat.seq
-        if beat.seq <= peer.seq:
+        if not peer.newest.takes(beat):
             return Verdict.OLD
         if peer.beat is None or peer.beat.agreed != beat.agreed:
             peer.agreed_since = now
-        peer.seq, peer.heard_at = beat.seq, now
-        peer.take_in(beat)
+        peer.heard_at = now
         peer.strangers.clear()
-        peer.echoed_seq = max(peer.echoed_seq, echoed_seq)
+        peer.echoed_seq = max(peer.echoed_seq, echo.seq)
+        peer.known_seq = max(peer.known_seq, echo.seq - max(0, echo.behind))
+        peer.stored = beat.recorded.get(self.settings.me, peer.stored)
         if beat.stopping:
             peer.alive_until = NEVER
         elif is_fresh:
             peer.alive_until = max(peer.alive_until, alive_until)
+        peer.take_in(beat)
         return Verdict.NEW
 
     def refuse(self, cause: str) -> None:
         self.refused[cause] = self.refused.get(cause, 0) + 1
 
-    def _echoed_seq(self, beat: Heartbeat) -> int:
-        """Of the heartbeat of this life that it echoes; 0: of none.
+    def _echo(self, beat: Heartbeat) -> Heard:
+        """Which heartbeat of this life it echoes; 0: none.
 
         One that we have not sent yet would be above all that a later life of the peer can echo.
         """
         me, newest = self.settings.me, next(reversed(self._sent), 0)
         echoes = [echo for echo in (beat.heard.get(me), *beat.doubled.get(me, ())) if echo is not None]
-        return max((echo.seq for echo in echoes if echo.boot == self.boot and echo.seq <= newest), default=0)
+        ours = [echo for echo in echoes if echo.boot == self.boot and echo.seq <= newest]
+        return max(ours, key=lambda echo: echo.seq, default=Heard(self.boot, 0))
 
     @staticmethod
     def _meet(peer: Peer, heard: Heard) -> None:
@@ -212,8 +266,9 @@ class Membership:
         if peer.boot is not None:
             peer.past = [*(life for life in peer.past if life != boot), peer.boot][-MAX_PAST:]
         peer.first_echoed_seq = echoed_seq
-        peer.boot, peer.seq, peer.beat, peer.groups = boot, 0, None, {}
-        peer.newest.clear()
+        peer.boot, peer.newest, peer.whole_seq, peer.known_seq, peer.beat = boot, Newest(), 0, 0, None
+        peer.stored = None
+        peer.groups, peer.told, peer.newest_on = {}, {}, {}
         peer.alive_until = NEVER
 
     # --- two at once (`twins`)
@@ -222,7 +277,7 @@ class Membership:
         """Both this life and the confirmed one are alive: one has echoed between two echoes of the other."""
         known = peer.rivals.get(beat.boot, Rival(Heard(beat.boot, 0), echoed_seq))
         earlier_seq = min(known.echoed_seq, echoed_seq)
-        self._know(peer, Rival(Heard(beat.boot, beat.seq), echoed_seq, known.until))
+        self._know(peer, Rival(Heard(beat.boot, beat.seq, beat.seq), echoed_seq, known.until))
         is_back = beat.boot in peer.past and echoed_seq > peer.echoed_seq
         return now < known.until or is_back or peer.first_echoed_seq < earlier_seq < peer.echoed_seq
 
@@ -230,7 +285,7 @@ class Membership:
         """Whether the confirmed life does, as the younger one. If that cannot be told both have to stand down."""
         assert peer.boot is not None
         assert peer.beat is not None
-        mine, other = Rival(Heard(peer.boot, peer.seq), peer.echoed_seq), peer.rivals[beat.boot]
+        mine, other = Rival(Heard(peer.boot, peer.seq, peer.seq), peer.echoed_seq), peer.rivals[beat.boot]
         elder_s = _age_s(beat) - _age_s(peer.beat) - (now - peer.heard_at)
         if math.isnan(elder_s):  # of two that do not say it the one that was there first
             elder_s = float("inf") if beat.boot in peer.past and now >= other.until else float("-inf")
@@ -280,8 +335,10 @@ class Membership:
         return min((peer.heard_at + overdue_s for peer in self.alive(now)), default=float("inf"))
 
     def next_death(self, now: float) -> float:
-        """When the first of the living will have died if nothing more is heard."""
-        return min((peer.alive_until for peer in self.alive(now)), default=float("inf"))
+        """When the first of the living, or what one says of some group, will have died if nothing more is heard."""
+        alive = self.alive(now)
+        ends = [told.alive_until for peer in alive for told in peer.told.values() if told.alive_until > now]
+        return min([*ends, *(peer.alive_until for peer in alive)], default=float("inf"))
 
     def next_silence(self, now: float) -> float:
         """When the first of the deaf will count as unheard as well."""

@@ -1,7 +1,8 @@
 """The one message of the wire: the heartbeat, and the small values inside it.
 
-A heartbeat carries its sender's whole view. Losing one costs time, never meaning; receiving one twice, or late,
-changes nothing, because a receiver keeps only the newest view of each sender (highest `seq` of a life).
+A heartbeat carries its sender's whole view, in one datagram or in slices (`slices`). Losing one costs time, never
+meaning; receiving one twice, or late, changes nothing, because a receiver keeps only the newest view of each sender
+(highest `seq` of a life).
 
 Every struct here is `array_like`: a field is known by its position. The rule that keeps rolling upgrades possible:
 APPEND ONLY. Never reorder, never remove, never change a type; a new field goes last and has a default. An older
@@ -15,7 +16,8 @@ import msgspec
 from haagent.core import limits
 from haagent.core.limits import MAX_NAME, MAX_NODES, MAX_ROUND, MAX_TEXT
 
-WIRE_VERSION = 1
+WIRE_VERSION = 1  # of a datagram that is a heartbeat, or a piece of the bytes of one (a release before slices)
+SLICED_VERSION = 2  # of a datagram that is a slice
 
 Name = str  # of a node or a group: 1 to MAX_NAME characters, checked against the configuration on arrival
 
@@ -35,6 +37,7 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
 
     boot: int
     seq: int
+    behind: int = 0  # so many heartbeats ago it has received all slices of one
 
 
 class Accepted(msgspec.Struct, frozen=True, array_like=True):
@@ -130,12 +133,15 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     age_ms: int = 0  # of the sender's life; 0: an older release
     doubled: dict[Name, tuple[Heard, ...]] = {}  # lives that have to stand down (`twins`), and what was heard of them
     former: tuple[GroupBeat, ...] = ()  # votes that still bind the sender in groups that its file has no more
+    part: int = 0  # which slice of the heartbeat this is, from 0
+    parts: int = 0  # and how many there are; 0: of a release that does not read slices
 
 
 def is_well_formed(beat: Heartbeat) -> bool:
     """Bounds that a type cannot say. An authentic sender of a neighbouring release never breaks them."""
     return (
         beat.seq > 0
+        and 0 <= beat.part < max(beat.parts, 1) <= limits.MAX_PARTS
         and 0 < beat.interval_ms <= beat.lease_ms <= limits.MAX_LEASE_MS
         and 0 <= beat.heard_lease_ms <= limits.MAX_LEASE_MS
         and 0 <= beat.told_lease_ms <= limits.MAX_LEASE_MS

@@ -205,7 +205,7 @@ class Node:
         if peer.boot != before:
             state.urge()
         if any(group.tenure is not None and group.name != LEADER for group in beat.groups):
-            self._follow(now, beat.node)
+            self._follow(now, beat.node, is_whole=peer.is_whole)
         for order in state.orders.merge(now, beat.orders):
             state.note(Kind.ORDER, "", commands.describe(order), now=now)
             state.urge()
@@ -225,17 +225,19 @@ class Node:
         maintenance.hear(state, beat)
         return verdict
 
-    def _follow(self, now: float, leader: str) -> None:
+    def _follow(self, now: float, leader: str, *, is_whole: bool) -> None:
         """A holder has spoken: echo it at once, and not when our own interval is over.
 
         Its proof is then as young as can be, we are not bound for longer than it counts on us, and not one message more
-        is sent. One after the other, so that each that answers has heard those before it. Who answers waits for the
-        next one a little longer than an interval. Of several holders the first by name leads.
+        is sent. One after the other, so that each that answers has heard those before it, and a turn later while there
+        are slices to come, so that one heartbeat answers them all. Who answers waits for the next one a little longer
+        than an interval. Of several holders the first by name leads.
         """
         state, interval_s = self.state, self.state.settings.interval_s
         if now >= state.last_sent + interval_s / 2:
             followers = [name for name in state.settings.voters if name != leader]
-            turn_s = followers.index(state.settings.me) * interval_s / TURNS
+            turns = followers.index(state.settings.me) + (0 if is_whole else 1)
+            turn_s = turns * interval_s / TURNS
             state.next_beat = min(state.next_beat, now + turn_s)  # a holder that speaks often puts nobody off
             state.is_following = True
         elif not state.own_held or leader < state.settings.me:

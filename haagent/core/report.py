@@ -89,7 +89,7 @@ def _group(state: NodeState, group: Group, now: float) -> GroupView:
         ballot = group.attempt.ballot
         left_s = group.attempt.ends_at - now
     else:
-        held_s = theirs.held_ms / 1000 + now - peer.heard_at if theirs and peer else 0.0
+        held_s = theirs.held_ms / 1000 + now - peer.told[name].heard_at if theirs and peer else 0.0
         gap_s = theirs.gap_ms / 1000 if theirs and theirs.gap_ms >= 0 else None
         moving_to = theirs.yield_to if theirs and theirs.held_ms else ""
         accepted = group.voter.accepted

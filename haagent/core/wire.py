@@ -1,7 +1,9 @@
 """The sealed form of a heartbeat: `Sealer` makes datagrams of it, `Opener` opens them or says why not.
 
 Layout. A datagram is a cleartext header (the table `HEADER`), the sender's name, the payload and a trailer.
-The payload is the heartbeat in msgpack, or one slice of it when it does not fit `MAX_DATAGRAM` bytes.
+The payload is the heartbeat in msgpack, or a slice of it (`slices`) when it does not fit `MAX_DATAGRAM` bytes. A
+release before slices cut the bytes instead, and still waits for all of them. It is understood, and answered in its own
+way: while one of the peers is of such a release, long heartbeats are sent like that.
 Sealed, the payload is encrypted with ChaCha20-Poly1305 and the trailer is its tag; header and name are the
 associated data, so that no byte of a datagram can be changed. With `insecure: true` the payload is plain
 and the trailer a CRC-32 of all before it, which finds damage and stops nobody.
@@ -16,13 +18,13 @@ A nonce never repeats. The nonce is (seq, part). For one key, that is for one (c
 boot):
 1. `seq` increases with every heartbeat of a life; `Sealer` refuses one that does not, rather than trusting
    the core.
-2. `part` differs between the fragments of one heartbeat.
+2. `part` differs between the slices of one heartbeat.
 3. A boot id is 64 random bits drawn at every start, so another life has another key.
 A second process that speaks for a life (the last words of a dead agent) must use seqs far above those of
 the agent.
 
-Replay. Opening the same datagram twice succeeds: the core keeps the newest `seq` of a life and ignores the
-rest, and a recorded heartbeat of an *earlier* life echoes nothing that the receiver has sent lately, so
+Replay. Opening the same datagram twice succeeds: the core reads each slice of the newest `seq` of a life once
+and ignores the rest, and a recorded heartbeat of an *earlier* life echoes nothing that the receiver has sent lately, so
 that life never counts as alive. What is done here is only to recognise the receiver's own datagrams coming
 back.
 
@@ -38,6 +40,7 @@ import hashlib
 import struct
 import zlib
 from collections import OrderedDict
+from collections.abc import Collection
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -45,12 +48,13 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from haagent.core.fragments import Fragments
+from haagent.core import slices
+from haagent.core.limits import MAX_PARTS
 from haagent.core.meaning import Meaningful
-from haagent.core.messages import WIRE_VERSION, Heartbeat, is_well_formed
+from haagent.core.messages import SLICED_VERSION, WIRE_VERSION, Heartbeat, is_well_formed
 
 MAX_DATAGRAM = 1200  # bytes of UDP payload: fits 1280, the least MTU of IPv6, so that it is never split
-MAX_PARTS = 384  # the largest view that `limits.py` allows, names and texts at full length, needs fewer
+LONGEST_DATAGRAM = 24576  # with one thing in it that is longer than that: a group of hundreds of addresses
 KEPT_LIVES = 4  # cached keys for each node and key of the ring
 MAGIC = b"ha"
 PLAIN, SEALED = 0, 1
@@ -65,7 +69,7 @@ class Field(msgspec.Struct, frozen=True):
 
 HEADER = (
     Field("magic", "2s", "`ha`"),
-    Field("version", "B", "of this layout; others are dropped. A field appended to the heartbeat keeps it"),
+    Field("version", "B", "1 a whole heartbeat, 2 a slice of one; others are dropped. A field appended to it keeps it"),
     Field("mode", "B", "1 sealed, 0 plain (`insecure: true`)"),
     Field("key id", "4s", "first bytes of SHA-256(`haagent key id`, key); zero when plain"),
     Field("cluster id", "8s", "first bytes of SHA-256(cluster name)"),
@@ -84,7 +88,7 @@ _NO_KEY = bytes(4)
 class Cause(Meaningful):
     """Why a datagram was rejected. The value is the name of the counter."""
 
-    OVERSIZED = "oversized", f"longer than {MAX_DATAGRAM} bytes"
+    OVERSIZED = "oversized", f"longer than {LONGEST_DATAGRAM} bytes"
     MALFORMED = "malformed", "too short, or the header makes no sense: not from an agent"
     VERSION = "version", "another version of the datagram layout: that node's release is too old or too new"
     FOREIGN = "foreign", "of another cluster on the same group and port"
@@ -94,9 +98,8 @@ class Cause(Meaningful):
     PLAINTEXT = "plaintext", "the sender has `insecure: true`, this node does not"
     UNKNOWN_KEY = "unknown_key", "sealed with a key that is not in this node's `key_file`"
     AUTH = "auth", "the seal does not fit: forged, damaged or a different key"
-    STALE = "stale", "a fragment of a heartbeat older than one already complete"
     DECODE = "decode", "authentic, but not a heartbeat"
-    MISMATCH = "mismatch", "authentic, but header and content, or two fragments, disagree"
+    MISMATCH = "mismatch", "authentic, but header and content disagree"
     INVALID = "invalid", "authentic, but breaks the bounds of a heartbeat"
 
 
@@ -118,6 +121,7 @@ class Header(msgspec.Struct, frozen=True):
     part: int
     parts: int
     size: int
+    is_slice: bool
 
 
 def cluster_id(cluster: str) -> bytes:
@@ -140,10 +144,12 @@ def _life_cipher(node_key: bytes, boot: int) -> ChaCha20Poly1305:
 
 
 class Sealer:
-    """Seals the heartbeats of one life of one node. No keys: plain datagrams, for labs."""
+    """Seals the heartbeats of one life of one node. No keys: plain, for labs. `older`: who does not read slices."""
 
-    def __init__(self, *, keys: tuple[bytes, ...], cluster: str, node: str, boot: int) -> None:
-        self._cluster, self._node, self._boot = cluster, node, boot
+    def __init__(
+        self, *, keys: tuple[bytes, ...], cluster: str, node: str, boot: int, older: Collection[str] = ()
+    ) -> None:
+        self._cluster, self._node, self._boot, self._older = cluster, node, boot, older
         self._name = node.encode()
         if not 0 < len(self._name) < 256 or not 0 < boot < 2**64:
             raise ValueError(f"node name {node!r} must have 1 to 255 bytes, boot {boot} 1 to 64 bits")
@@ -158,7 +164,7 @@ class Sealer:
         if keys:
             self._cipher = _life_cipher(_node_key(keys[0], self._cluster, self._node), self._boot)
             mode, key, trailer = SEALED, key_id(keys[0]), TAG_BYTES
-        self._fixed = (MAGIC, WIRE_VERSION, mode, key, cluster_id(self._cluster), self._boot)
+        self._fixed = (mode, key, cluster_id(self._cluster), self._boot)
         self._room = MAX_DATAGRAM - _HEADER.size - len(self._name) - trailer
 
     def seal(self, beat: Heartbeat) -> list[bytes]:
@@ -167,18 +173,22 @@ class Sealer:
             raise ValueError(f"the heartbeat of {beat.cluster}/{beat.node} life {beat.boot} is not ours to seal")
         if beat.seq <= self._last_seq:
             raise ValueError(f"seq {beat.seq} after {self._last_seq}: a nonce would repeat")
-        payload = self._encoder.encode(beat)
-        parts = -(-len(payload) // self._room)
-        if parts > MAX_PARTS:
-            raise ValueError(f"a view of {len(payload)} bytes needs more than {MAX_PARTS} datagrams")
+        version, payloads = WIRE_VERSION, [self._encoder.encode(beat)]
+        if len(payloads[0]) > self._room and self._older:
+            whole = payloads[0]
+            payloads = [whole[at : at + self._room] for at in range(0, len(whole), self._room)]
+        elif len(payloads[0]) > self._room:
+            version = SLICED_VERSION
+            payloads = [self._encoder.encode(one) for one in slices.cut(beat, self._room)]
+        if len(payloads) > MAX_PARTS:
+            raise ValueError(f"a view that needs more than {MAX_PARTS} datagrams")
         self._last_seq = beat.seq
         return [
-            self._datagram(beat.seq, part, parts, payload[part * self._room : (part + 1) * self._room])
-            for part in range(parts)
+            self._datagram(version, beat.seq, part, len(payloads), payload) for part, payload in enumerate(payloads)
         ]
 
-    def _datagram(self, seq: int, part: int, parts: int, payload: bytes) -> bytes:
-        header = _HEADER.pack(*self._fixed, seq, part, parts, len(self._name)) + self._name
+    def _datagram(self, version: int, seq: int, part: int, parts: int, payload: bytes) -> bytes:
+        header = _HEADER.pack(MAGIC, version, *self._fixed, seq, part, parts, len(self._name)) + self._name
         if self._cipher:
             return header + self._cipher.encrypt(_NONCE.pack(seq, part), payload, header)
         return header + payload + _CRC.pack(zlib.crc32(header + payload))
@@ -201,26 +211,26 @@ class Opener:
         self._ciphers: OrderedDict[tuple[bytes, str, int], ChaCha20Poly1305] = OrderedDict()
         self._kept_ciphers = KEPT_LIVES * len(self._node_keys)
         self._decoder = msgspec.msgpack.Decoder(Heartbeat)
-        self._fragments = Fragments()
+        self._begun: dict[str, tuple[Header, list[bytes]]] = {}  # per node: what it began to say in pieces
 
     def open(self, datagram: bytes) -> Heartbeat | None:
-        """The heartbeat; None for a fragment that waits for others; `Rejected` when it is neither."""
+        """The heartbeat, or a slice of it; None for a piece that waits for others; `Rejected` when it is neither."""
         header = self._header(datagram)
         payload = self._unsealed(datagram, header) if self._is_sealed else self._checked(datagram, header)
-        if header.parts == 1:
-            return self._beat(payload, header)
-        return self._join(payload, header)
+        if not header.is_slice and header.parts > 1:
+            return self._join(payload, header)
+        return self._beat(payload, header)
 
     def _header(self, datagram: bytes) -> Header:
         """All that can be refused without cryptography, cheapest and most common first."""
-        if len(datagram) > MAX_DATAGRAM:
+        if len(datagram) > LONGEST_DATAGRAM:
             raise Rejected(Cause.OVERSIZED)
         if len(datagram) < _HEADER.size:
             raise Rejected(Cause.MALFORMED)
         magic, version, mode, key, cluster, boot, seq, part, parts, length = _HEADER.unpack_from(datagram)
         if magic != MAGIC:
             raise Rejected(Cause.MALFORMED)
-        if version != WIRE_VERSION:
+        if version not in (WIRE_VERSION, SLICED_VERSION):
             raise Rejected(Cause.VERSION)
         if cluster != self._cluster_id:
             raise Rejected(Cause.FOREIGN)
@@ -237,7 +247,7 @@ class Opener:
             raise Rejected(Cause.PLAINTEXT)
         if mode == SEALED and key not in self._key_ids:
             raise Rejected(Cause.UNKNOWN_KEY)
-        return Header(node, key, boot, seq, part, parts, size)
+        return Header(node, key, boot, seq, part, parts, size, version == SLICED_VERSION)
 
     def _unsealed(self, datagram: bytes, header: Header) -> bytes:
         life = (header.key_id, header.node, header.boot)
@@ -262,21 +272,17 @@ class Opener:
         return datagram[header.size : -CRC_BYTES]
 
     def _join(self, payload: bytes, header: Header) -> Heartbeat | None:
-        seq, parts = header.seq, header.parts
-        life = self._fragments.life(header.node, header.boot)
-        if seq == life.done_seq:  # by another link; see the theory of fragments.py
-            return life.done if header.part == parts - 1 else None
-        partial = self._fragments.partial(life, seq=seq, parts=parts) if seq > life.done_seq else None
-        if partial is None:
-            raise Rejected(Cause.STALE)
-        if partial.parts != parts:
-            raise Rejected(Cause.MISMATCH)
-        whole = self._fragments.add(life, seq=seq, part=header.part, payload=payload)
-        if whole is None:
+        """Of a release before slices: the pieces of one heartbeat, in order. Of each node one heartbeat is kept."""
+        begun, payloads = self._begun.get(header.node, (header, []))
+        if (begun.boot, begun.seq, begun.parts) != (header.boot, header.seq, header.parts):
+            begun, payloads = header, []
+        self._begun[header.node] = begun, payloads
+        if header.part == len(payloads) and len(payload) < MAX_DATAGRAM:
+            payloads.append(payload)
+        if len(payloads) < header.parts:
             return None
-        beat = self._beat(whole, header)
-        life.done_seq, life.done = seq, beat
-        return beat
+        del self._begun[header.node]
+        return self._beat(b"".join(payloads), header)
 
     def _beat(self, payload: bytes, header: Header) -> Heartbeat:
         try:
@@ -284,7 +290,8 @@ class Opener:
         except (ValueError, RecursionError):  # msgspec's own errors and bad UTF-8 are ValueErrors
             raise Rejected(Cause.DECODE) from None
         is_same_sender = beat.cluster == self._cluster and beat.node == header.node
-        if not is_same_sender or beat.boot != header.boot or beat.seq != header.seq:
+        slice_ = (header.part, header.parts) if header.is_slice else (0, min(beat.parts, 1))
+        if not is_same_sender or (beat.boot, beat.seq, beat.part, beat.parts) != (header.boot, header.seq, *slice_):
             raise Rejected(Cause.MISMATCH)
         if not is_well_formed(beat):
             raise Rejected(Cause.INVALID)

@@ -18,7 +18,7 @@ from haagent.heartbeats.part import DEAF_CAUSES
 
 Facts = dict[str, Any]
 # What a neighbour's datagram is dropped for without anything being wrong here.
-HARMLESS = {Cause.FOREIGN, Cause.OWN, Cause.STALE, Cause.MALFORMED}
+HARMLESS = {Cause.FOREIGN, Cause.OWN, Cause.MALFORMED}
 ABOUT_KEYS = (Cause.UNKNOWN_KEY, Cause.AUTH, Cause.PLAINTEXT)
 SAME_KEY = "copy the key file of one node to all others (`haagent doctor` shows each node's key number)"
 

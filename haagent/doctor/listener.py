@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from haagent.config import Config, KeyFileError, load_keys
 from haagent.core.messages import Heartbeat
-from haagent.core.wire import MAX_DATAGRAM, Cause, Opener, Rejected
+from haagent.core.wire import LONGEST_DATAGRAM, Cause, Opener, Rejected
 from haagent.heartbeats import sockets
 from haagent.heartbeats.plan import LinkPlan, plan
 
@@ -32,7 +32,8 @@ class Hearing:
     """Of one time of listening."""
 
     seconds: float = LISTEN_S
-    beats: dict[str, Heartbeat] = field(default_factory=dict)  # the last of each node
+    beats: dict[str, Heartbeat] = field(default_factory=dict)  # the last of each node, or a slice of it
+    claimed: dict[str, str] = field(default_factory=dict)  # per group, who said last that it has it
     links: dict[str, set[str]] = field(default_factory=dict)  # per link, who was heard
     dropped: Counter[tuple[Cause, str]] = field(default_factory=Counter)  # cause, and the address it came from
     faults: dict[str, str] = field(default_factory=dict)  # per link: why it could not be listened on
@@ -99,7 +100,7 @@ class _Listener:
     def _drain(self, opened: socket.socket) -> None:
         for _ in range(64):
             try:
-                datagram, sender = opened.recvfrom(2 * MAX_DATAGRAM)
+                datagram, sender = opened.recvfrom(2 * LONGEST_DATAGRAM)
             except OSError:
                 return
             self._take(datagram, str(sender[0]))
@@ -115,4 +116,5 @@ class _Listener:
                 return
             if beat is not None:
                 self._hearing.beats[beat.node] = beat
+                self._hearing.claimed |= {each.name: beat.node for each in beat.groups if each.claim is not None}
                 self._hearing.links[self._binding.name].add(beat.node)

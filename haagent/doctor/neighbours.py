@@ -90,10 +90,7 @@ async def _holder(subject: Subject, group: GroupConfig) -> str:
         return str(names[0]) if names and names[0] else ""
     if subject.agent_fault:
         return "some node, perhaps"
-    for beat in (await subject.hearing()).beats.values():
-        if any(each.name == group.name and each.claim is not None for each in beat.groups):
-            return beat.node
-    return ""
+    return (await subject.hearing()).claimed.get(group.name, "")
 
 
 def question(mac: bytes, address: IpAddress) -> bytes:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from haagent.core.wire import MAX_DATAGRAM, Cause
+from haagent.core.wire import LONGEST_DATAGRAM, Cause
 from haagent.heartbeats import sockets
 from haagent.heartbeats.plan import Binding, LinkPlan
 
@@ -62,7 +62,7 @@ class Link:
         self._socket: socket.socket | None = None
         self._index = 0
         self._destinations: tuple[sockets.Address, ...] = ()
-        self._buffer = bytearray(MAX_DATAGRAM)
+        self._buffer = bytearray(LONGEST_DATAGRAM)
         self._content = memoryview(self._buffer)
         self._fault = "not opened yet"
         self._send_fault = ""
@@ -192,7 +192,7 @@ class Link:
 
     def _take(self, size: int) -> None:
         self._received += 1
-        if size > MAX_DATAGRAM:
+        if size > LONGEST_DATAGRAM:
             self._dropped(Cause.OVERSIZED)
         else:
             self._heard(bytes(self._content[:size]), self.binding.name)

@@ -57,7 +57,8 @@ class Heartbeats(Still):
         self._boot, self._guardian = boot, guardian
         self._post, self._view, self._refused, self._background = post, view, refused, background
         self._dropped: Counter[str] = Counter()  # by cause
-        self._sealer = Sealer(keys=keys, cluster=config.cluster, node=config.me, boot=boot)
+        self._older: set[str] = set()  # peers whose release does not read slices
+        self._sealer = Sealer(keys=keys, cluster=config.cluster, node=config.me, boot=boot, older=self._older)
         self._use(config, keys)
         self._worker: Worker | None = None
         self._transport = Transport(asyncio.get_running_loop(), heard=self._heard, dropped=self._count_drop)
@@ -66,7 +67,8 @@ class Heartbeats(Still):
         cluster, me, nodes, boot = config.cluster, config.me, frozenset(config.nodes), self._boot
         self._config = config
         self._opener = Opener(keys=keys, cluster=cluster, node=me, nodes=nodes, boot=boot)
-        self._guardian.seal_with(Sealer(keys=keys, cluster=cluster, node=me, boot=boot))
+        self._older &= nodes
+        self._guardian.seal_with(Sealer(keys=keys, cluster=cluster, node=me, boot=boot, older=self._older))
 
     async def open(self) -> None:
         self._configure_links()
@@ -117,7 +119,8 @@ class Heartbeats(Still):
         except Rejected as rejected:
             self._count_drop(str(rejected.cause))
             return
-        if beat is not None:  # else it is a part of one that is not complete yet
+        if beat is not None:  # else it is a piece of one that is not complete yet
+            (self._older.discard if beat.parts else self._older.add)(beat.node)
             self._post(HeartbeatHeard(beat, link))
 
     def _count_drop(self, cause: str) -> None:

@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Callable, Collection, Sequence
 
-from haagent.core import events
+from haagent.core import events, slices
 from haagent.core.events import AnyAction, AnyEvent
 from haagent.core.final_release import last_words
 from haagent.core.heartbeat import let_go_for
@@ -45,6 +45,7 @@ class Shell(Network):
         has_gate: bool = True,
         has_neighbours: bool = False,
         has_etcd: bool = False,
+        room: int = slices.ROOM,
         node_class: type[Node] = Node,
     ) -> None:
         super().__init__(random.Random(seed), settings.voters, delay_s=delay_s)  # noqa: S311 - chance that repeats
@@ -54,6 +55,7 @@ class Shell(Network):
         self.late_s = late_s  # how late timers fire, as timers do
         self.take_s = take_s  # the kernel's work to serve, and to stop serving
         self.drop_s = drop_s
+        self.room = room  # bytes of a datagram: a longer heartbeat is sent in slices
         self.turn_s = turn_s  # how long an agent is busy with something else, while events wait; None: never
         self.has_neighbours = has_neighbours  # who asks them is answered; else the test does that
         # In maintenance an agent that stops leaves its gate open. Somebody must not then insist that its host is down.
@@ -171,9 +173,10 @@ class Shell(Network):
         host.store_final_release(beat)
 
     def _broadcast(self, host: Host, beat: Heartbeat) -> None:
-        event = events.HeartbeatHeard(beat, "eth0")
-        for name, delay_s in self.arrivals(host.name):
-            self.at(self.t + delay_s, functools.partial(self._feed, self.hosts[name], event))
+        for slice_ in slices.cut(beat, self.room):
+            event = events.HeartbeatHeard(slice_, "eth0")
+            for name, delay_s in self.arrivals(host.name):
+                self.at(self.t + delay_s, functools.partial(self._feed, self.hosts[name], event))
 
     def _take(self, host: Host, take: events.Take) -> None:
         served = host.served.setdefault(take.group, Served())

@@ -100,7 +100,8 @@ def _difference(wall: float, recorded: Entry, repeated: Entry) -> Difference:
 
 def _event(event: AnyEvent) -> str:
     if isinstance(event, HeartbeatHeard):
-        return f"heartbeat {event.beat.seq} of {event.beat.node}"
+        slice_ = f", slice {event.beat.part + 1} of {event.beat.parts}" if event.beat.parts > 1 else ""
+        return f"heartbeat {event.beat.seq} of {event.beat.node}{slice_}"
     facts = {name: value for name, value in msgspec.structs.asdict(event).items() if value not in ("", None)}
     said = ", ".join(f"{name} {value}" for name, value in facts.items())
     return f"{type(event).__name__} ({said})" if said else type(event).__name__

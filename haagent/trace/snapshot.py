@@ -29,7 +29,6 @@ def restore(data: bytes) -> Node:
         state = _decode(data)
     except msgspec.MsgspecError as error:
         raise TraceError(f"the state at its beginning makes no sense to this release ({error})") from error
-    state.membership.complete()
     return Node.of(state)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from haagent.config import load_keys
 from haagent.core.messages import Ballot, GroupBeat, Heartbeat
-from haagent.core.wire import MAX_DATAGRAM, Sealer
+from haagent.core.wire import LONGEST_DATAGRAM, MAX_DATAGRAM, Sealer
 from haagent.lab import Lab
 from haagent.lab.plan import CLIENT
 from tests.support.observe import (
@@ -180,7 +180,7 @@ def test_hostile_datagrams_move_nothing(make_lab: MakeLab, measured: Measured) -
     siege.endure("random bytes", noise, causes={"malformed"})
     cut = [one[: chance.randrange(1, len(one))] for one in heard * 20]
     siege.endure("truncated recordings", cut, causes={"malformed", "auth", "own"})
-    long = [one + bytes(MAX_DATAGRAM + 1 - len(one) + chance.choice((0, 200, 3000))) for one in heard]
+    long = [one + bytes(LONGEST_DATAGRAM + 1 - len(one) + chance.choice((0, 200, 3000))) for one in heard]
     siege.endure("oversized", long, causes={"oversized"})
     plain = [one for node in "AB" for one in forged(keys=(), cluster="lab", node=node, count=500)]
     siege.endure("without a seal", plain, causes={"plaintext", "twin"})

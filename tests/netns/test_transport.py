@@ -15,7 +15,7 @@ from socket import AF_INET, AF_INET6
 
 import pytest
 
-from haagent.core.wire import MAX_DATAGRAM
+from haagent.core.wire import LONGEST_DATAGRAM
 from haagent.heartbeats import link, sockets
 from tests.netns.wires import (
     GROUP4,
@@ -189,10 +189,10 @@ def test_a_unicast_port_is_not_shared(wires: Wires) -> None:
 def test_oversized_datagrams_are_counted_not_cut(wires: Wires) -> None:
     wires.join("one", 1)
     open_unicast(wires, 1)
-    wires.a.send(bytes(MAX_DATAGRAM + 1), bytes(9000), bytes(MAX_DATAGRAM))
+    wires.a.send(bytes(LONGEST_DATAGRAM + 1), bytes(40_000), bytes(LONGEST_DATAGRAM))
     wires.until(lambda: wires.b.heard)
     assert wires.b.dropped == {"oversized": 2}
-    assert wires.b.heard == [(bytes(MAX_DATAGRAM), "10.1.0.2")]
+    assert wires.b.heard == [(bytes(LONGEST_DATAGRAM), "10.1.0.2")]
 
 
 def test_a_flood_leaves_the_loop_its_turns(wires: Wires) -> None:

@@ -3,8 +3,8 @@
 `--guardians` before that: agents die whose guardians speak for them. `--etcd`: the leases come from an etcd. `--turns`:
 events wait for each other, and several are one step. `--weights`: checks fail that have a weight. `--edits`:
 voters come and go. `--moves`: addresses move between groups. `--freezes`: agents stop in maintenance, which leaves
-gates open for good. `--twins`: another host has the name of a node. All may be given; but for `--edits`, `--twins` and
-`--moves`, they come on top of the seed's own schedule.
+gates open for good. `--twins`: another host has the name of a node. `--slices`: heartbeats are sent in slices. All may
+be given; but for `--edits`, `--twins` and `--moves`, they come on top of the seed's own schedule.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ OPTIONS = {
     "--freezes": "has_freezes",
     "--twins": "has_twins",
     "--moves": "has_moves",
+    "--slices": "has_slices",
 }
 
 

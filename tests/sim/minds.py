@@ -134,7 +134,7 @@ class Minds:
         key = (mind, moves)
         if (later := self._passed.get(key)) is None:
             values = self._moved(msgspec.msgpack.decode(self._whole(self.minds[mind].data)), moves)
-            later = self._passed[key] = self._keep(self._restored(_encode(values)))
+            later = self._passed[key] = self._keep(_decode(_encode(values)))
         return later
 
     def event_later(self, event: int, moves: Moves) -> int:
@@ -150,7 +150,7 @@ class Minds:
         return later
 
     def node(self, mind: int) -> Node:
-        return Node.of(self._restored(self._whole(self.minds[mind].data)))
+        return Node.of(_decode(self._whole(self.minds[mind].data)))
 
     # ------------------------------------------------------------------ the core
 
@@ -200,11 +200,6 @@ class Minds:
         for written, mark in self._marks:
             data = data.replace(mark, written)
         return data
-
-    def _restored(self, data: bytes) -> NodeState:
-        state = _decode(data)
-        state.membership.complete()
-        return state
 
     def _moved(self, value: Any, moves: Moves) -> Any:
         kind = type(value)

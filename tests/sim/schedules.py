@@ -7,8 +7,9 @@ turns the agents are busy now and then, so that several events wait and are one 
 have one, and go on failing: in the end each group is where they weigh least, and stays there. With edits the set of
 voters changes: files are edited one host after the other, in any order and at any time, some of them wrongly. With
 freezes operators switch maintenance on, often on a node that is cut off, stop an agent soon after it, and end it. With
-twins another host has the name of a node; what is cut could make two then, so nothing is. With moves the
-files differ in which group has which address, and in which groups there are.
+twins another host has the name of a node; what is cut could make two then, so nothing is. With moves the files differ
+in which group has which address, and in which groups there are. With slices there are two groups more, and datagrams
+are so small that a heartbeat needs several: each is lost, late or doubled by itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 
 from haagent.core.group.handover import LIGHTER_S
 from haagent.core.node import Node
+from haagent.core.slices import ROOM
 from tests.sim import faults
 from tests.sim.invariants import Violation, Watch, check_addresses, check_lightest, check_settled
 from tests.sim.world import World, make_settings
@@ -28,6 +30,8 @@ FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
 ALONE_AFTER_S = 0.6
 TURN_S = (0.0, 0.004)
 RELIEF_S = LIGHTER_S + 3.0  # until each group is where failing checks weigh least: that may take two tries
+MORE: dict[str, tuple[str, ...]] = {"mail": ("B", "A"), "ntp": ()}  # groups
+ROOMS = (1, 300, 300)
 SETTLE_S = ALONE_AFTER_S + 6 * 0.35  # the bound after the last fault: who starts alone waits, then a few leases
 
 
@@ -42,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True):
     has_freezes: bool
     has_twins: bool
     has_moves: bool
+    has_slices: bool
 
 
 def run_seed(
@@ -55,11 +60,12 @@ def run_seed(
     has_freezes: bool = False,
     has_twins: bool = False,
     has_moves: bool = False,
+    has_slices: bool = False,
     node_class: type[Node] = Node,
 ) -> World:
     """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
-    choices = (has_guardians, has_etcd, has_turns, has_weights, has_edits, has_freezes, has_twins, has_moves)
-    plan = Plan(seed, node_class, *choices)
+    choices = (has_guardians, has_etcd, has_turns, has_weights, has_edits, has_freezes, has_twins)
+    plan = Plan(seed, node_class, *choices, has_moves, has_slices)
     if has_edits:
         return _edited(plan)
     if has_twins:
@@ -83,7 +89,7 @@ def _build(plan: Plan, *, consistent: bool) -> tuple[World, random.Random]:
     settings = make_settings(
         nodes=nodes,
         witnesses=witnesses,
-        groups=groups,
+        groups={**groups, **MORE} if plan.has_slices else groups,
         consistent=consistent,
         failback_after_s=rng.choice((None, None, 0.5)),
         alone_after_s=ALONE_AFTER_S,
@@ -91,10 +97,22 @@ def _build(plan: Plan, *, consistent: bool) -> tuple[World, random.Random]:
     if plan.has_etcd:
         settings = msgspec.structs.replace(settings, arbiter="etcd")
     turn_s = TURN_S if plan.has_turns else None
-    world = World(plan.seed, settings, turn_s=turn_s, has_etcd=plan.has_etcd, node_class=plan.node_class)
+    world = World(
+        plan.seed,
+        settings,
+        turn_s=turn_s,
+        has_etcd=plan.has_etcd,
+        room=_room(plan),
+        node_class=plan.node_class,
+    )
     for name in nodes:
         world.at(rng.choice((0.0, 0.0, 0.3, 1.0)) * rng.random(), lambda name=name: world.start(name))
     return world, rng
+
+
+def _room(plan: Plan) -> int:
+    """Of 300 bytes about a half is what every slice says; of one nothing, and an echo is in one slice only."""
+    return random.Random(f"room {plan.seed}").choice(ROOMS) if plan.has_slices else ROOM
 
 
 def _disturb(world: World, rng: random.Random, among: tuple[faults.Fault, ...], *, every_s: float = 0.25) -> None:
@@ -183,18 +201,19 @@ def _available(plan: Plan) -> World:
             _disturb_more(world, plan)
             _settle(world, plan)
             return
-        _heal_in_one_heartbeat(world, rng)
+        _heal_in_one_heartbeat(world, rng, beats=2 if plan.has_slices else 1)
 
     return _run(world, play)
 
 
-def _heal_in_one_heartbeat(world: World, rng: random.Random) -> None:
+def _heal_in_one_heartbeat(world: World, rng: random.Random, *, beats: int) -> None:
+    """Of which all is heard: of one in slices that may be said with the next."""
     world.run(ALONE_AFTER_S + 1.5)
     faults.split(world, rng)
     world.run(world.t + 0.2 + rng.random())
     faults.heal(world, rng)
     # A heartbeat is due within one interval; it is answered at once, and letting go takes a millisecond.
-    world.run(world.t + 0.1 + 0.015)
+    world.run(world.t + 0.1 * beats + 0.015)
     for group in world.settings.groups:
         if len(serving := world.serving(group.name)) != 1:
             raise Violation(f"one heartbeat after the heal {group.name} is served by {serving or 'nobody'}")
@@ -240,7 +259,8 @@ def _edited(plan: Plan) -> World:
         groups=rng.choice(({"web": ("A", "B")}, {"web": ()})),
         alone_after_s=ALONE_AFTER_S,
     )
-    world = World(plan.seed, everybody, turn_s=TURN_S if plan.has_turns else None, node_class=plan.node_class)
+    turn_s = TURN_S if plan.has_turns else None
+    world = World(plan.seed, everybody, turn_s=turn_s, room=_room(plan), node_class=plan.node_class)
     first = rng.choice(("ABC", "ABC", "ABCD", "AB", "ABCDE"))
     for name in world.hosts:
         # Whoever comes later was given the file of one that is there, and itself.
@@ -305,6 +325,7 @@ def _moved(plan: Plan) -> World:
         files[0],
         turn_s=TURN_S if plan.has_turns else None,
         has_etcd=plan.has_etcd,
+        room=_room(plan),
         node_class=plan.node_class,
     )
     world.files = dict.fromkeys(world.hosts, files[0])

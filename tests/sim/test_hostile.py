@@ -14,7 +14,7 @@ from haagent.core.group import counting
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import TRYING
 from haagent.core.membership import Membership
-from haagent.core.messages import Ballot, Heartbeat, is_well_formed
+from haagent.core.messages import Ballot, Heard, Heartbeat, is_well_formed
 from haagent.core.node_state import NodeState
 from tests.sim.invariants import Watch, check_settled
 from tests.sim.world import Host, World, make_settings
@@ -169,16 +169,16 @@ def forgotten() -> None:
     test_it_takes_no_service_away_and_is_forgotten_when_it_is_over(0)
 
 
-def any_echo(self: Membership, beat: Heartbeat) -> int:
+def any_echo(self: Membership, beat: Heartbeat) -> Heard:
     echo = beat.heard.get(self.settings.me)
-    return echo.seq if echo is not None and echo.boot == self.boot else 0
+    return echo if echo is not None and echo.boot == self.boot else Heard(self.boot, 0)
 
 
 @pytest.mark.parametrize(
     ("story", "where", "rule", "without"),
     [
         (outbidding, counting, "is_behind", easily_impressed),
-        (forgotten, Membership, "_echoed_seq", any_echo),
+        (forgotten, Membership, "_echo", any_echo),
     ],
 )
 def test_each_rule_is_needed(

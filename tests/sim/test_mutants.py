@@ -12,7 +12,7 @@ import pytest
 from haagent.core import identity, maintenance, placement, twins
 from haagent.core.events import AnyAction, Farewell
 from haagent.core.group.state import Group
-from haagent.core.membership import Membership
+from haagent.core.membership import Membership, Newest, Peer
 from haagent.core.messages import Heartbeat
 from haagent.core.node_state import NodeState
 from tests.sim import mutants
@@ -94,6 +94,30 @@ def test_taking_what_may_have_been_left_in_a_maintenance_that_is_over_is_caught(
 ) -> None:
     monkeypatch.setattr(NodeState, "keeper", lambda self, group: "")
     assert _caught(has_freezes=True) is not None
+
+
+def test_a_slice_that_is_taken_for_the_whole_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of the other groups is lost with each: their votes are never seen together."""
+    genuine = Peer.take_in
+
+    def forgetful(self: Peer, beat: Heartbeat) -> None:
+        self.groups, self.told = {}, {}
+        genuine(self, beat)
+
+    monkeypatch.setattr(Peer, "take_in", forgetful)
+    assert _caught(what="", has_slices=True) is not None
+
+
+def test_of_a_heartbeat_only_the_first_slice_is_read_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The replay rule as it was when a heartbeat was one thing."""
+
+    def takes(self: Newest, beat: Heartbeat) -> bool:
+        is_new, self.seq = beat.seq > self.seq, max(self.seq, beat.seq)
+        self.parts |= {beat.part}
+        return is_new
+
+    monkeypatch.setattr(Newest, "takes", takes)
+    assert _caught(what="nobody answers", has_slices=True) is not None
 
 
 def test_a_penalty_that_is_not_told_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

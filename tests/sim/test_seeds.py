@@ -23,6 +23,7 @@ SEEDS_WITH_EDITS = range(300)
 SEEDS_WITH_FREEZES = range(200)
 SEEDS_WITH_TWINS = range(200)
 SEEDS_WITH_MOVES = range(300)
+SEEDS_WITH_SLICES = range(200)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -77,6 +78,18 @@ def test_hosts_that_share_a_name_break_no_promise() -> None:
 def test_addresses_that_move_between_groups_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_MOVES, "--moves", "--guardians")
     assert not _complaints(SEEDS_WITH_ETCD, "--moves", "--etcd")
+
+
+def test_heartbeats_in_slices_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_SLICES, "--slices", "--guardians")
+
+
+def test_agents_that_stop_in_maintenance_and_speak_in_slices_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_SLICES, "--slices", "--freezes")
+
+
+def test_addresses_that_move_in_slices_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_SLICES, "--slices", "--moves")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

@@ -64,6 +64,13 @@ def sent(actions: list[AnyAction]) -> list[Heartbeat]:
     return [action.beat for action in actions if isinstance(action, Send)]
 
 
+def last_word(world: World, sender: str, *, to: str = "A") -> Heartbeat:
+    """All that the sender has said of itself and the groups, as the other has it."""
+    peer = node_of(world, to).state.membership.peers[sender]
+    assert peer.beat is not None
+    return msgspec.structs.replace(peer.beat, groups=tuple(peer.groups.values()))
+
+
 def of(actions: list[AnyAction], kind: type[T]) -> list[T]:
     return [action for action in actions if isinstance(action, kind)]
 

@@ -18,7 +18,7 @@ PURE = {
     *("__future__", "bisect", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools"),
     *("math", "msgspec", "operator", "random", "re", "struct", "typing", "zlib"),
 }
-CIPHERS = {"wire.py", "fragments.py"}  # the only files of the core that may see `cryptography`
+CIPHERS = {"wire.py"}  # the only file of the core that may see `cryptography`
 
 # What each room may import of the package, besides itself and `core`. From the bottom up: a room names only rooms that
 # are above it in this list, so no two can depend on each other.

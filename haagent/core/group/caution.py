@@ -66,8 +66,9 @@ def _missing(state: NodeState, now: float) -> Iterator[Peer]:
 
 
 def _disclaims(group: Group, peer: Peer, now: float) -> bool:
-    beat = peer.groups.get(group.name)
-    return peer.is_alive(now) and (beat is None or beat.claim is None)
+    if peer.speaks_of(group.name, now):
+        return peer.groups[group.name].claim is None
+    return peer.is_alive(now) and group.name not in peer.groups and peer.whole_seq > 0
 
 
 def vanished(group: Group, state: NodeState, now: float) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 It happens in `available` only, to nodes that were cut from each other. Of two, the one whose name sorts first decides
 for both by `placement.winner`: it lets go, or it stays. The other lets go when it sees the judge still claiming in a
-heartbeat that answers one in which it claimed itself. One decider, so never both and never neither. Where one does not
+heartbeat that answers one in which it claimed itself, and of which the judge has heard all. One decider, so never both
+and never neither. (While slices of the claim are still under way the answer is the next heartbeat.) Where one does not
 hear the other, the one that hears lets go: nobody else can.
 """
 
@@ -58,4 +59,4 @@ def _loses_to(group: Group, state: NodeState, now: float, rival: Heartbeat, beat
         theirs = Contender(rival.node, rival.gateway, their_tenure.round)
         return placement.winner(group.settings, mine, theirs) != me
     judged_from = max(group.held_seq, group.conflict.answers[rival.node])
-    return peer.echoed_seq >= judged_from
+    return peer.known_seq >= judged_from

@@ -142,7 +142,7 @@ def _pledge_vote(group: Group, state: NodeState, now: float, peer: Peer, want: B
     addresses = peer.groups[group.name].addresses
     is_theirs = ownership.may_bind(group, state, now, (peer.name, peer.boot), addresses)
     if is_theirs and group.voter.may_be_handed(want):
-        vote = Accepted(want, peer.boot, peer.seq)
+        vote = Accepted(want, peer.boot, peer.told[group.name].seq)
         group.handover.pledge = Pledge(vote, now, peer.beat.lease_ms / 1000, addresses)
 
 
@@ -178,5 +178,5 @@ def redeem(group: Group, state: NodeState, now: float) -> None:
     for peer, beat in state.votes(now, group.name):
         said = (peer.name, peer.boot, beat.want, beat.addresses)
         if said == (vote.ballot.node, vote.boot, vote.ballot, pledge.addresses):
-            vote, since = Accepted(vote.ballot, vote.boot, peer.seq), now
+            vote, since = Accepted(vote.ballot, vote.boot, peer.told[group.name].seq), now
     group.voter.accept(since, vote, lease_s=pledge.lease_s, addresses=pledge.addresses)

@@ -102,7 +102,8 @@ def _last_word(state: NodeState, now: float, peer: Peer) -> tuple[GroupBeat, ...
     if peer.beat is None:
         return ()
     lease_s = min(peer.beat.lease_ms / 1000, state.longest_credible_lease_s)
-    return (*peer.groups.values(), *peer.beat.former) if now < peer.heard_at + lease_s else ()
+    groups = tuple(said for name, said in peer.groups.items() if now < peer.told[name].heard_at + lease_s)
+    return (*groups, *peer.beat.former) if now < peer.heard_at + lease_s else ()
 
 
 def _owner_of(state: NodeState, now: float, peer: Peer, said: GroupBeat) -> str:

@@ -40,7 +40,8 @@ def _favour(group: Group, state: NodeState, now: float, node: str) -> None:
     if not (is_chosen or is_first) or peer is None or peer.boot is None or peer.beat is None:
         return
     assert group.voter.promised is not None  # this very want
-    offer, addresses = Accepted(group.voter.promised, peer.boot, peer.seq), peer.groups[group.name].addresses
+    offer = Accepted(group.voter.promised, peer.boot, peer.told[group.name].seq)
+    addresses = peer.groups[group.name].addresses
     if ownership.may_bind(group, state, now, (node, peer.boot), addresses):
         group.voter.accept(now, offer, lease_s=peer.beat.lease_ms / 1000, addresses=addresses)
 

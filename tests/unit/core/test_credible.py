@@ -15,15 +15,14 @@ from haagent.core.messages import Agreed, Ballot, GroupBeat, Heard, Order, is_we
 from haagent.core.settings import Memory
 from tests.sim.world import World
 from tests.support.hostile import distort
-from tests.support.node_stage import node_of, sent, settled
+from tests.support.node_stage import last_word, node_of, sent, settled
 
 TOP = limits.MAX_ROUND
 
 
 def hear(world: World, sender: str, *, seq: int = 10_000, **more: object) -> None:
     """The sender's next heartbeat, with a change."""
-    beat = node_of(world, "A").state.membership.peers[sender].beat
-    assert beat is not None
+    beat = last_word(world, sender)
     said = msgspec.structs.replace(beat, seq=seq, **more)
     assert is_well_formed(said)
     node_of(world, "A").step(world.t, HeartbeatHeard(said, "eth0"))
@@ -131,8 +130,7 @@ def test_what_was_remembered_of_such_a_heartbeat_is_forgotten() -> None:
 def test_whatever_is_heard_what_is_said_is_within_the_bounds(seed: int, sender: str) -> None:
     world, dice = settled(), Random(seed)
     node = node_of(world, "A")
-    beat = node.state.membership.peers[sender].beat
-    assert beat is not None
+    beat = last_word(world, sender)
     for turn in range(12):
         now = world.hosts["A"].local(world.t) + 0.02 * turn
         said = sent(node.step(now, HeartbeatHeard(distort(dice, beat, seq=10_000 + turn), "eth0")))

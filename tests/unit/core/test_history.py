@@ -30,7 +30,7 @@ def beat(
 
 def peer(node: str, recorded: dict[str, Heard] | None = None) -> Peer:
     found = Peer(node)
-    found.beat = beat(node, recorded=recorded)
+    found.stored = (recorded or {}).get("A")
     return found
 
 

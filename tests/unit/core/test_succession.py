@@ -92,7 +92,8 @@ def test_a_vote_that_a_farewell_gives_is_for_what_the_successor_has_said_last() 
     """However long it took to let go, what the successor counts from is not old."""
     world = cluster("ABW", consistent=True)
     node, words = yielding(world)
-    node.state.membership.peers["B"].seq += 4
+    told = node.state.membership.peers["B"].told
+    told["web"] = told["web"]._replace(seq=told["web"].seq + 4)
     late = world.hosts["A"].local(world.t) + 0.1
     node.step(late, Dropped("web", words.ballot))
     voter, vote = node.state.groups["web"].voter, of_web(words.beat).accepted

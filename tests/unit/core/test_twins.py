@@ -28,10 +28,10 @@ def test_a_life_that_comes_back_after_it_was_followed_lives_beside_the_other() -
     assert membership.hear(0.11, beat(1, echo=2, boot=NEXT_LIFE, age_ms=YOUNG_MS), "eth0") is Verdict.NEW
     assert not membership.doubled(0.11), "it may have been started again"
     assert membership.hear(0.21, beat(6, echo=3, age_ms=OLD_MS), "eth0") is Verdict.NEW
-    assert membership.doubled(0.21) == {"B": (Heard(NEXT_LIFE, 1),)}
+    assert membership.doubled(0.21) == {"B": (Heard(NEXT_LIFE, 1, 1),)}
     assert membership.peers["B"].boot == LIFE
     assert membership.hear(0.22, beat(2, echo=3, boot=NEXT_LIFE, age_ms=YOUNG_MS), "eth0") is Verdict.TWIN
-    assert membership.doubled(0.22) == {"B": (Heard(NEXT_LIFE, 2),)}, "with what was heard last"
+    assert membership.doubled(0.22) == {"B": (Heard(NEXT_LIFE, 2, 2),)}, "with what was heard last"
     assert membership.refused["doubled"] == 1
 
 
@@ -47,7 +47,7 @@ def test_one_that_is_never_the_first_to_echo_is_noticed_as_well_and_the_elder_st
     is_first_elder = ages[0] > ages[1]
     assert verdict is (Verdict.TWIN if is_first_elder else Verdict.NEW)
     assert membership.peers["B"].boot == (LIFE if is_first_elder else NEXT_LIFE)
-    assert membership.doubled(0.22) == {"B": (Heard(NEXT_LIFE, 2) if is_first_elder else Heard(LIFE, 7),)}
+    assert membership.doubled(0.22) == {"B": (Heard(NEXT_LIFE, 2, 2) if is_first_elder else Heard(LIFE, 7, 7),)}
 
 
 def test_late_datagrams_of_a_life_that_has_ended_do_not_make_two() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from haagent.core import fragments, wire
+from haagent.core import wire
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "reference" / "wire.md").read_text(encoding="utf-8")
 
@@ -36,8 +36,7 @@ def test_the_causes_table() -> None:
     [
         f"at most {wire.MAX_DATAGRAM} bytes of UDP payload",
         f"up to {wire.MAX_PARTS} slices",
-        f"at most the {fragments.KEPT_SEQS} newest heartbeats of\nthe {fragments.KEPT_LIVES} lives last heard",
-        f"never more than {fragments.MAX_STORED >> 20} MiB",
+        f"up to {wire.LONGEST_DATAGRAM} bytes",
         f"a trailer of {wire.TAG_BYTES} bytes (sealed: the tag) or {wire.CRC_BYTES} bytes",
     ],
 )
