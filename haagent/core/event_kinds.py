@@ -63,7 +63,7 @@ class Kind(Meaningful):
     # nodes
     ONLINE = "online", Severity.INFO, "a node is heard"
     OFFLINE = "offline", Severity.WARNING, "a node has stopped, or is silent"
-    STALLED = "stalled", Severity.WARNING, "this node stood still for a while; it listens before it acts"
+    STALLED = "stalled", Severity.WARNING, "this node stood still for a while; in `available` it listens before it acts"
     STOPPING = "stopping", Severity.INFO, "this agent was asked to stop"
     RELOADED = "reloaded", Severity.INFO, "another configuration is in force on this node"
     FENCING = "fencing", Severity.INFO, "a fence agent was asked to switch a node off"

@@ -175,15 +175,20 @@ class Node:
     def _notice_stall(self, now: float) -> None:
         """A node that was not scheduled (stopped, swapped, a frozen host) believes what was true when it fell asleep.
 
-        The silence that it now sees is its own: it listens for one lease before it tries to take anything.
+        The silence that it now sees is its own: in `available` it listens for one lease before it tries to take
+        anything. In `consistent` it needs fresh votes of a majority, and these are proof; one that stalls all the time,
+        and is all that is left, would listen for ever.
         """
         state = self.state
         late_s = now - state.deadline
         if late_s <= state.settings.interval_s:
             return
-        state.listen_until = now + state.settings.lease_s
-        state.known_before_stall = state.was_alive
-        state.note(Kind.STALLED, "", f"this node was not running for {late_s:.3f} s; listening before acting", now=now)
+        text = f"this node was not running for {late_s:.3f} s"
+        if not state.settings.consistent:
+            state.listen_until = now + state.settings.lease_s
+            state.known_before_stall = state.was_alive
+            text += "; listening before acting"
+        state.note(Kind.STALLED, "", text, now=now)
 
     def _hear(self, now: float, beat: Heartbeat, link: str) -> Verdict:
         state = self.state

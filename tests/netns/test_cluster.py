@@ -18,6 +18,7 @@ from haagent.lab.answers import UNANSWERED
 from haagent.lab.plan import VIP4, VIP6
 from tests.support.observe import (
     LEASE_MS,
+    PATIENCE_S,
     MakeLab,
     Measured,
     addresses,
@@ -43,6 +44,7 @@ from tests.support.standstill import never_two
 
 pytestmark = pytest.mark.netns
 RUNS = runs(10)
+STALL_S, RUNS_S = 0.25, 0.09
 KILL_MS = 100  # from before the lab's `kill` until the process has got the signal
 Window = tuple[float, float]
 
@@ -278,6 +280,26 @@ def test_a_killed_agent_is_replaced_and_cleans_up_in_its_next_life(make_lab: Mak
     removed = [one["text"] for one in events(lab, theirs) if (one["kind"], one["node"]) == ("removed", mine)]
     assert any("earlier life" in text for text in removed)
     assert any("10.20.1.77" in text for text in removed)
+
+
+def test_a_survivor_that_stands_still_most_of_the_time_takes_over(make_lab: MakeLab, measured: Measured) -> None:
+    """It never runs for as long as a lease; with the witness it is a majority all the same."""
+    lab = make_lab(nodes=2, has_witness=True)
+    wait_whole(lab)
+    lost, left = holder(lab), other(lab, holder(lab))
+    lab.faults.kill(lost, whom="all")
+    start_s = time.monotonic()
+    stalls = 0
+    while not serves(lab, left):  # asked of its kernel, also while it stands still
+        assert time.monotonic() < start_s + PATIENCE_S, f"{left} has taken nothing in {stalls} stalls"
+        lab.faults.thaw(left)
+        time.sleep(RUNS_S)
+        lab.faults.freeze(left)
+        time.sleep(STALL_S)
+        stalls += 1
+    lab.faults.thaw(left)
+    measured(f"a survivor stalled {STALL_S} s at a time takes over", f"after {stalls} stalls")
+    wait_whole(lab, holders={"web": left})
 
 
 TRANSPORTS = {

@@ -14,6 +14,7 @@ from haagent.core.events import AnyAction, Farewell
 from haagent.core.group.state import Group
 from haagent.core.membership import Membership, Newest, Peer
 from haagent.core.messages import Heartbeat
+from haagent.core.node import Node
 from haagent.core.node_state import NodeState
 from tests.sim import mutants
 from tests.sim.invariants import Violation
@@ -131,6 +132,22 @@ def test_a_life_that_does_not_know_that_it_was_put_back_is_caught(monkeypatch: p
     written = next(path for path in stories() if path.stem == "put_back").read_text()
     assert play(written).endswith("web: A\n")
     monkeypatch.setattr(identity, "hear", lambda state, now, beat: None)
+    assert play(written).endswith("web: nobody\n")
+
+
+def test_a_survivor_that_listens_after_every_stall_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `consistent`, where it need not: one that stalls all the time takes nothing."""
+    written = next(path for path in stories() if path.stem == "stalled_survivor").read_text()
+    assert play(written).endswith("web: B\n")
+    genuine = Node._notice_stall
+
+    def listening(self: Node, now: float) -> None:
+        deadline = self.state.deadline
+        genuine(self, now)
+        if now > deadline + self.state.settings.interval_s:
+            self.state.listen_until = now + self.state.settings.lease_s
+
+    monkeypatch.setattr(Node, "_notice_stall", listening)
     assert play(written).endswith("web: nobody\n")
 
 
