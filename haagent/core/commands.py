@@ -133,7 +133,7 @@ def _maintenance(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
 def _away(state: NodeState, now: float) -> list[str]:
     """Who had something, and may have left it in place."""
     groups = state.groups.values()
-    had = {group.service.by for group in groups} | {state.keeper(group) for group in groups}
+    had = {group.service.by for group in groups} | {state.keeper(name) for name in state.left}
     return sorted(had - {"", *state.membership.alive_names(now)})
 
 

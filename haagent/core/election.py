@@ -110,7 +110,7 @@ def _taken(group: Group, state: NodeState, now: float, ballot: Ballot) -> None:
     group.become(GroupState.ACTIVE)
     group.served_seq = state.next_seq
     group.was_found = group.is_disowned = False
-    group.kept_by = ""
+    state.left.pop(group.name, None)
     caution.held(group, ballot)
     gap = group.service.begins(now, state.settings.me)
     state.note(Kind.TAKEN, group.name, f"active here: {group.cause}{gap}", now=now)

@@ -18,12 +18,13 @@ that died may not have come to write it.
 An agent that is asked to stop waits one lease for that, and serves on. Then it lets go, as without maintenance.
 
 The end of maintenance is another word that travels, and a holder may stop before it has come. So whoever knew in
-maintenance that a node serves a group keeps it reserved for that node (`Group.kept_by`): it does not take it, and votes
-for nobody else. That ends when the node is heard to have nothing of it in place, or to know of the end, after which it
-lets go as ever; a new life of it says what it has found in place until that is removed or held (`GroupBeat.left`). All
-whom the holder has waited for knew, so the others find no majority. It is kept in `memory.json` too, as whoever waits
-may be restarted. If the node does not come back somebody must say that it is down: nobody can tell whether it has
-crashed or has left its addresses. In maintenance a crash was not repaired either.
+maintenance that a node serves a group keeps it and its addresses reserved for that node (`NodeState.left`): it does not
+take them, also by another name or in another group, and votes for nobody else. That ends when the node is heard to have
+nothing of it in place, or to know of the end, after which it lets go as ever; a new life of it says what it has found
+in place until that is removed or held (`GroupBeat.left`). All whom the holder has waited for knew, so the others find
+no majority. It is kept in `memory.json` too, as whoever waits may be restarted. If the node does not come back somebody
+must say that it is down: nobody can tell whether it has crashed or has left its addresses. In maintenance a crash was
+not repaired either.
 
 What it does not cover: who ends maintenance with `--force` vouches for all that are not heard, also for one that is
 stopping at this very moment.
@@ -35,7 +36,7 @@ from haagent.core import election
 from haagent.core.group.transitions import HAVING, GroupState
 from haagent.core.membership import Peer
 from haagent.core.messages import Heartbeat
-from haagent.core.node_state import NodeState
+from haagent.core.node_state import Left, NodeState
 from haagent.core.registers import said_of_maintenance
 from haagent.core.settings import LEADER
 
@@ -49,14 +50,16 @@ def hear(state: NodeState, beat: Heartbeat) -> None:
     theirs = said_of_maintenance(beat.orders)
     is_frozen = theirs is not None and theirs.on
     is_over = not state.orders.in_maintenance and state.orders.has_word(beat.orders)
+    # What its file does not name any more, it has removed.
+    gone = state.left.keys() - state.membership.peers[beat.node].groups.keys()
     for said in beat.groups:
-        group = state.groups.get(said.name)
-        if group is None or group.name == LEADER:
+        if said.name == LEADER:
             continue
         if said.left or (said.active and is_frozen):
-            group.kept_by = beat.node
-        elif group.kept_by == beat.node and (is_over or not said.active):
-            group.kept_by = ""
+            state.left[said.name] = Left(beat.node, said.addresses)
+        elif is_over or not said.active:
+            gone.add(said.name)
+    state.left = {name: one for name, one in state.left.items() if one.node != beat.node or name not in gone}
 
 
 def freeze(state: NodeState) -> None:
@@ -66,8 +69,8 @@ def freeze(state: NodeState) -> None:
     for name, group in state.groups.items():
         peer = state.membership.peers.get(group.service.by)
         said = peer.groups.get(name) if peer is not None else None
-        if said is not None and said.active and name != LEADER:
-            group.kept_by = group.service.by
+        if peer is not None and said is not None and said.active and name != LEADER:
+            state.left[name] = Left(peer.name, said.addresses)
 
 
 def may_leave(state: NodeState, now: float) -> bool:

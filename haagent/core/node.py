@@ -36,7 +36,7 @@ from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import Verdict
 from haagent.core.messages import Heartbeat
-from haagent.core.node_state import PATIENCE_S, NodeState
+from haagent.core.node_state import PATIENCE_S, Left, NodeState
 from haagent.core.settings import LEADER, Memory, Settings
 from haagent.core.view import View
 
@@ -63,8 +63,8 @@ class Node:
         for name, group in self.state.groups.items():
             if name in memory.served and self.state.orders.in_maintenance:
                 group.service.by = settings.me  # its agent died, and was started again
-            group.kept_by = memory.kept.get(name, "")
             group.arbitration.known = memory.granted.get(name)
+        self.state.left = {name: Left(node, memory.left.get(name, ())) for name, node in memory.kept.items()}
         self._forget_step()
 
     def _forget_step(self) -> None:
@@ -366,12 +366,13 @@ class Node:
         # The longest lease in use: our silence after a restart must cover what we have accepted.
         lease_s = max(state.settings.lease_s, state.leases.longest_ms(now) / 1000)
         agreed = state.agreed if state.is_agreed else None
-        kept = {name: keeper for name, group in state.groups.items() if (keeper := state.keeper(group))}
+        kept = {name: keeper for name in sorted(state.left) if (keeper := state.keeper(name))}
+        left = {name: state.left[name].addresses for name in kept}
         granted = {}
         if state.settings.arbiter and state.settings.consistent:
             found = {name: group.arbitration.known for name, group in state.groups.items()}
             granted = {name: known for name, known in found.items() if known is not None}
-        memory = Memory(state.round, lease_s, state.orders.lasting, served, agreed, kept, granted)
+        memory = Memory(state.round, lease_s, state.orders.lasting, served, agreed, kept, granted, left)
         if memory != state.remembered:
             state.remembered = memory
             state.do(Remember(memory))

@@ -36,6 +36,14 @@ def _credible(memory: Memory) -> Memory:
     return msgspec.structs.replace(memory, round=memory.round if memory.round <= MAX_BELIEVED else 0, agreed=agreed)
 
 
+@dataclass(frozen=True)
+class Left:
+    """Another node may have left these in place (`maintenance`)."""
+
+    node: str
+    addresses: tuple[int, ...]
+
+
 @dataclass
 class NodeState:
     settings: Settings
@@ -78,6 +86,7 @@ class NodeState:
     remembered: Memory | None = None
     actions: list[AnyAction] = field(default_factory=list)  # of this step
     groups: dict[str, Group] = field(default_factory=dict)  # all of this node: who gets one depends on all
+    left: dict[str, Left] = field(default_factory=dict)  # by group, also of those that our file has no more
     former: dict[str, Voter] = field(default_factory=dict)  # of groups that a reload has removed, while they are bound
     plans: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # made at need, good for a moment of a step
     owners: dict[int, list[tuple[str, str]]] | None = None  # of addresses; likewise (`group.ownership`)
@@ -184,11 +193,12 @@ class NodeState:
         """How long a candidate waits for each that is before it: time for the other to win and be heard."""
         return min(self.settings.interval_s, MAX_SLOT_S)
 
-    def keeper(self, group: Group) -> str:
-        """Where the addresses may have been left in place, so that nobody else takes it; empty: nowhere."""
-        keeper, orders = group.kept_by, self.orders
-        is_known = keeper in self.membership.peers and not orders.is_unreserved and not orders.is_down(keeper)
-        return keeper if is_known else ""
+    def keeper(self, name: str) -> str:
+        """Where the addresses of a group may have been left in place, so that nobody else takes it; empty: nowhere."""
+        if (left := self.left.get(name)) is None:
+            return ""
+        is_known = left.node in self.membership.peers and not self.orders.is_down(left.node)
+        return left.node if is_known and not self.orders.is_unreserved else ""
 
     @property
     def is_stopping(self) -> bool:

@@ -112,3 +112,4 @@ class Memory(msgspec.Struct, frozen=True):
     agreed: Agreed | None = None  # whose votes counted last (`agreement`)
     kept: dict[str, str] = {}  # groups that another node may have left in place, and which (`maintenance`)
     granted: dict[str, Ballot] = {}  # what an arbiter is known to have granted last (`group.arbitration`)
+    left: dict[str, tuple[int, ...]] = {}  # the addresses of what is `kept`

@@ -18,7 +18,7 @@ import msgspec
 from haagent.core import events
 from haagent.core.settings import Settings
 from haagent.simulate.etcd import Clerk
-from haagent.simulate.host import Host
+from haagent.simulate.host import Host, Served
 from haagent.simulate.shell import Shell
 
 
@@ -55,6 +55,8 @@ class World(Shell):
         """What an agent does first: addresses that an earlier life left are removed, or in maintenance reported."""
         found: list[events.AnyEvent] = []
         is_frozen = any(order.key == "maintenance" and order.on for order in host.memory.orders)
+        if is_frozen:
+            self._sort_leftovers(host)
         for group, served in host.served.items():
             if not served.is_up:
                 continue
@@ -65,6 +67,21 @@ class World(Shell):
                 served.is_up = False
                 self._log(host, f"removes {group}, left by an earlier life")
         return found
+
+    def _sort_leftovers(self, host: Host) -> None:
+        """Each address is found with the group that has it now, and removed if none has it."""
+        assert host.node is not None
+        wanted = {group.name: group.addresses.keys() for group in host.node.state.settings.groups}
+        for name, served in [*host.served.items()]:
+            moved = served.addresses - wanted.get(name, set())
+            served.addresses -= moved
+            for other in (group for group in wanted if served.is_up and moved & wanted[group]):
+                found = host.served.setdefault(other, Served())
+                found.addresses, found.is_up = found.addresses | (moved & wanted[other]), True
+                found.until = max(found.until, served.until)
+            if served.is_up and (name not in wanted or (moved and not served.addresses)):
+                served.is_up = False
+                self._log(host, f"removes {name}, which has nothing here any more")
 
     def crash(self, name: str) -> None:
         """The host is gone, or every process of ours on it: the gate is owned by the agent and shuts with it."""

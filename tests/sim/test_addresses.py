@@ -65,7 +65,22 @@ def between_two_of_one_node() -> World:
     return world
 
 
-STORIES = (at_the_same_moment, voter_between, between_two_of_one_node)
+def left_in_place() -> World:
+    """A is stopped in maintenance and leaves an address; B, which holds the other group, gains it by another file."""
+    world = cluster("web:A@1;db:B@2")
+    world.opens_gates_for_good = True  # as in fact
+    world.ask("A", "maintenance", on=True)
+    world.run(world.t + 1.0)
+    world.stop("A")
+    world.run(world.t + 1.0)
+    assert world.serving_address(1) == ["A"]
+    for name in "BW":
+        reload(world, name, "web:A;db:B@2,1")
+    world.run(world.t + 3.0)
+    return world
+
+
+STORIES = (at_the_same_moment, voter_between, between_two_of_one_node, left_in_place)
 
 
 def heedless(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +122,10 @@ def moved_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ownership, "reconfigure", reconfigure)
 
 
+def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "_left", lambda state: ())
+
+
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = reloading.reconfigure
 
@@ -124,6 +143,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
         (at_the_same_moment, never_proved),
         (voter_between, forgetful),
         (between_two_of_one_node, moved_is_proved),
+        (left_in_place, nothing_is_left),
     ],
 )
 def test_each_rule_is_needed(

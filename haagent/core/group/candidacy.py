@@ -38,7 +38,7 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
     was_ours = group.was_found or group.service.by == me
     if state.orders.in_maintenance and not was_ours:
         return "maintenance is on"
-    if keeper := state.keeper(group):
+    if keeper := state.keeper(group.name):
         return (
             f"{keeper} had it in maintenance, and may have left it in place: start the agent there, or make sure that "
             f"the host is down and use `haagent confirm-down {keeper}`"

@@ -49,8 +49,16 @@ def may_bind(group: Group, state: NodeState, now: float, life: Life, addresses: 
     voter = group.voter
     if not addresses or (addresses == voter.addresses and voter.life(now) == life):
         return True
-    bound = (one for name, owner, one in _bindings(state, now) if name != group.name and owner != life)
+    bound = [one for name, owner, one in _bindings(state, now) if name != group.name and owner != life]
+    bound += [one for name, node, one in _left(state) if name != group.name and node != life[0]]
     return not any(address in one for one in bound for address in addresses)
+
+
+def _left(state: NodeState) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """In which group which node may have left which addresses in place."""
+    for name, left in state.left.items():
+        if left.addresses and (node := state.keeper(name)):
+            yield name, node, left.addresses
 
 
 def _bindings(state: NodeState, now: float) -> Iterator[tuple[str, Life, tuple[int, ...]]]:
@@ -73,7 +81,9 @@ def owner(group: Group, state: NodeState, now: float, address: int) -> tuple[str
         state.owners = {}
         for number, node, name in _known(state, now):
             state.owners.setdefault(number, []).append((node, name))
-    return next((other for other in state.owners.get(address, ()) if other[1] != group.name), None)
+    others = [other for other in state.owners.get(address, ()) if other[1] != group.name]
+    left = [(node, name) for name, node, one in _left(state) if address in one]  # with the same group as well
+    return next(iter((*left, *others)), None)
 
 
 def _known(state: NodeState, now: float) -> Iterator[tuple[int, str, str]]:
@@ -126,12 +136,15 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
     for address, text in group.settings.addresses.items():
         if (other := owner(group, state, now, address)) is None:
             return ""
-        found = found or _elsewhere(state, text, other)
+        found = found or _elsewhere(state, now, text, other)
     return found
 
 
-def _elsewhere(state: NodeState, text: str, other: tuple[str, str]) -> str:
+def _elsewhere(state: NodeState, now: float, text: str, other: tuple[str, str]) -> str:
     node, name = other
+    peer = state.membership.peers.get(node)
+    if state.keeper(name) == node and not (peer is not None and peer.is_alive(now)):
+        return f"{node} may have left {text} in place, in the group {name}: start the agent there"
     who = "this node had" if node == state.settings.me else f"{node} has"
     return f"{who} {text} in the group {name}, by another file: reload {node}"
 
@@ -190,7 +203,7 @@ def _name(group: Group, state: NodeState, now: float) -> None:
             state.urge()
         if address not in share.missed:
             share.missed.add(address)
-            state.note(Kind.SHARED, group.name, f"not served: {_elsewhere(state, text, other)}", now=now)
+            state.note(Kind.SHARED, group.name, f"not served: {_elsewhere(state, now, text, other)}", now=now)
 
 
 def withheld(group: Group) -> tuple[int, ...]:
@@ -203,7 +216,7 @@ def explain(group: Group, state: NodeState, now: float) -> tuple[str, ...]:
     found = []
     for address in withheld(group) if group.state in HOLDING else ():
         if (other := owner(group, state, now, address)) is not None:
-            found.append(f"not served: {_elsewhere(state, group.settings.addresses[address], other)}")
+            found.append(f"not served: {_elsewhere(state, now, group.settings.addresses[address], other)}")
     return tuple(found)
 
 

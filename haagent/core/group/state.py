@@ -108,7 +108,6 @@ class Group:
     cause: str = ""  # why this tenure began
     was_found: bool = False  # an earlier life left the addresses here
     is_disowned: bool = False  # and they are being removed
-    kept_by: str = ""  # another node that may have left them in place (`maintenance`)
     held_since: float = NEVER
     held_seq: int = 0  # first heartbeat that says we hold it
     served_seq: int = 0  # and the first that says that clients are served
