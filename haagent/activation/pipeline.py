@@ -378,7 +378,7 @@ class GroupPipeline:
 
     def _watch_lease(self) -> None:
         if self.tenure is not None:
-            # The loop counts CLOCK_MONOTONIC, `until` CLOCK_BOOTTIME: the difference is taken anew at each end.
+            # The loop counts CLOCK_MONOTONIC, which is steered: the difference is taken anew at each end.
             self._lease_timer.set(max(0.0, self.tenure.until + GRACE_S - self._now()))
 
     def check_lease(self) -> None:

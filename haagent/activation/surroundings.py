@@ -14,7 +14,7 @@ from haagent.kernel.host import Host
 from haagent.kernel.layouts import Layouts
 
 Post = Callable[[AnyEvent], None]  # enqueues; never runs the core from inside
-Clock = Callable[[], float]  # seconds of CLOCK_BOOTTIME
+Clock = Callable[[], float]  # seconds of the host's counter (`agent.clock`)
 AnyGate = Gate | NoGate
 
 

@@ -26,7 +26,7 @@ from haagent.agent.assembly import Assembly, Start
 from haagent.agent.reload import refuse_what_needs_a_restart
 from haagent.agent.strays import Strays
 from haagent.config import Config, ConfigError, KeyFileError, load
-from haagent.core.events import AnyEvent, ClockSet, HeartbeatHeard, Reconfigured, StopRequested, Woke
+from haagent.core.events import AnyEvent, ClockSet, ClockSteered, HeartbeatHeard, Reconfigured, StopRequested, Woke
 from haagent.parts import CannotReload, Ending
 from haagent.status import log
 
@@ -45,11 +45,12 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alarm = clock.Alarm(asyncio.get_running_loop(), self._woke)
 
         self._strays = strays
         self._agent = Assembly(start, self, strays)
         self._node, self._parts = self._agent.node, self._agent.parts
+        self._steering = self._agent.process.steering
+        self._alarm = clock.Alarm(asyncio.get_running_loop(), self._woke, self._steering)
 
     # ------------------------------------------------------------------ life
 
@@ -108,6 +109,8 @@ class Daemon:
         """All events that wait; and what performing their actions has brought about is the next step."""
         if not self._queue:
             return  # a heartbeat has taken them along
+        if self._steering.look():
+            self._queue.append(ClockSteered(self._steering.slew))
         self._is_stepping = True
         try:
             while self._queue:

@@ -16,7 +16,7 @@ import ctypes
 import gc
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -38,7 +38,10 @@ class Scheduling(msgspec.Struct, frozen=True):
 
 
 class Process(Still):
-    """The agent's own process: how it is scheduled, and how late it is woken. Opened when all these threads run."""
+    """The agent's own process: how it is scheduled, how late it is woken, and how its host's clock is steered.
+
+    Opened when all these threads run.
+    """
 
     name = "process"
 
@@ -46,6 +49,7 @@ class Process(Still):
         self._running = running
         self.scheduling = Scheduling()
         self.jitter = Jitter()
+        self.steering = clock.Steering()
 
     async def open(self) -> None:
         if self._running().process.realtime:
@@ -58,9 +62,13 @@ class Process(Still):
         return {
             "pids": {"agent": os.getpid()},
             "jitter_ms": worst_ms,
+            "clock_slew_percent": round(100 * self.steering.slew, 3),
             "scheduling": msgspec.to_builtins(self.scheduling),
             "warnings": warnings(worst_ms, self.scheduling, self._running()),
         }
+
+    def counters(self) -> Mapping[str, int]:
+        return self.steering.counters
 
 
 def warnings(jitter_ms: float | None, scheduling: Scheduling, config: Config) -> list[str]:

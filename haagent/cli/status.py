@@ -17,7 +17,10 @@ from haagent.cli.style import Style
 
 REDRAW_S = 0.5
 # What changes with every heartbeat.
-ANNOYING = ("last_heard_ms", "silent_ms", "lease_ms", "jitter_ms", "counters", "links", "activation", "coordination")
+ANNOYING = (
+    *("last_heard_ms", "silent_ms", "lease_ms", "jitter_ms", "clock_slew_percent"),
+    *("counters", "links", "activation", "coordination"),
+)
 
 
 @click.command()

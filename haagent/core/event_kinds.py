@@ -83,6 +83,9 @@ class Kind(Meaningful):
     )
     TWIN_GONE = "twin_gone", Severity.INFO, "no other host uses this node's name any more, so that it votes again"
 
+    CLOCK = "clock", Severity.ERROR, "this host's clock is steered further than leases are made for; the node lets go"
+    CLOCK_OK = "clock_ok", Severity.INFO, "this host's clock is steered no further than that any more"
+
     # operators
     ASKED = "asked", Severity.INFO, "an operator gave a command"
     ORDER = "order", Severity.INFO, "a command that was given on another node has arrived at this one"

@@ -138,6 +138,13 @@ class ClockSet(Event, frozen=True, tag=True):
     offset_s: float
 
 
+class ClockSteered(Event, frozen=True, tag=True):
+    """The host's clock is made to run so much faster than its counter: told when that goes beyond the bound, or comes
+    back (`clocks`)."""
+
+    slew: float
+
+
 class Noticed(Event, frozen=True, tag=True):
     """The shell did or saw something worth a line of history (an address restored, a link lost). Nothing follows."""
 
@@ -164,6 +171,7 @@ AnyEvent = (
     | Asked
     | Reconfigured
     | ClockSet
+    | ClockSteered
     | Noticed
     | StopRequested
 )

@@ -18,6 +18,7 @@ from typing import Self
 
 from haagent.core import (
     agreement,
+    clocks,
     commands,
     credible,
     election,
@@ -113,6 +114,7 @@ class Node:
         self._notice_members(now)
         maintenance.freeze(state)
         twins.advance(state, now)
+        clocks.advance(state, now)
         state.own_held = sum(group.state in HOLDING for name, group in state.groups.items() if name != LEADER)
         state.look_anew()
         for group in state.groups.values():
@@ -158,6 +160,8 @@ class Node:
                 reload.reconfigure(state, now, settings)
             case events.ClockSet(offset_s):
                 state.wall_offset_s = offset_s
+            case events.ClockSteered(slew):
+                clocks.hear(state, now, slew)
             case events.Noticed(kind, group, text):
                 state.note(kind, group, text, now=now)
             case events.StopRequested():

@@ -74,6 +74,7 @@ class NodeState:
     has_stopped: bool = False
     why_over: str = ""  # this life must end (`identity`); empty: it need not
     stands_down: bool = False  # another host uses this node's name (`twins`)
+    clock_fault: str = ""  # why leases cannot be counted here (`clocks`); empty: they can
     doubled_by: list[str] = field(default_factory=list)  # peers that have told us so
     has_met_anyone: bool = False
     was_alive: tuple[str, ...] = ()  # after the last step
@@ -215,7 +216,7 @@ class NodeState:
         Candidates leave silent voters out of the electorate. If two that started together each took the other for
         silent still, both would take; so none acts before the others have heard that it is to be counted.
         """
-        if now < self.silent_until or self.stands_down:
+        if now < self.silent_until or self.stands_down or self.clock_fault:
             return False
         return self.settings.consistent or self.has_voice or self._is_voice_known(now)
 
@@ -363,7 +364,7 @@ class NodeState:
             return f"{name} is not among the voters that the nodes agreed on: {', '.join(self.agreed.voters)}"
         if name == self.settings.me:
             is_stopping = f"{name} is stopping" if self.is_stopping else ""
-            return "another host uses this node's name" if self.stands_down else is_stopping
+            return self.clock_fault or ("another host uses this node's name" if self.stands_down else is_stopping)
         peer = self.membership.peers.get(name)
         if peer is None:
             return f"{name} is not in the configuration of {self.settings.me}"

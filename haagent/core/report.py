@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core import agreement, election, maintenance, twins
+from haagent.core import agreement, clocks, election, maintenance, twins
 from haagent.core.group import arbitration, candidacy, choice, ownership
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
@@ -32,6 +32,7 @@ def view(state: NodeState, now: float) -> View:
         voters_differ=agreement.explain(state),
         maintenance_unheard=maintenance.unaware(state, now) if state.orders.in_maintenance else (),
         maintenance_known=not state.orders.in_maintenance or maintenance.is_known(state, now),
+        clock_fault=clocks.explain(state),
         stands_down=twins.explain(state, now),
         doubled=() if state.stands_down else twins.names(state, now),
         at_odds=tuple(peer.name for peer in alive if not state.is_at_one(peer.beat)),

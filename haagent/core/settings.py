@@ -6,9 +6,17 @@ import msgspec
 
 from haagent.core.messages import Agreed, Ballot, Order
 
-# Two clocks may run apart by one percent. Real crystals: 0.01 %; a steered or virtual clock: up to 0.05 %.
+# The one assumption about clocks (`clocks`): the hardware counters of two hosts run apart by at most one percent. Real
+# crystals: 0.01 %; a virtual machine's: up to 0.05 %.
 DRIFT = 0.01
+# And a time service steers a host's clock away from its counter by at most ten: what Linux lets it. chrony: 8.33 %.
+SLEW = 0.10
 LEADER = "leader"  # the built-in group: its holder does what must be done once per cluster
+
+
+def time_out_s(left_s: float) -> float:
+    """What to tell the kernel, whose time-outs go by the steered clock, so that none ends after `left_s`."""
+    return (1 - SLEW) * left_s
 
 
 class NodeSettings(msgspec.Struct, frozen=True):

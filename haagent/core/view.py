@@ -65,5 +65,6 @@ class View(msgspec.Struct, frozen=True):
     maintenance_unheard: tuple[str, ...] = ()  # in maintenance: voters that have not said that they know of it
     maintenance_known: bool = True  # enough know of it: an agent that stops leaves its addresses in place
     stands_down: str = ""  # why this node does, and what to do: another host uses its name
+    clock_fault: str = ""  # why this node serves nothing: leases cannot be counted here
     doubled: tuple[str, ...] = ()  # names that two hosts use
     at_odds: tuple[str, ...] = ()  # living nodes that count the votes of others than this node does

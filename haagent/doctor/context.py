@@ -47,6 +47,11 @@ class Subject:
         except OSError:
             return None
 
+    def read_all(self, pattern: str) -> list[str]:
+        """Of all files with such a name, in order, what is in those that are for us to read."""
+        files = sorted(self.root.glob(pattern.lstrip("/")))
+        return [text for file in files if (text := self.read(f"/{file.relative_to(self.root)}")) is not None]
+
     def sysctl(self, family: int, interface: str, name: str) -> int | None:
         """`interface`: or `all`. The dots of a VLAN's name stay dots, since this is a path."""
         text = self.read(f"/proc/sys/net/ipv{family}/conf/{interface}/{name}")

@@ -21,6 +21,7 @@ from haagent.doctor import (
     network_managers,
     service,
     sysctls,
+    time_services,
     timing,
 )
 from haagent.doctor.context import Subject
@@ -56,6 +57,7 @@ CHECKS: tuple[Check, ...] = (
     Check("peers", heartbeats.peers),
     Check("jitter", timing.jitter),
     Check("time", host.time),
+    Check("time-services", time_services.time_services),
     Check("cloud", host.cloud),
     Check("service", service.unit),
     Check("agent", service.agent),

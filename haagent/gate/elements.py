@@ -2,6 +2,9 @@
 
 Called under a lock, from the event loop and from the renewal's thread. `told` is what the kernel was told; that an
 element has gone by itself since then shows in the refusal of what assumes it (`prepared`).
+
+The kernel counts time-outs by a clock that a time service may slow down, also while nobody here can do anything about
+it. So it is told less than what is left: an element ends with its instant at the latest, and usually a little before.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import errno
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 
+from haagent.core.settings import time_out_s
 from haagent.gate.channel import Channel, GateError, Overtaken, Refused
 from haagent.gate.prepared import Prepared, Sentence
 from haagent.gate.ruleset import FAMILIES, KEY, OPEN, families
@@ -120,7 +124,8 @@ class Elements:
             at = self._now() + EACH_S * len(until)
             *_, last = until
             messages = b"".join(
-                sentence(self._prepared[one]).lasting(end - at, is_last=one == last) for one, end in until.items()
+                sentence(self._prepared[one]).lasting(time_out_s(end - at), is_last=one == last)
+                for one, end in until.items()
             )
             try:
                 self.channel.commit(messages)

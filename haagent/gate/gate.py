@@ -2,7 +2,9 @@
 
 Levels again: `_until` says which addresses are to be open, and until when; the kernel is made to agree. Opening and
 shutting do that inside the call. A renewal only changes `_until` and has it done soon: once for everything that was
-renewed in the same turn of the loop, and not more often than each seventh of what is left of the lease.
+renewed in the same turn of the loop, and not more often than each seventh of what is left of the lease. The kernel is
+told less than the lease (`elements`). Where no renewal comes it is told again: the less is left, the less is the
+difference. So the gate of an agent that runs is open nearly to the end, and that of one that is frozen shuts in time.
 
 Two threads come here, the loop and the worker that renews. The lock guards the channel and what is known of the kernel.
 `_until` changes in the loop alone and is read by both; the renewal, when it finds that an address was shut while it
@@ -41,6 +43,7 @@ from haagent.kernel.worker import Worker
 
 PATIENCE_S = 0.05  # how long the loop waits for a renewal that waits for somebody else's transaction
 SHARE = 7  # renew when a seventh of what is left has passed: at the default lease, half an interval
+LEAST_S = 0.02  # when less is left of a lease, it is not told again
 RETRY_S = 0.1  # of making the permanent table again
 REMIND_S = 60.0  # between two lines about the same trouble
 
@@ -58,7 +61,7 @@ class Gate:
         self._until: dict[bytes, float] = {}
         self._renewal: Worker | None = None  # there as long as a gate is
         self._monitor: Monitor | None = None  # where other programs can change the permanent table
-        self._pending = Timer(self._ask_renewal)
+        self._pending, self._again = Timer(self._ask_renewal), Timer(self._ask_renewal)
         self._renewed_at = 0.0
         self._said_at: dict[str, float] = {}
 
@@ -102,6 +105,8 @@ class Gate:
             for address in addresses:
                 self._until.pop(address, None)
             raise
+        if not self._again.is_set:
+            self._tell_again(until)
 
     def rehearse(self) -> None:
         """A transaction that changes nothing: the first after a while takes the kernel 0.3 ms, the next 0.05."""
@@ -241,6 +246,14 @@ class Gate:
         self._renewed_at = self._now()
         if self._renewal is not None:
             self._renewal.ask()
+        self._again.cancel()
+        self._tell_again(max(self._until.values(), default=0.0))
+
+    def _tell_again(self, until: float) -> None:
+        """If no renewal comes before."""
+        left_s = until - self._now()
+        if left_s >= LEAST_S:
+            self._again.set(left_s / 2)
 
     def _renew_all(self) -> None:
         """In the worker's thread."""
@@ -296,6 +309,7 @@ class Gate:
         Otherwise no table stays: what is left in place, for maintenance, goes on being served.
         """
         self._pending.cancel()
+        self._again.cancel()
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None

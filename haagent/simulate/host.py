@@ -1,4 +1,4 @@
-"""One simulated host: its clock, its kernel, and an agent that may be absent, frozen or running.
+"""One simulated host: its clocks, its kernel, and an agent that may be absent, frozen or running.
 
 What the outside would see is kept apart from what the agent believes. An address answers from the moment an activation
 has finished until it was dropped, or until the gate timed out: the kernel's set element, which knows nothing of a
@@ -11,7 +11,7 @@ from haagent.core.events import AnyEvent, Farewell
 from haagent.core.final_release import covers_claims, releases
 from haagent.core.messages import Ballot, Heartbeat
 from haagent.core.node import Node
-from haagent.core.settings import Memory
+from haagent.core.settings import Memory, time_out_s
 
 LINGER_S = 3.0  # an address outlives the lease that nobody renews: `valid_lft` is whole seconds, with one spare
 
@@ -22,7 +22,8 @@ class Served:
     def __init__(self) -> None:
         self.ballot: Ballot | None = None  # wanted
         self.is_up = False  # the address is in place
-        self.until = 0.0  # gate, on the host's own clock
+        self.lease_until = 0.0  # on the host's counter
+        self.until = 0.0  # gate, by the kernel's clock
         self.is_kept = False  # by a running agent that has not been frozen since it renewed last: needs no gate
         self.addresses: frozenset[int] = frozenset()  # of its addresses those that are served when it is up
         self.job = 0  # number of the newest take or drop: an older one's end is not reported
@@ -40,8 +41,11 @@ class Host:
     def __init__(self, name: str, *, rate: float, offset: float, has_gate: bool, me: str = "") -> None:
         self.name = name
         self.me = me or name  # what its agent believes to be
-        self.rate = rate
+        self.rate = rate  # of its counter, which the agent counts
         self.offset = offset
+        self.slew = 0.0  # by how much a time service makes the kernel's clock faster than that
+        self.is_known_beyond = False  # its agent has been told that this is more than it should be
+        self._steered_at, self._steered_from = 0.0, offset  # true time, and what the kernel's clock showed
         self.has_gate = has_gate
         self.node: Node | None = None
         self.memory = Memory()
@@ -63,12 +67,29 @@ class Host:
     def true(self, local: float) -> float:
         return (local - self.offset) / self.rate
 
+    def kernel(self, t: float) -> float:
+        """What the kernel's clock shows, by which its time-outs go."""
+        return self._steered_from + self.rate * (1 + self.slew) * (t - self._steered_at)
+
+    def steer(self, t: float, slew: float) -> None:
+        """A step: from now on the kernel's clock runs so much faster than the counter."""
+        self._steered_from, self._steered_at, self.slew = self.kernel(t), t, slew
+
+    def set_back(self, by_s: float) -> None:
+        """Both clocks."""
+        self.offset -= by_s
+        self._steered_from -= by_s
+
+    def tell_gate(self, served: Served, t: float) -> None:
+        served.until = self.kernel(t) + time_out_s(served.lease_until - self.local(t))
+
     def answers_until(self, group: str) -> float:
         """In true time, if nothing happens before; minus infinity: it does not answer."""
         served = self.served.get(group)
         if served is None or not served.is_up:
             return float("-inf")
-        return self.true(served.until + (0.0 if self.has_gate else LINGER_S))
+        left_s = served.until + (0.0 if self.has_gate else LINGER_S) - self._steered_from
+        return self._steered_at + left_s / (self.rate * (1 + self.slew))
 
     def answers(self, group: str, t: float) -> bool:
         return t < self.answers_until(group)

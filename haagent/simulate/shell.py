@@ -19,7 +19,7 @@ from haagent.core.final_release import last_words
 from haagent.core.heartbeat import let_go_for
 from haagent.core.messages import Heartbeat, Record
 from haagent.core.node import Node
-from haagent.core.settings import LEADER, Settings
+from haagent.core.settings import LEADER, SLEW, Settings
 from haagent.simulate.etcd import Etcd
 from haagent.simulate.host import Host, Inquiry, Served
 from haagent.simulate.network import Network, Range
@@ -98,6 +98,8 @@ class Shell(Network):
             return
         self.steps += 1
         host.farewell = None  # something else is decided now
+        if (is_beyond := abs(host.slew) > SLEW) is not host.is_known_beyond:
+            host.is_known_beyond, arrived = is_beyond, (*arrived, events.ClockSteered(host.slew))
         waiting, host.inbox = host.inbox, []
         self.rng.shuffle(waiting)  # which of them the loop saw first is not ours to say
         for event in (*waiting, *arrived):
@@ -107,12 +109,18 @@ class Shell(Network):
             self._perform(host, action)
             if host.node is not node:
                 return  # it has stopped
+        for served in host.served.values():
+            if served.ballot is not None:
+                host.tell_gate(served, self.t)  # by an agent that runs, again and again: what is left is less
         self._schedule_wake(host, node)
 
     def _schedule_wake(self, host: Host, node: Node) -> None:
         wake_at = host.true(node.deadline) + self.rng.uniform(*self.late_s)
         while host.local(wake_at) < node.deadline:  # rounded down: it would be woken before it is due, again and again
             wake_at = math.nextafter(wake_at, float("inf"))
+        self._wake(host, node, wake_at)
+
+    def _wake(self, host: Host, node: Node, wake_at: float) -> None:
         host.wake_at = wake_at
 
         def wake() -> None:
@@ -134,7 +142,8 @@ class Shell(Network):
                 self._tell(host, group, action)
             case events.Renew(group, until):
                 served = host.served[group]
-                served.until = max(served.until, until)
+                served.lease_until = max(served.lease_until, until)
+                host.tell_gate(served, self.t)
                 served.is_kept = served.is_up
                 self._tell(host, group, action)
             case events.Drop():
@@ -180,8 +189,9 @@ class Shell(Network):
 
     def _take(self, host: Host, take: events.Take) -> None:
         served = host.served.setdefault(take.group, Served())
-        served.ballot, served.until = take.ballot, take.until
+        served.ballot, served.lease_until = take.ballot, take.until
         served.addresses = _served(host, take.group, take.withheld)
+        host.tell_gate(served, self.t)
         fails = self.failing.get((host.name, take.group), False)
 
         def done() -> None:

@@ -30,7 +30,7 @@ class World(Shell):
         if host.node is not None:
             return
         host.is_paused, host.inbox = False, []
-        host.final_release, host.released = None, {}
+        host.final_release, host.released, host.is_known_beyond = None, {}, False
         local = host.local(self.t)
         host.node = self.node_class(
             msgspec.structs.replace(self.files.get(name, self.settings), me=host.me),
@@ -139,6 +139,17 @@ class World(Shell):
     def _health(self, host: Host, group: str) -> events.HealthChanged:
         ok = group not in host.unfit
         return events.HealthChanged(group, ok, "" if ok else "its check fails", host.penalties.get(group, 0))
+
+    def steer(self, name: str, slew: float) -> None:
+        """A time service makes the kernel's clock so much faster than the host's counter, or slower, at one blow.
+
+        The agent's alarm knows how fast that clock was when it was set.
+        """
+        host = self.hosts[name]
+        was, left_s = host.slew, host.wake_at - self.t
+        host.steer(self.t, slew)
+        if host.node is not None:
+            self._wake(host, host.node, self.t + left_s * (1 + was) / (1 + slew))
 
     def set_gateway(self, name: str, *, reachable: bool | None) -> None:
         self.hosts[name].gateway = reachable

@@ -127,6 +127,8 @@ def warnings(view: View) -> Iterator[str]:
     """The worst first."""
     if view.stands_down:
         yield _sentence(view.stands_down)
+    if view.clock_fault:
+        yield _sentence(view.clock_fault)
     for name in view.doubled:
         yield (
             f"Two hosts use the name {name}: whichever agent was started later gives no vote and serves nothing, and "

@@ -32,6 +32,7 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "haagent_link_up": ("1: heartbeats can go over that link", LINK),
     "haagent_jitter_seconds": ("how late the agent was woken at worst in the last minute", ()),
+    "haagent_clock_slew_ratio": ("by how much the host's clock is made to run faster than its hardware counter", ()),
     "haagent_warnings": ("sentences that `haagent status` warns with", ()),
 }
 
@@ -71,7 +72,7 @@ def _samples(facts: Facts) -> dict[str, list[tuple[tuple[str, ...], float]]]:
     me, groups, members = facts["node"], facts["groups"], facts["members"]
     held = {group["name"]: group["holder"] == me for group in groups}
     online = {member["name"]: member["state"] != "offline" for member in members}
-    jitter_ms = facts.get("jitter_ms")
+    jitter_ms, slew = facts.get("jitter_ms"), facts.get("clock_slew_percent")
     return {
         "haagent_info": [((facts["cluster"], me, facts["version"]), 1)],
         "haagent_quorate": [((), facts["quorate"])],
@@ -89,5 +90,6 @@ def _samples(facts: Facts) -> dict[str, list[tuple[tuple[str, ...], float]]]:
         ],
         "haagent_link_up": [((link["name"],), link["is_up"]) for link in facts.get("links", ())],
         "haagent_jitter_seconds": [] if jitter_ms is None else [((), jitter_ms / 1000)],
+        "haagent_clock_slew_ratio": [] if slew is None else [((), slew / 100)],
         "haagent_warnings": [((), len(facts["warnings"]))],
     }

@@ -1,10 +1,6 @@
 """python -m tests.sim SEED prints the story of one seed; --campaign FIRST COUNT runs many on all cores.
 
-`--guardians` before that: agents die whose guardians speak for them. `--etcd`: the leases come from an etcd. `--turns`:
-events wait for each other, and several are one step. `--weights`: checks fail that have a weight. `--edits`:
-voters come and go. `--moves`: addresses move between groups. `--freezes`: agents stop in maintenance, which leaves
-gates open for good. `--twins`: another host has the name of a node. `--slices`: heartbeats are sent in slices. All may
-be given; but for `--edits`, `--twins` and `--moves`, they come on top of the seed's own schedule.
+Options before that bring more about than a seed's own schedule: `python -m tests.sim` lists them. All may be given.
 """
 
 from __future__ import annotations
@@ -14,29 +10,36 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Iterable
 
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 
 CHUNK = 50
 OPTIONS = {
-    "--guardians": "has_guardians",
-    "--etcd": "has_etcd",
-    "--turns": "has_turns",
-    "--weights": "has_weights",
-    "--edits": "has_edits",
-    "--freezes": "has_freezes",
-    "--twins": "has_twins",
-    "--moves": "has_moves",
-    "--slices": "has_slices",
+    "--guardians": "agents die whose guardians speak for them",
+    "--etcd": "the leases come from an etcd",
+    "--turns": "events wait for each other, and several are one step",
+    "--weights": "checks fail that have a weight",
+    "--freezes": "agents stop in maintenance, which leaves gates open for good",
+    "--slews": "clocks are steered by up to ten percent",
+    "--slices": "heartbeats are sent in slices",
+    "--edits": "voters come and go (a schedule of its own)",
+    "--twins": "another host has the name of a node (a schedule of its own)",
+    "--moves": "addresses move between groups (a schedule of its own)",
 }
+
+
+def chosen(options: Iterable[str]) -> dict[str, bool]:
+    """As `run_seed` has them."""
+    return {option.replace("--", "has_"): True for option in options}
 
 
 def _chunk(seeds: range, *, options: tuple[str, ...]) -> tuple[int, float, int, list[tuple[int, str]]]:
     failures, simulated, steps = [], 0.0, 0
     for seed in seeds:
         try:
-            world = run_seed(seed, **{OPTIONS[option]: True for option in options})
+            world = run_seed(seed, **chosen(options))
         except Violation as violation:
             failures.append((seed, str(violation)))
             continue
@@ -70,7 +73,7 @@ def command(seed: int, options: tuple[str, ...]) -> str:
 
 def replay(seed: int, options: tuple[str, ...]) -> int:
     try:
-        world = run_seed(seed, **{OPTIONS[option]: True for option in options})
+        world = run_seed(seed, **chosen(options))
     except Violation as violation:
         print("\n".join(violation.transcript))  # type: ignore[attr-defined]
         return 1
@@ -82,7 +85,10 @@ def replay(seed: int, options: tuple[str, ...]) -> int:
 def main(words: list[str]) -> int:
     options = tuple(word for word in words if word in OPTIONS)
     words = [word for word in words if word not in OPTIONS]
-    if words[:1] == ["--campaign"]:
+    if len(words) not in (1, 3):
+        print(__doc__, *(f"    {option:12} {what}" for option, what in OPTIONS.items()), sep="\n")
+        return 2
+    if words[0] == "--campaign":
         return campaign(int(words[1]), int(words[2]), options)
     return replay(int(words[0]), options)
 

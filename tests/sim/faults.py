@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from haagent.core.settings import Settings
+from haagent.core.settings import SLEW, Settings
 from haagent.simulate.shell import LAST_WORDS_S
 from tests.sim.world import PlannedKill, World, make_settings
 
@@ -196,6 +196,13 @@ def weigh(world: World, rng: random.Random) -> None:
     penalty = rng.choice((0, 0, 10, 20, 30))
     world.say(f"failing checks for {group} weigh {penalty} on {name}")
     world.set_penalty(name, group, penalty)
+
+
+def steer(world: World, rng: random.Random) -> None:
+    """As far as Linux lets a time service steer, and from one end to the other at one blow."""
+    name, slew = rng.choice(list(world.hosts)), rng.choice((-SLEW, -SLEW, SLEW, 0.0, rng.uniform(-SLEW, SLEW)))
+    world.say(f"the clock of {name} is steered by {100 * slew:+.1f} %")
+    world.steer(name, slew)
 
 
 ANYTHING: tuple[Fault, ...] = (

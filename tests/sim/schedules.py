@@ -9,7 +9,8 @@ voters changes: files are edited one host after the other, in any order and at a
 freezes operators switch maintenance on, often on a node that is cut off, stop an agent soon after it, and end it. With
 twins another host has the name of a node; what is cut could make two then, so nothing is. With moves the files differ
 in which group has which address, and in which groups there are. With slices there are two groups more, and datagrams
-are so small that a heartbeat needs several: each is lost, late or doubled by itself.
+are so small that a heartbeat needs several: each is lost, late or doubled by itself. With slews a time service steers
+clocks, as far as it can, in steps.
 """
 
 from __future__ import annotations
@@ -37,42 +38,31 @@ SETTLE_S = ALONE_AFTER_S + 6 * 0.35  # the bound after the last fault: who start
 
 class Plan(msgspec.Struct, frozen=True):
     seed: int
-    node_class: type[Node]
-    has_guardians: bool
-    has_etcd: bool
-    has_turns: bool
-    has_weights: bool
-    has_edits: bool
-    has_freezes: bool
-    has_twins: bool
-    has_moves: bool
-    has_slices: bool
+    node_class: type[Node] = Node
+    has_guardians: bool = False
+    has_etcd: bool = False
+    has_turns: bool = False
+    has_weights: bool = False
+    has_edits: bool = False
+    has_freezes: bool = False
+    has_twins: bool = False
+    has_moves: bool = False
+    has_slices: bool = False
+    has_slews: bool = False
 
 
-def run_seed(
-    seed: int,
-    *,
-    has_guardians: bool = False,
-    has_etcd: bool = False,
-    has_turns: bool = False,
-    has_weights: bool = False,
-    has_edits: bool = False,
-    has_freezes: bool = False,
-    has_twins: bool = False,
-    has_moves: bool = False,
-    has_slices: bool = False,
-    node_class: type[Node] = Node,
-) -> World:
-    """Run one schedule. Raises `Violation`; the world's transcript tells the story."""
-    choices = (has_guardians, has_etcd, has_turns, has_weights, has_edits, has_freezes, has_twins)
-    plan = Plan(seed, node_class, *choices, has_moves, has_slices)
-    if has_edits:
+def run_seed(seed: int, *, node_class: type[Node] = Node, **more: bool) -> World:
+    """Run one schedule, with more that is brought about (`Plan`). Raises `Violation`; the world's transcript tells the
+    story.
+    """
+    plan = Plan(seed, node_class, **more)
+    if plan.has_edits:
         return _edited(plan)
-    if has_twins:
+    if plan.has_twins:
         return _doubled(plan)
-    if has_moves:
+    if plan.has_moves:
         return _moved(plan)
-    families = (_consistent, _available_no_cut) if has_etcd else FAMILIES
+    families = (_consistent, _available_no_cut) if plan.has_etcd else FAMILIES
     return families[seed % len(families)](plan)
 
 
@@ -132,6 +122,8 @@ def _disturb_more(world: World, plan: Plan) -> None:
     if plan.has_freezes:
         world.opens_gates_for_good = True
         _disturb(world, random.Random(f"freezes {plan.seed}"), (faults.freeze,), every_s=0.6)
+    if plan.has_slews:
+        _disturb(world, random.Random(f"slews {plan.seed}"), (faults.steer,), every_s=0.15)
 
 
 def _calm(world: World) -> None:

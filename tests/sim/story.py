@@ -13,6 +13,7 @@ decisions and nothing else: clocks agree, a datagram takes 1 ms, the kernel 1 ms
     file A,B A,B,C      the files of A and B have these voters from now on; voters: whose votes each node counts
     who                 which hosts answer for which group       why A               what `status` says on A
     double A T          there is a host T as well, whose agent says that it is A
+    steer A -10%        a time service makes its kernel's clock so much slower than its counter
     snapshot A          of its memory and its clock              put_back A         to that
     trace A             from now on tell what A performs         untrace A
 
@@ -193,6 +194,9 @@ class Story:
         """`double A T`: there is a host T as well, whose agent says that it is A."""
         world.double(*words)
 
+    def steer(self, world: World, words: list[str]) -> None:
+        world.steer(words[0], float(words[1].rstrip("%")) / 100)
+
     def trace(self, world: World, names: list[str]) -> None:
         world.traced |= set(names)
 
@@ -201,18 +205,8 @@ class Story:
 
 
 SAID = (
-    "start",
-    "reload",
-    "groups",
-    "file",
-    "voters",
-    "snapshot",
-    "put_back",
-    "double",
-    "who",
-    "why",
-    "trace",
-    "untrace",
+    *("start", "reload", "groups", "file", "voters", "snapshot", "put_back", "double", "steer"),
+    *("who", "why", "trace", "untrace"),
 )
 VERBS: dict[str, Callable[[Story, World, list[str]], Iterator[str] | None]] = {
     name: getattr(Story, name) for name in SAID

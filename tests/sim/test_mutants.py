@@ -9,13 +9,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haagent.core import identity, maintenance, placement, twins
+from haagent.core import clocks, identity, maintenance, placement, twins
 from haagent.core.events import AnyAction, Farewell
 from haagent.core.group.state import Group
 from haagent.core.membership import Membership, Newest, Peer
 from haagent.core.messages import Heartbeat
 from haagent.core.node import Node
 from haagent.core.node_state import NodeState
+from haagent.simulate import host
 from tests.sim import mutants
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
@@ -71,6 +72,33 @@ def test_last_words_before_the_address_is_gone_are_caught(monkeypatch: pytest.Mo
     """The guardian speaks although the kernel still has what it speaks of."""
     monkeypatch.setattr(World, "_remove_all", lambda self, host: None)
     assert _caught(has_guardians=True) is not None
+
+
+def test_leases_that_go_by_the_steered_clock_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLOCK_BOOTTIME instead of the counter."""
+
+    def counted(self: Host, shown: float) -> float:
+        return self._steered_at + (shown - self._steered_from) / (self.rate * (1 + self.slew))
+
+    monkeypatch.setattr(Host, "local", Host.kernel)
+    monkeypatch.setattr(Host, "true", counted)
+    # It takes a cut within a lease of a step: about one schedule in two hundred. Begin near one that has it.
+    assert _caught(first=245, has_slews=True) is not None
+
+
+def test_a_gate_that_knows_nothing_of_a_clock_that_may_be_steered_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is told all that is left of the lease. By a story, and by a seed."""
+    monkeypatch.setattr(host, "time_out_s", lambda left_s: left_s)
+    with pytest.raises(Violation, match="both answer"):
+        play(next(path for path in stories() if path.stem == "steered_clock").read_text())
+    # It takes an agent that freezes around a step: about one schedule in five hundred. Begin near one that has it.
+    assert _caught(first=950, has_slews=True) is not None
+
+
+def test_a_node_that_goes_on_with_a_clock_beyond_the_bound_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = next(path for path in stories() if path.stem == "steered_clock").read_text()
+    monkeypatch.setattr(clocks, "advance", lambda state, now: None)
+    assert play(written) != written
 
 
 def test_a_failback_that_knows_nothing_of_weights_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.sim.__main__ import OPTIONS, command
+from tests.sim.__main__ import chosen, command
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
 
@@ -28,7 +28,7 @@ SEEDS_WITH_SLICES = range(200)
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
     try:
-        run_seed(seed, **{OPTIONS[option]: True for option in options})
+        run_seed(seed, **chosen(options))
     except Violation as violation:
         return seed, str(violation)
     except Exception as bug:

@@ -89,7 +89,7 @@ class World(simulate.World):
         then, host = copy.deepcopy(self._snapshots[name]), self.hosts[name]
         self._bury(host)
         host.__dict__.update(then.host.__dict__)
-        host.offset += then.local - host.local(self.t)
+        host.set_back(host.local(self.t) - then.local)
         assert host.node is not None
         self._schedule_wake(host, host.node)
 

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
+from haagent.core.settings import SLEW
 from haagent.gate import encoding
 from haagent.gate.channel import Refused
 from haagent.gate.ruleset import families
@@ -32,7 +33,8 @@ class FakeKernel:
     port = 7
 
     def __init__(self) -> None:
-        self.at = 1000.0
+        self.at = 1000.0  # of the host's counter
+        self.slew = -SLEW  # its own clock is as slow as it may be
         self.ends: dict[tuple[int, bytes], float] = {}
         self.log: list[str] = []
         self.built: list[bytes] = []
@@ -59,7 +61,7 @@ class FakeKernel:
             else:
                 if key in ends:
                     raise Refused(errno.EEXIST, "it is there")
-                ends[key] = self.at + lasts_ms / 1000
+                ends[key] = self.at + lasts_ms / 1000 / (1 + self.slew)
                 words.append("+")
         self.ends = ends
         self.log.append("".join(words))

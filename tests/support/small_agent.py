@@ -207,6 +207,7 @@ class _Canned(Still):
             "links": msgspec.to_builtins(links),
             "pids": {"agent": 4711},
             "jitter_ms": agent.jitter_ms,
+            "clock_slew_percent": -8.3,
             "scheduling": msgspec.to_builtins(agent.scheduling),
             "coordination": agent.arbiter,
             "guards": agent.guarded,

@@ -40,6 +40,7 @@ def a_daemon(agent: Assembly) -> Daemon:
     one = Daemon.__new__(Daemon)
     one._queue, one._is_stepping, one._agent = deque([Woke()]), False, agent
     one._node, one._alarm = Decided(), SimpleNamespace(set=lambda at: None)  # type: ignore[assignment]
+    one._steering = SimpleNamespace(look=lambda: False)  # type: ignore[assignment]
     one._fail = _raise  # type: ignore[method-assign]
     return one
 

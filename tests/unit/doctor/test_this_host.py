@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from haagent.doctor import files, host, interfaces, network_managers, service, sysctls
+from haagent.doctor import files, host, interfaces, network_managers, service, sysctls, time_services
 from haagent.doctor.context import Subject
 from haagent.doctor.finding import Severity
 from haagent.kernel.facts import Link, Seen
@@ -83,6 +83,43 @@ class TestHost:
         assert [one.severity for one in found] == [Severity.ERROR, Severity.WARNING]
         assert "unicast" in found[0].mend
         assert all("AWS" in one.what for one in found)
+
+
+class TestTimeServices:
+    @pytest.mark.parametrize(
+        ("file", "text", "said"),
+        [
+            ("/etc/chrony.conf", "pool 2.pool.example iburst\n#maxslewrate 200000\n", "chrony by 8.3 %"),
+            ("/etc/chrony/chrony.conf", "maxslewrate 500\n", "chrony by 0.1 %"),
+            ("/etc/systemd/timesyncd.conf", "[Time]\n#PollIntervalMinSec=16\n", "timesyncd by 5."),
+            ("/etc/systemd/timesyncd.conf", "[Time]\nPollIntervalMinSec=2min\n", "timesyncd by 2."),
+            ("/etc/ntpsec/ntp.conf", "tinker panic 0 step 0\nserver ntp.example minpoll 3\n", "ntpd by 1.6 %"),
+            ("/etc/hosts", "", "no time service"),
+        ],
+    )
+    def test_what_is_in_order(self, subject: Subject, file: str, text: str, said: str) -> None:
+        put(subject, file, text)
+        finding = only(time_services.time_services, subject)
+        assert finding.severity is Severity.OK
+        assert said in finding.what
+
+    @pytest.mark.parametrize(
+        ("file", "text", "said", "mend"),
+        [
+            ("/etc/chrony/conf.d/fast.conf", "MaxSlewRate 1e5\n", "chrony may steer", "`maxslewrate 83333`"),
+            ("/etc/chrony.conf", "maxslewrate 500\nmaxslewrate 250000.0\n", "by 25.1 %", "`maxslewrate 83333`"),
+            ("/etc/systemd/timesyncd.conf", "PollIntervalMinSec=16\n", "timesyncd may", "`PollIntervalMinSec=32`"),
+            ("/etc/systemd/timesyncd.conf.d/a.conf", "PollIntervalMinSec = 31s\n", "10.1 %", "`PollIntervalMinSec=32`"),
+        ],
+    )
+    def test_what_steers_further_than_leases_are_made_for(
+        self, subject: Subject, file: str, text: str, said: str, mend: str
+    ) -> None:
+        put(subject, file, text)
+        finding = only(time_services.time_services, subject)
+        assert finding.severity is Severity.WARNING
+        assert said in finding.what
+        assert mend in finding.mend
 
 
 class TestInterfaces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from haagent.core.settings import SLEW
 from haagent.gate import GateError, encoding, ruleset
 from haagent.gate.channel import Overtaken
 from haagent.gate.elements import Elements
@@ -57,6 +58,16 @@ class TestElements:
         elements.open({FOUR: 1000.35, SIX: 1000.35})
         assert (kernel.left_ms(FOUR), kernel.left_ms(SIX)) == (350, 350)
         assert kernel.log == ["+++"]
+
+    @pytest.mark.parametrize("slew", [-SLEW, 0.0, SLEW])
+    def test_it_ends_with_the_lease_at_the_latest_however_the_kernels_clock_is_steered(
+        self, kernel: FakeKernel, elements: Elements, slew: float
+    ) -> None:
+        kernel.slew = slew
+        elements.open({FOUR: 1000.35})
+        kernel.at = 1000.1
+        elements.extend({FOUR: 1000.45})
+        assert all(1000.45 - 0.35 * 2 * SLEW <= end <= 1000.45 for end in kernel.ends.values())
 
     def test_a_lease_that_is_over_opens_nothing(self, kernel: FakeKernel, elements: Elements) -> None:
         with pytest.raises(GateError, match="lease ended"):

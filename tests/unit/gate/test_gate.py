@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from haagent.core.settings import SLEW
 from haagent.gate import GateError, GateState, NoGate, encoding, gate, gate_warnings, ruleset
 from haagent.gate.channel import Overtaken, Refused
 from haagent.gate.gate import Gate
@@ -130,6 +131,25 @@ class TestGate:
             await stage.until(lambda: len(stage.kernel.log) == 4)  # and yet it is done in time
 
         run(stage, story)
+
+    def test_the_kernel_is_told_again_where_no_renewal_comes(self, stage: Stage) -> None:
+        """What is left is less then, and so is that by which it is told less."""
+
+        async def story() -> None:
+            stage.kernel.slew = 0.0
+            stage.gate.open([FOUR], 1000.35)
+            assert stage.kernel.left_ms(FOUR) == pytest.approx(350 * (1 - SLEW), abs=5), "a frozen agent's gate"
+            stage.at = 1000.2
+            await stage.until(lambda: len(stage.kernel.log) == 2)
+            assert stage.kernel.left_ms(FOUR) == pytest.approx(150 * (1 - SLEW), abs=5)
+            stage.at = 1000.332
+            await stage.until(lambda: len(stage.kernel.log) == 3)
+            assert stage.kernel.left_ms(FOUR) == 20
+            await asyncio.sleep(0.03)
+            assert len(stage.kernel.log) == 3, "and then there is nothing to gain"
+
+        run(stage, story)
+        assert not stage.notes
 
     def test_a_gate_that_shut_during_a_lease_is_opened_again_by_the_loop(self, stage: Stage) -> None:
         async def story() -> None:

@@ -140,6 +140,7 @@ def test_metrics_are_parsed_and_are_those_of_the_document(stage: Stage, monkeypa
     assert values["haagent_group_lease_seconds", "web"] == pytest.approx(0.312)
     assert values["haagent_members_online",] == 3
     assert values["haagent_jitter_seconds",] == pytest.approx(0.00025)
+    assert values["haagent_clock_slew_ratio",] == pytest.approx(-0.083)
     assert values["haagent_dropped_malformed_total",] == 3
     assert families["haagent_dropped_malformed"].type == "counter"
     assert values["haagent_events_total", "lapsed", "error"] == 2
