@@ -23,6 +23,7 @@ LATE_S = 0.001
 EACH_S = 1e-5  # what one address takes in a batch, at most: ends are that much earlier, and not late with many of them
 ATTEMPTS = 8  # against other programs that change rules at the same moment
 SHORTEST_S = 0.001
+TOO_LATE = "the lease ended before the gate could be opened"
 NOBODY = bytes(4)  # 0.0.0.0, to which no traffic goes
 
 # Which sentence about an address.
@@ -45,7 +46,7 @@ class Elements:
         self.prepare(until)
         until = self._worth_saying(until)
         if not until:
-            raise GateError("the lease ended before the gate could be opened")
+            raise GateError(TOO_LATE)
         # What is open is not opened once more: a batch that the kernel refuses and undoes costs it 15 ms.
         at = self._now()
         known = {address: end for address, end in until.items() if self.told.get(address, 0.0) > at}
@@ -61,9 +62,11 @@ class Elements:
             for address in self.extend(until):
                 self._say({address: until[address]}, _opening)
             late_s = 0.0
-        self.told.update(until)
         if late_s > LATE_S:
             self.extend(until)
+            self.close(until.keys() - self._worth_saying(until).keys())  # it has been opened for longer than the lease
+        if not self.told.keys() >= until.keys():
+            raise GateError(TOO_LATE)
 
     def rehearse(self) -> None:
         """Nobody's address comes and goes in one transaction: at no moment is it open."""
@@ -121,6 +124,10 @@ class Elements:
     def _say(self, until: Mapping[bytes, float], sentence: Choice) -> float:
         """Returns by how much the ends may be late."""
         for _ in range(ATTEMPTS):
+            if sentence is not _closing:
+                until = self._worth_saying(until)  # not all of them, when it has been overtaken
+            if not until:
+                return 0.0
             at = self._now() + EACH_S * len(until)
             *_, last = until
             messages = b"".join(

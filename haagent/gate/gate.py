@@ -62,6 +62,7 @@ class Gate:
         self._renewal: Worker | None = None  # there as long as a gate is
         self._monitor: Monitor | None = None  # where other programs can change the permanent table
         self._pending, self._again = Timer(self._ask_renewal), Timer(self._ask_renewal)
+        self._retry = Timer(self._try_again)
         self._renewed_at = 0.0
         self._said_at: dict[str, float] = {}
 
@@ -168,7 +169,7 @@ class Gate:
 
     def _build(self, adopting: Collection[bytes] = ()) -> Elements:
         """A new socket, and in one transaction: the tables of an earlier life out, ours in."""
-        channel = Channel()
+        channel = self._open_channel()
         try:
             leftover = channel.named(ruleset.GATE)
             if not leftover:  # the earlier life ended in peace, and left open what it left
@@ -182,10 +183,16 @@ class Gate:
             raise
         self._elements, self._is_blocked = elements, False
         if self._renewal is None:
-            self._renewal = Worker(self._renew_all, name="gate")
+            self._renewal = self._make_worker()
         if not persists and self._monitor is None:
             self._monitor = Monitor(is_own=self._is_own, touched=self._restore)
         return elements
+
+    def _open_channel(self) -> Channel:
+        return Channel()
+
+    def _make_worker(self) -> Worker:
+        return Worker(self._renew_all, name="gate")
 
     def _is_own(self, port: int) -> bool:
         return self._elements is not None and port == self._elements.channel.port
@@ -232,13 +239,30 @@ class Gate:
         self._note(Kind.GATE, f"{why}: closed the socket that the key belongs to")
         channel.close()
         self._elements = None
+        self._make_again()
+
+    def _try_again(self) -> None:
+        """What is still held nobody takes again. So it is tried until it works, or something else is taken."""
+        with self._lock:
+            if self._elements is None:
+                self._make_again()
+
+    def _make_again(self) -> None:
+        was_blocked = self._is_blocked
         try:
             elements = self._build()
-            if self._until:
-                elements.open(self._until)
         except GateError as error:
+            if not was_blocked:
+                self._note(Kind.BLOCKED, f"the gate is shut for everything and cannot be made again: {error}")
             self.why, self._is_blocked = str(error), True
-            self._note(Kind.BLOCKED, f"the gate is shut for everything and cannot be made again: {error}")
+            self._retry.set(RETRY_S)
+            return
+        now = self._now()
+        if held := {address: end for address, end in self._until.items() if end > now}:
+            try:
+                elements.open(held)
+            except GateError as error:
+                self._complain("the gate could not be opened again", error, kind=Kind.BLOCKED)
 
     # renewing
 
@@ -310,6 +334,7 @@ class Gate:
         """
         self._pending.cancel()
         self._again.cancel()
+        self._retry.cancel()
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None

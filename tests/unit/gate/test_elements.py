@@ -144,6 +144,31 @@ class TestElements:
         assert elements.extend({FOUR: 1000.35}) == []
         assert kernel.left_ms(FOUR) == 150
 
+    def test_a_lease_that_ends_while_others_change_rules_opens_nothing(
+        self, kernel: FakeKernel, elements: Elements
+    ) -> None:
+        def overtake() -> None:
+            kernel.at += 0.5
+            raise Overtaken("by a firewall")
+
+        kernel.before_commit.append(overtake)
+        with pytest.raises(GateError, match="lease ended"):
+            elements.open({FOUR: 1000.35, SIX: 1000.9})
+        assert kernel.left_ms(FOUR) == 0
+        assert FOUR not in elements.told
+
+    def test_a_process_that_was_stopped_before_it_opened_does_not_outlive_the_lease(
+        self, kernel: FakeKernel, elements: Elements
+    ) -> None:
+        def wake_up_late() -> None:
+            kernel.at = 1010.0
+
+        kernel.before_commit.append(wake_up_late)
+        with pytest.raises(GateError, match="lease ended"):
+            elements.open({FOUR: 1000.35})
+        assert kernel.left_ms(FOUR) == 0
+        assert FOUR not in elements.told
+
     def test_endless_changes_are_an_error(self, kernel: FakeKernel, elements: Elements) -> None:
         def overtake() -> None:
             raise Overtaken("by a firewall")

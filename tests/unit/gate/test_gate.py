@@ -277,6 +277,25 @@ class TestGate:
         assert [kind for kind, _ in stage.notes] == ["gate", "blocked"]
         assert "cannot be made again" in stage.notes[1][1]
 
+    def test_a_gate_that_could_not_be_made_again_is_made_as_soon_as_the_kernel_lets_us(self, stage: Stage) -> None:
+        """Of the groups that go on being held nobody takes one again."""
+
+        async def story() -> None:
+            stage.gate.open([FOUR], 1000.35)
+            stage.gate.open([OTHER], 1000.45)
+            stage.kernel.before_commit.append(refuse)
+            stage.next_refusals += [GateError("no memory"), GateError("no memory")]
+            stage.gate.shut([FOUR])
+            stage.gate.renew([OTHER], 1000.55)
+            await stage.until(lambda: stage.gate.state([OTHER]) == (GateState.OPEN, ""))
+            assert (stage.kernel.left_ms(FOUR), stage.kernel.left_ms(OTHER)) == (0, 550)
+            assert [kind for kind, _ in stage.notes] == ["gate", "blocked"], "each once"
+
+        def refuse() -> None:
+            raise Refused(errno.ENOMEM, "no memory")
+
+        run(stage, story)
+
     def test_a_reload_changes_what_is_gated(self, stage: Stage) -> None:
         async def story() -> None:
             stage.gate.open([FOUR], 1000.35)
