@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from haagent.activation.group import Group
 from haagent.activation.step import NO_BALLOT
@@ -133,11 +133,23 @@ class Activation(Still):
             self._groups[group].pipeline.reassert()
 
     def leave(self) -> None:
-        """Maintenance: this process ends and what it holds stays in place, for its next life to adopt."""
-        for group in self._groups.values():
+        """Maintenance: this process ends and what it holds stays in place, for its next life to adopt.
+
+        What else is there of our addresses goes; if it does not, or is somebody's, the gate stays shut for it.
+        """
+        left: set[bytes] = set()
+        for group in (*self._groups.values(), *self._ending.values()):
             if group.pipeline.tenure is not None:
+                left.update(group.share.served_packed)
                 group.leave()
-        self._gate.close()
+            elif group.pipeline.is_adopting:
+                left.update(group.share.every_packed)
+            else:
+                group.pipeline.hide_nothing()
+        others = {vip.packed for vip in self._vips()} - left
+        if keeps := self._has_any(others):
+            self._guard(others)
+        self._gate.close(keeps=keeps)
 
     async def prepare(self, config: Config) -> Commit:
         """Unchanged groups do not notice another configuration, a held one that changed stays held.
@@ -225,9 +237,11 @@ class Activation(Still):
         packed = {vip.packed for vip in vips}
         self._may_have(packed)
         self._host.watch(vips)
-        adopting = _packed(group for group in self._groups.values() if group.pipeline.is_adopting)
+        self._guard(packed.difference(_packed(group for group in self._groups.values() if group.pipeline.is_adopting)))
+
+    def _guard(self, addresses: Iterable[bytes]) -> None:
         try:
-            self._gate.guard(packed.difference(adopting))
+            self._gate.guard(addresses)
         except GateError as error:
             self._note(Kind.GATE, "", f"the gate is not as the configuration wants it: {error}")
 
@@ -236,7 +250,7 @@ class Activation(Still):
         self._soon.cancel()
         closing = [group.close() for group in self._groups.values()]
         await asyncio.gather(*closing, *(group.pipeline.close() for group in self._ending.values()))
-        self._gate.close(keeps=self._is_unclean())
+        self._gate.close(keeps=self._has_any({vip.packed for vip in self._vips()}))
         self._host.close()
 
     def compare(self) -> None:
@@ -286,13 +300,12 @@ class Activation(Still):
         seen = self._host.seen() if self._adopt else []
         return [group for group in self._groups.values() if group.reconciler.mine(seen)]
 
-    def _is_unclean(self) -> bool:
-        """An address could not be removed."""
+    def _has_any(self, addresses: Collection[bytes]) -> bool:
+        """One of them is there: it could not be removed, or somebody has added it."""
         try:
-            seen = self._host.seen()
+            return any(one.packed in addresses for one in self._host.seen())
         except AddressError:
             return True
-        return any(group.reconciler.mine(seen) for group in (*self._groups.values(), *self._ending.values()))
 
     def _clean_up(self) -> None:
         seen = self._host.seen()

@@ -165,7 +165,7 @@ class GroupPipeline:
     async def close(self) -> None:
         if self.tenure is not None:  # what an earlier life left, or this one leaves in place, stays
             self.drop(self.tenure.ballot, "the agent stops")
-        self._hide_nothing()
+        self.hide_nothing()
         self._retry.cancel()
         await self.finished()
 
@@ -177,7 +177,7 @@ class GroupPipeline:
         """The configuration has no such group any more."""
         if self.tenure is not None or self.is_adopting:
             self.drop(self.tenure.ballot if self.tenure is not None else NO_BALLOT, why)
-        self._hide_nothing()  # another group may get its addresses in this very turn
+        self.hide_nothing()  # another group may get its addresses in this very turn
 
     def retire(self) -> None:
         """This process ends and leaves the group in place: no word, no timer, no task."""
@@ -284,7 +284,7 @@ class GroupPipeline:
         self.is_hidden = self._state.is_silent = True
         self._retry.set(wait_s)
 
-    def _hide_nothing(self) -> None:
+    def hide_nothing(self) -> None:
         """What is only hidden goes now."""
         if self.is_hidden:
             self._shut_again()

@@ -24,6 +24,7 @@ from tests.support.fakes import FakeHost, around, no_hooks, run_virtual
 
 ONE, TWO = Ballot(1, "A"), Ballot(2, "A")
 VIP = Vip(address=ip_interface("10.20.1.100/24"), interface="eth0")
+OTHER = Vip(address=ip_interface("10.20.1.101/24"), interface="eth0")
 
 
 class FakeGate:
@@ -270,15 +271,18 @@ def test_a_gate_that_cannot_be_opened_fails_the_take_and_leaves_nothing() -> Non
 class Life:
     """An activation with one group, from start to end."""
 
-    def __init__(self, now: Callable[[], float], *, adopt: bool = False, is_left: bool = False) -> None:
+    def __init__(
+        self, now: Callable[[], float], *, adopt: bool = False, is_left: bool = False, has_two: bool = False
+    ) -> None:
         self.host = FakeHost("eth0")
         if is_left:
             self.host.put(str(VIP.address))
         self.gate = FakeGate(self.host.log)
         self.said: list[AnyEvent] = []
-        group = GroupConfig("web", (VIP.address,), "eth0", PluginConfig("arp", ArpOptions()))
+        groups = {"web": VIP, "db": OTHER} if has_two else {"web": VIP}
+        arp = PluginConfig("arp", ArpOptions())
         self.activation = Activation(
-            [group],
+            [GroupConfig(name, (vip.address,), "eth0", arp) for name, vip in groups.items()],
             around(host=self.host, gate=self.gate, post=self.said.append, note=lambda *_: None, now=now),
             adopt=adopt,
         )
@@ -359,6 +363,30 @@ def test_leaving_removes_the_gate_and_no_address() -> None:
 
     live(story)
     assert lives[0].host.held, "and the end of the process changes nothing about it"
+
+
+def test_leaving_takes_along_what_the_gate_hides() -> None:
+    async def story(life: Life) -> None:
+        life.activation.take("web", ONE, life.now() + 600)
+        life.activation.drop("web", ONE, "too few nodes know of the maintenance")
+        assert life.host.held, "a moment longer, behind the gate"
+        life.activation.leave()
+        assert life.host.log[-2:] == ["remove", "removed"]
+        assert not life.host.held
+
+    live(story)
+
+
+def test_leaving_keeps_the_gate_for_what_is_there_and_not_ours_to_leave() -> None:
+    async def story(life: Life) -> None:
+        life.activation.take("web", ONE, life.now() + 600)
+        life.host.refusing["remove"] = "the kernel refuses"
+        life.host.put(str(OTHER.address))  # by somebody else, a moment ago
+        life.activation.leave()
+        assert life.host.log[-1] == "kept"
+        assert life.gate.gated == {OTHER.packed}
+
+    live(story, has_two=True)
 
 
 def test_an_end_before_the_core_has_decided_leaves_what_was_left() -> None:
