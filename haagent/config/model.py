@@ -39,6 +39,7 @@ from haagent.config.place import Place
 from haagent.config.plugins import BACKENDS, CHECKS, CheckConfig, PluginConfig, plug_in
 from haagent.config.schema import Given, Option, Section, named, section
 from haagent.core.limits import MAX_GROUPS, MAX_NODES
+from haagent.core.messages import Outline
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
 
 
@@ -308,6 +309,7 @@ class Config(Section, frozen=True, kw_only=True):
     ]
     me: Annotated[str, Given]  # the node that this host is; empty when only checked
     path: Annotated[str, Given]
+    outline: Annotated[Outline, Given]
     digest: Annotated[str, Given]  # of the content without comments and order of keys: the same on all nodes
 
     @property
@@ -348,4 +350,5 @@ class Config(Section, frozen=True, kw_only=True):
             arbiter="" if self.coordination.etcd is None else "etcd",
             version=__version__,
             config_hash=self.digest,
+            outline=self.outline,
         )

@@ -20,6 +20,7 @@ from haagent.config.document import Mapping, plain, read_document, read_file
 from haagent.config.faults import ConfigError, Fault
 from haagent.config.kinds import Wrong
 from haagent.config.model import Config, GroupConfig
+from haagent.config.outline import outline_of
 from haagent.config.place import Place
 from haagent.config.plugins import PlugInDraft
 from haagent.config.schema import Draft, read_section
@@ -46,7 +47,7 @@ def parse(data: bytes, path: str, *, node: str | None = None, is_member: bool = 
     me = _find_me(top, node) if is_member or node is not None else ""
     if faults:
         raise ConfigError(path, faults)
-    top.give(me=me, path=os.path.abspath(path), digest=digest(document))
+    top.give(me=me, path=os.path.abspath(path), digest=digest(document), outline=outline_of(plain(document)))
     config: Config = top.build()
     for name, group in top.sections("groups").items():
         for used in (group.get("backend"), *group.sections("checks").values()):

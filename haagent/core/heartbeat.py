@@ -6,6 +6,7 @@ import math
 
 import msgspec
 
+from haagent.core import outline
 from haagent.core.messages import GroupBeat, Heartbeat
 from haagent.core.node_state import NodeState
 
@@ -36,6 +37,7 @@ def heartbeat(state: NodeState, now: float, seq: int, *, stopping: bool = False)
         told_lease_ms=state.leases_told.longest_ms(now),
         age_ms=max(1, round(1000 * (now - state.born))),
         doubled=state.membership.doubled(now),
+        outline=outline.to_send(state, now),
         silent_ms=max(0, round(1000 * (state.silent_until - now))),
         former=tuple(
             GroupBeat(name, accepted=voter.accepted, addresses=voter.addresses)

@@ -107,6 +107,13 @@ class Agreed(msgspec.Struct, frozen=True, array_like=True):
     voters: tuple[Name, ...]  # in order
 
 
+class Outline(msgspec.Struct, frozen=True, array_like=True):
+    """Of a file, or of what is below one of its keys (`outline`)."""
+
+    digest: int
+    parts: dict[str, Outline] = {}  # by key; empty: there are none, or none are told
+
+
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     cluster: str
     node: Name
@@ -135,6 +142,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     former: tuple[GroupBeat, ...] = ()  # votes that still bind the sender in groups that its file has no more
     part: int = 0  # which slice of the heartbeat this is, from 0
     parts: int = 0  # and how many there are; 0: of a release that does not read slices
+    outline: Outline | None = None  # of the sender's file, while a peer has another; None: an older release as well
 
 
 def is_well_formed(beat: Heartbeat) -> bool:
@@ -157,6 +165,7 @@ def is_well_formed(beat: Heartbeat) -> bool:
         and len(beat.records) <= limits.MAX_RECORDS
         and _is_sound_agreement(beat.agreed)
         and len(beat.former) <= limits.MAX_GROUPS
+        and (beat.outline is None or _is_sound_outline([beat.outline]))
         and all(_is_sound_group(group) for group in (*beat.groups, *beat.former))
         and all(_is_sound_order(order) for order in beat.orders)
         and all(len(record.text) <= MAX_TEXT and _are_names(record.kind, record.group) for record in beat.records)
@@ -192,6 +201,20 @@ def _is_sound_agreement(agreed: Agreed | None) -> bool:
         and _are_names(*agreed.voters)
         and list(agreed.voters) == sorted(set(agreed.voters))
     )
+
+
+def _is_sound_outline(level: list[Outline]) -> bool:
+    """A list of outlines, and what is below them, level by level."""
+    named, depth = 0, 0
+    while level:
+        named, depth = named + len(level), depth + 1
+        names = [name for outline in level for name in outline.parts]
+        if depth > limits.MAX_OUTLINE_DEPTH + 1 or named > limits.MAX_OUTLINE + 1 or not _are_names(*names):
+            return False
+        if not (all(map(str.isprintable, names)) and all(0 <= outline.digest < 2**32 for outline in level)):
+            return False
+        level = [part for outline in level for part in outline.parts.values()]
+    return True
 
 
 def _is_sound_order(order: Order) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core import agreement, clocks, election, maintenance, twins
+from haagent.core import agreement, clocks, election, maintenance, outline, twins
 from haagent.core.group import arbitration, candidacy, choice, ownership
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
@@ -54,6 +54,7 @@ def _member(state: NodeState, name: str, now: float) -> MemberView:
             silent_s=max(0.0, state.silent_until - now),
         )
     peer = state.membership.peers[name]
+    theirs = peer.beat.outline if peer.beat is not None else None
     return MemberView(
         name=name,
         state=_state(state, name, is_alive=peer.is_alive(now)),
@@ -63,6 +64,7 @@ def _member(state: NodeState, name: str, now: float) -> MemberView:
         links=tuple(sorted(link for link, at in peer.links.items() if now < at + settings.dead_after_s)),
         boot=peer.boot or 0,
         config_matches=peer.beat is None or peer.beat.config_hash in ("", settings.config_hash),
+        config_differs=tuple(outline.differences(settings.outline, theirs)) if theirs is not None else (),
         silent_s=max(0.0, peer.silent_ms / 1000 - (now - peer.heard_at)),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core.messages import Agreed, Ballot, Order
+from haagent.core.messages import Agreed, Ballot, Order, Outline
 
 # The one assumption about clocks (`clocks`): the hardware counters of two hosts run apart by at most one percent. Real
 # crystals: 0.01 %; a virtual machine's: up to 0.05 %.
@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     failure_expiry_s: float
     version: str = ""
     config_hash: str = ""
+    outline: Outline = Outline(0)  # of the file
     arp_guard: bool = False  # `available`: do not take what somebody still answers for
     gateway_guard: bool = False  # `available`: who alone cannot reach its gateway lets go
     fenced: tuple[str, ...] = ()  # nodes that can be fenced

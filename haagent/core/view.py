@@ -26,6 +26,7 @@ class MemberView(msgspec.Struct, frozen=True):
     links: tuple[str, ...]  # interfaces on which it is heard now
     boot: int
     config_matches: bool
+    config_differs: tuple[str, ...] = ()  # keys of the file that differ, as far as they can be told
     silent_s: float = 0.0  # it has just started, and gives no vote and takes nothing for so long yet
 
 

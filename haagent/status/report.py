@@ -22,6 +22,7 @@ from haagent.core.view import GroupView, MemberState, MemberView, View
 from haagent.parts import Commit, Facts, Still
 
 LATELY_S = 600.0
+MAX_KEYS = 8  # that one sentence names
 ALARMS = (Kind.LAPSED, Kind.BLOCKED, Kind.STUCK, Kind.GATE)  # no state of now says that it was so
 
 
@@ -51,6 +52,7 @@ class Cluster(Still):
             "cluster": view.cluster,
             "node": view.node,
             "version": __version__,
+            "file": config.path,
             "digest": config.digest,
             "leader": view.leader,
             "quorate": view.quorate,
@@ -79,6 +81,7 @@ def _member(member: MemberView, config: Config) -> Facts:
         "links": list(member.links),
         "me": member.me,
         "config_matches": member.config_matches,
+        "config_differs": list(member.config_differs),
     }
 
 
@@ -188,14 +191,18 @@ def _no_quorum(view: View) -> str:
     )
 
 
+def _in_keys(keys: tuple[str, ...]) -> str:
+    if not keys:  # the other runs an older release, or what differs may be secret
+        return ""
+    more = f", and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+    return f" in: {', '.join(keys[:MAX_KEYS])}{more}"
+
+
 def _differences(view: View) -> Iterator[str]:
-    other = [member.name for member in view.members if not member.me and not member.config_matches]
-    if other:
-        verb = "run" if len(other) > 1 else "runs"
-        yield (
-            f"{', '.join(other)} {verb} a different configuration from {view.node}: put the same file on every node, "
-            "then `haagent reload` on each."
-        )
+    cure = "put the same file on every node, then `haagent reload` on each"
+    for member in view.members:
+        if not member.me and not member.config_matches:
+            yield f"{member.name}'s file differs from {view.node}'s{_in_keys(member.config_differs)}; {cure}."
     releases = {member.version for member in view.members if member.version}
     if len(releases) > 1:
         each = ", ".join(f"{member.name} {member.version}" for member in view.members if member.version)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from haagent.core.events import Announce, AnyEvent, Drop, Dropped, HeartbeatHeard, Note, Send, Take, Taken, Woke
 from haagent.core.limits import MAX_ROUND, MAX_WAIT_MS
-from haagent.core.messages import Accepted, Ballot, GroupBeat, Heard, Heartbeat, Order, Record, is_well_formed
+from haagent.core.messages import Accepted, Ballot, GroupBeat, Heard, Heartbeat, Order, Outline, Record, is_well_formed
 from haagent.core.node import Node
 from haagent.core.settings import Memory
 from tests.sim.world import make_settings
@@ -106,6 +106,7 @@ orders = st.builds(
     ttl_ms=st.integers(min_value=0, max_value=MAX_WAIT_MS),
 )
 records = st.builds(Record, integers, numbers, st.text(max_size=5), groups, st.text(max_size=5))
+digests = st.integers(0, 2**32 - 1)
 hostile = st.builds(
     Heartbeat,
     cluster=st.just("sim"),
@@ -125,6 +126,7 @@ hostile = st.builds(
     recorded=st.dictionaries(names, heards, max_size=3),
     config_hash=names,
     silent_ms=integers,
+    outline=st.none() | st.builds(Outline, digests, st.dictionaries(names, st.builds(Outline, digests), max_size=3)),
 )
 
 

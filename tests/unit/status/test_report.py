@@ -88,8 +88,8 @@ web: nobody holds it: only A of A, B, W is heard; failures: A 2 (`haagent clear
 ! No quorum: A sees only A. It releases its groups, and takes none until a
   majority of 3 is back. Missing: B, W.
 ! web: nobody holds it: only A of A, B, W is heard.
-! B runs a different configuration from A: put the same file on every node, then
-  `haagent reload` on each."""
+! B's file differs from A's in: groups.web.addresses, nodes.C; put the same file
+  on every node, then `haagent reload` on each."""
 
 
 def test_text_when_much_is_wrong() -> None:
@@ -116,7 +116,13 @@ def test_text_when_much_is_wrong() -> None:
         groups=(nobody,),
         members=(
             member("A"),
-            member("B", **lost, last_heard_s=182.0, config_matches=False),
+            member(
+                "B",
+                **lost,
+                last_heard_s=182.0,
+                config_matches=False,
+                config_differs=("groups.web.addresses", "nodes.C"),
+            ),
             member("W", **lost, last_heard_s=None, version=""),
         ),
     )
