@@ -31,10 +31,12 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: Any) -> float:
     return float(seconds)
 
 
-def wait_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    text = f"How long to wait until {what}; 0: give the order only. [10s]"
+def wait_option(
+    what: str, *, default_s: float = 10.0, at_once: str = "give the order only"
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    text = f"How long to wait until {what}; 0: {at_once}. [{default_s:g}s]"
     kind = click.UNPROCESSED
-    return click.option("--wait", "wait_s", type=kind, callback=_seconds, metavar="TIME", default=10.0, help=text)
+    return click.option("--wait", "wait_s", type=kind, callback=_seconds, metavar="TIME", default=default_s, help=text)
 
 
 @click.command()

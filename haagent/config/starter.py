@@ -159,32 +159,32 @@ def _filled_in(wanted: Starter) -> str:
     found = wanted.interface or interface_of(wanted.nodes.values())
     usual = {name: key.shown for name, key in keys_of(HeartbeatConfig).items()}
     nodes = [
-        f"  {_yaml(name)}: {{address: {_yaml(address)}, witness: true}}  # {WITNESS}"
+        f"  {yaml_text(name)}: {{address: {yaml_text(address)}, witness: true}}  # {WITNESS}"
         if name in wanted.witnesses
-        else f"  {_yaml(name)}: {{address: {_yaml(address)}}}"
+        else f"  {yaml_text(name)}: {{address: {yaml_text(address)}}}"
         for name, address in wanted.nodes.items()
     ]
     is_v6 = all(":" in address for address in wanted.nodes.values())
-    group = f"\n  group: {_yaml('ff15::7265' if is_v6 else usual['group'])}"
+    group = f"\n  group: {yaml_text('ff15::7265' if is_v6 else usual['group'])}"
     return TEXT.format(
-        cluster=_yaml(wanted.cluster),
-        key_file=_yaml(wanted.key_file),
+        cluster=yaml_text(wanted.cluster),
+        key_file=yaml_text(wanted.key_file),
         nodes="\n".join(nodes),
-        transport=_yaml(wanted.transport),
+        transport=yaml_text(wanted.transport),
         multicast="" if wanted.transport == "unicast" else group,
         port=usual["port"],
-        interface=_yaml(found or USUAL_INTERFACE),
+        interface=yaml_text(found or USUAL_INTERFACE),
         how="" if wanted.interface else FOUND if found else GUESSED,
         interval=usual["interval"],
         lease=format_duration(USUAL_LEASE * parse_duration(usual["interval"])),
         on_partition=BY_MAJORITY if len(wanted.nodes) >= FEW else BY_TWO,
-        group=_yaml(wanted.group),
-        vips=", ".join(map(_yaml, wanted.vips)),
-        holders=", ".join(_yaml(name) for name in wanted.nodes if name not in wanted.witnesses),
+        group=yaml_text(wanted.group),
+        vips=", ".join(map(yaml_text, wanted.vips)),
+        holders=", ".join(yaml_text(name) for name in wanted.nodes if name not in wanted.witnesses),
     )
 
 
-def _yaml(text: str) -> str:
+def yaml_text(text: str) -> str:
     """As a scalar of a flow mapping: in quotes where YAML might read something else."""
     is_plain = text.replace(".", "").replace("-", "").replace("_", "").replace("/", "").isalnum()
     is_word = text.lower() not in {"true", "false", "yes", "no", "on", "off", "null"}
