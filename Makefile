@@ -27,7 +27,7 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign explore replay golden docs chaos bench deb \
+.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign teeth explore replay golden docs chaos bench deb \
         dist clean
 
 help:  ## what there is
@@ -127,8 +127,11 @@ lock: setup  ## write down what is installed, after a change of pyproject.toml; 
 	@$(LOCK) --extra test --resolution lowest-direct --upgrade --output-file requirements.floors.lock >/dev/null
 	@$(MAKE) --no-print-directory setup
 
-campaign: setup  ## many simulated schedules: make campaign SEEDS=100000 FIRST=1000
-	@$(BIN)/python -m tests.sim.compiled $(FIRST) $(SEEDS)
+campaign: setup  ## many simulated schedules: make campaign SEEDS=100000 FIRST=1000 WITH="--guardians --twins"
+	@$(BIN)/python -m tests.sim.compiled $(FIRST) $(SEEDS) $(WITH)
+
+teeth: setup  ## each rule taken out: how many schedules it takes until two serve
+	@$(BIN)/python -m tests.sim.teeth
 
 explore: setup  ## everything that can befall two nodes and a witness, with few faults: make explore MINUTES=10
 	@$(BIN)/python -m tests.sim.explore $(MINUTES)

@@ -24,6 +24,7 @@ OPTIONS = {
     "--freezes": "agents stop in maintenance, which leaves gates open for good",
     "--slews": "clocks are steered by up to ten percent",
     "--slices": "heartbeats are sent in slices",
+    "--forgets": "leases are changed host by host, and memories are lost",
     "--edits": "voters come and go (a schedule of its own)",
     "--twins": "another host has the name of a node (a schedule of its own)",
     "--moves": "addresses move between groups (a schedule of its own)",

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from haagent.core.settings import SLEW, Settings
+from haagent.core.settings import SLEW, Memory, Settings
 from haagent.simulate.shell import LAST_WORDS_S
 from tests.sim.world import PlannedKill, World, make_settings
 
 Fault = Callable[[World, random.Random], None]
 TWIN = "T"  # a host that has another's name
 HOSTS = "ABCDE"  # of a world in which voters come and go
+LEASES_S = 0.35, 0.35, 0.7, 1.4
 
 
 def cut_one_way(world: World, rng: random.Random) -> None:
@@ -159,6 +160,25 @@ def amnesia(world: World, rng: random.Random) -> None:
     at = world.t + 0.3 + 0.4 * rng.random()
     world.at(at, lambda: world.crash(third))
     world.at(at + 0.1 * rng.random(), lambda: world.start(third))
+
+
+def forget(world: World, rng: random.Random) -> None:
+    """An operator changes a lease, on one host or on one after the other; or a host starts again without a memory."""
+    if rng.random() < 0.5:
+        lease_s, hosts = rng.choice(LEASES_S), rng.sample(list(world.hosts), rng.randint(1, len(world.hosts)))
+        for late, name in enumerate(hosts):
+            world.at(world.t + 0.1 * late, lambda name=name: _let(world, name, lease_s))
+        return
+    name = rng.choice(list(world.hosts))
+    world.crash(name)
+    world.say(f"{name} has lost its memory")
+    world.hosts[name].memory = Memory()
+    world.at(world.t + 0.4 * rng.random(), lambda: world.start(name))
+
+
+def _let(world: World, name: str, lease_s: float) -> None:
+    world.say(f"the file of {name} has a lease of {lease_s} s")
+    world.edit(name, msgspec.structs.replace(world.file(name), lease_s=lease_s))
 
 
 def agent_dies(world: World, rng: random.Random) -> None:

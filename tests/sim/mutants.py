@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from haagent.core import agreement, maintenance, twins
 from haagent.core.group import counting
 from haagent.core.group.lease import Lease
 from haagent.core.group.voter import Voter
+from haagent.core.membership import Membership
 from haagent.core.messages import Accepted, GroupBeat
 from haagent.core.node_state import NodeState
+from haagent.simulate import host
+from tests.sim.world import Host, World
 
 
 def vote_inside_a_live_lease(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +45,99 @@ def count_from_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
         return {name: membership.peers[name].heard_at if name in membership.peers else at for name, at in sent.items()}
 
     monkeypatch.setattr(counting, "acceptances", from_receipt)
+
+
+def speak_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guardian says its last words although the kernel still has what they speak of."""
+    monkeypatch.setattr(World, "_remove_all", lambda self, host: None)
+
+
+def vote_as_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = NodeState.begin.__func__  # type: ignore[attr-defined]
+
+    def as_the_file_says(kind, settings, *, memory, **start):  # type: ignore[no-untyped-def]
+        return begin(kind, settings, memory=msgspec.structs.replace(memory, agreed=None), **start)
+
+    monkeypatch.setattr(NodeState, "begin", classmethod(as_the_file_says))
+
+
+def change_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "settled_at", lambda state, now: float("-inf"))
+
+
+def change_within_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A majority has the set, but not for as long as a lease runs."""
+
+    def no_lease(state: NodeState, now: float) -> float:
+        peers = state.membership.peers.values()
+        has = {peer.name for peer in peers if peer.beat is not None and peer.beat.agreed == state.agreed}
+        is_settled = len({*has, state.settings.me} & {*state.agreed.voters}) >= state.majority
+        return float("-inf") if is_settled else float("inf")
+
+    monkeypatch.setattr(agreement, "settled_at", no_lease)
+
+
+def change_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    def any_wish(state: NodeState, now: float) -> tuple[str, ...] | None:
+        wish = tuple(sorted(state.settings.voters))
+        return wish if wish != state.agreed.voters else None
+
+    monkeypatch.setattr(agreement, "next_wish", any_wish)
+    monkeypatch.setattr(agreement, "steps", lambda present, wish: "")
+
+
+def leave_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "is_known", lambda state, now: True)
+
+
+def keep_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NodeState, "keeper", lambda self, group: "")
+
+
+def believe_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_of(self: Voter, node: str, boot: int) -> bool:
+        return self.accepted is not None and self.accepted.ballot.node == node
+
+    monkeypatch.setattr(Voter, "_is_of", is_of)
+
+
+def notice_no_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Membership, "_are_twins", lambda *_: False)
+
+
+def stand_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody stands down."""
+    monkeypatch.setattr(twins, "hear", lambda state, now, beat: None)
+
+
+def forgive_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not heard any more has nothing to say."""
+    genuine = twins.advance
+
+    def forgiving(state: NodeState, now: float) -> None:
+        alive = state.membership.alive_names(now)
+        state.doubled_by = [name for name in state.doubled_by if name in alive]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(twins, "_doubtful", lambda state, now: state.doubled_by)
+            genuine(state, now)
+
+    monkeypatch.setattr(twins, "advance", forgiving)
+
+
+def forget_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NodeState, "keep_silent", lambda *_: None)
+
+
+def count_as_steered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases go by CLOCK_BOOTTIME instead of the counter."""
+
+    def counted(self: Host, shown: float) -> float:
+        return self._steered_at + (shown - self._steered_from) / (self.rate * (1 + self.slew))
+
+    monkeypatch.setattr(Host, "local", Host.kernel)
+    monkeypatch.setattr(Host, "true", counted)
+
+
+def tell_the_gate_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is left of the lease."""
+    monkeypatch.setattr(host, "time_out_s", lambda left_s: left_s)

@@ -10,7 +10,7 @@ freezes operators switch maintenance on, often on a node that is cut off, stop a
 twins another host has the name of a node; what is cut could make two then, so nothing is. With moves the files differ
 in which group has which address, and in which groups there are. With slices there are two groups more, and datagrams
 are so small that a heartbeat needs several: each is lost, late or doubled by itself. With slews a time service steers
-clocks, as far as it can, in steps.
+clocks, as far as it can, in steps. With forgets leases are changed host by host, and hosts lose their memory.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True):
     has_moves: bool = False
     has_slices: bool = False
     has_slews: bool = False
+    has_forgets: bool = False
 
 
 def run_seed(seed: int, *, node_class: type[Node] = Node, **more: bool) -> World:
@@ -124,6 +125,8 @@ def _disturb_more(world: World, plan: Plan) -> None:
         _disturb(world, random.Random(f"freezes {plan.seed}"), (faults.freeze,), every_s=0.6)
     if plan.has_slews:
         _disturb(world, random.Random(f"slews {plan.seed}"), (faults.steer,), every_s=0.15)
+    if plan.has_forgets:
+        _disturb(world, random.Random(f"forgets {plan.seed}"), (faults.forget,), every_s=0.4)
 
 
 def _calm(world: World) -> None:
@@ -167,9 +170,9 @@ def _settle(world: World, plan: Plan) -> None:
 
 
 def _consistent(plan: Plan) -> World:
-    """Anything may happen; two never hold."""
+    """Anything may happen; two never hold. Ballots only rise, as far as memories reach."""
     world, rng = _build(plan, consistent=True)
-    Watch(world, never_two=True, ordered=True)
+    Watch(world, never_two=True, ordered=not plan.has_forgets)
     return _run(
         world, lambda: (_disturb(world, rng, faults.ANYTHING), _disturb_more(world, plan), _settle(world, plan))
     )

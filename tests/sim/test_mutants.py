@@ -6,17 +6,17 @@ them pass would be worth nothing, so this is the test of the test.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
-from haagent.core import clocks, identity, maintenance, placement, twins
+from haagent.core import clocks, identity, placement
 from haagent.core.events import AnyAction, Farewell
 from haagent.core.group.state import Group
-from haagent.core.membership import Membership, Newest, Peer
+from haagent.core.membership import Newest, Peer
 from haagent.core.messages import Heartbeat
 from haagent.core.node import Node
-from haagent.core.node_state import NodeState
-from haagent.simulate import host
 from tests.sim import mutants
 from tests.sim.invariants import Violation
 from tests.sim.schedules import run_seed
@@ -69,26 +69,19 @@ def test_a_farewell_before_the_address_is_gone_is_caught(monkeypatch: pytest.Mon
 
 
 def test_last_words_before_the_address_is_gone_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guardian speaks although the kernel still has what it speaks of."""
-    monkeypatch.setattr(World, "_remove_all", lambda self, host: None)
+    mutants.speak_before_the_end(monkeypatch)
     assert _caught(has_guardians=True) is not None
 
 
 def test_leases_that_go_by_the_steered_clock_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CLOCK_BOOTTIME instead of the counter."""
-
-    def counted(self: Host, shown: float) -> float:
-        return self._steered_at + (shown - self._steered_from) / (self.rate * (1 + self.slew))
-
-    monkeypatch.setattr(Host, "local", Host.kernel)
-    monkeypatch.setattr(Host, "true", counted)
+    mutants.count_as_steered(monkeypatch)
     # It takes a cut within a lease of a step: about one schedule in two hundred. Begin near one that has it.
     assert _caught(first=245, has_slews=True) is not None
 
 
 def test_a_gate_that_knows_nothing_of_a_clock_that_may_be_steered_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel is told all that is left of the lease. By a story, and by a seed."""
-    monkeypatch.setattr(host, "time_out_s", lambda left_s: left_s)
+    """By a story, and by a seed."""
+    mutants.tell_the_gate_all(monkeypatch)
     with pytest.raises(Violation, match="both answer"):
         play(next(path for path in stories() if path.stem == "steered_clock").read_text())
     # It takes an agent that freezes around a step: about one schedule in five hundred. Begin near one that has it.
@@ -114,14 +107,14 @@ def test_a_failback_that_knows_nothing_of_weights_is_caught(monkeypatch: pytest.
 
 
 def test_leaving_addresses_in_a_maintenance_that_nobody_has_heard_of_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "is_known", lambda state, now: True)
+    mutants.leave_unheard(monkeypatch)
     assert _caught(has_freezes=True) is not None
 
 
 def test_taking_what_may_have_been_left_in_a_maintenance_that_is_over_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(NodeState, "keeper", lambda self, group: "")
+    mutants.keep_for_nobody(monkeypatch)
     assert _caught(has_freezes=True) is not None
 
 
@@ -179,33 +172,13 @@ def test_a_survivor_that_listens_after_every_stall_is_caught(monkeypatch: pytest
     assert play(written).endswith("web: nobody\n")
 
 
-def deaf_to_it(state: NodeState, now: float, beat: Heartbeat) -> None:
-    """Nobody stands down."""
-
-
-def forgiving(state: NodeState, now: float, genuine=twins.advance) -> None:  # type: ignore[no-untyped-def]
-    """Whoever is not heard any more has nothing to say."""
-    alive = state.membership.alive_names(now)
-    state.doubled_by = [name for name in state.doubled_by if name in alive]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twins, "_doubtful", lambda state, now: state.doubled_by)
-        genuine(state, now)
-
-
-@pytest.mark.parametrize(
-    ("where", "rule", "without"),
-    [
-        (Membership, "_are_twins", lambda *_: False),
-        (twins, "hear", deaf_to_it),
-        (twins, "advance", forgiving),
-    ],
-)
+@pytest.mark.parametrize("without_a_rule", [mutants.notice_no_twin, mutants.stand_by, mutants.forgive_the_silent])
 @pytest.mark.parametrize("story", ["doubled_node", "doubled_witness"])
 def test_a_life_that_does_not_stand_down_is_caught(
-    story: str, where: object, rule: str, without: object, monkeypatch: pytest.MonkeyPatch
+    story: str, without_a_rule: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = next(path for path in stories() if path.stem == story).read_text()
-    monkeypatch.setattr(where, rule, without)
+    without_a_rule(monkeypatch)
     assert _goes_wrong(written)
 
 
@@ -218,5 +191,5 @@ def _goes_wrong(written: str) -> bool:
 
 
 def test_a_twin_that_nobody_notices_is_caught_by_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Membership, "_are_twins", lambda *_: False)
+    mutants.notice_no_twin(monkeypatch)
     assert _caught(has_twins=True) is not None

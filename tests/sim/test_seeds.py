@@ -24,6 +24,8 @@ SEEDS_WITH_FREEZES = range(200)
 SEEDS_WITH_TWINS = range(200)
 SEEDS_WITH_MOVES = range(300)
 SEEDS_WITH_SLICES = range(200)
+SEEDS_WITH_SLEWS = range(200)
+SEEDS_WITH_FORGETS = range(200)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -90,6 +92,14 @@ def test_agents_that_stop_in_maintenance_and_speak_in_slices_break_no_promise() 
 
 def test_addresses_that_move_in_slices_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_SLICES, "--slices", "--moves")
+
+
+def test_clocks_that_are_steered_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_SLEWS, "--slews", "--guardians")
+
+
+def test_memories_that_are_lost_while_leases_change_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_FORGETS, "--forgets", "--guardians")
 
 
 @pytest.mark.parametrize("seed", range(5))  # one of each family

@@ -12,7 +12,7 @@ import pytest
 
 from haagent.core import agreement
 from haagent.core.messages import Agreed
-from haagent.core.node_state import NodeState
+from tests.sim import mutants
 from tests.sim.faults import HOSTS, with_voters
 from tests.sim.invariants import Violation, Watch
 from tests.sim.world import World, make_settings, steady_world
@@ -114,45 +114,20 @@ def test_two_never_hold(story: Callable[[], None]) -> None:
 # --- without its rules
 
 
-def any_wish(state: NodeState, now: float) -> tuple[str, ...] | None:
-    wish = tuple(sorted(state.settings.voters))
-    return wish if wish != state.agreed.voters else None
-
-
-def no_wait(state: NodeState, now: float) -> float:
-    return float("-inf")
-
-
-def no_lease(state: NodeState, now: float) -> float:
-    """A majority has it, but not for as long as a lease runs."""
-    peers = state.membership.peers.values()
-    has = {peer.name for peer in peers if peer.beat is not None and peer.beat.agreed == state.agreed}
-    return float("-inf") if len({*has, state.settings.me} & {*state.agreed.voters}) >= state.majority else float("inf")
-
-
 @pytest.mark.parametrize(
-    ("story", "rule", "without"),
+    ("story", "without_a_rule"),
     [
-        (alone_with_the_new_ones, "settled_at", no_wait),
-        (two_at_once, "next_wish", any_wish),
-        (within_one_lease, "settled_at", no_lease),
+        (alone_with_the_new_ones, mutants.change_at_once),
+        (two_at_once, mutants.change_many),
+        (within_one_lease, mutants.change_within_a_lease),
+        (files_that_two_believe, mutants.vote_as_the_file_says),
     ],
 )
 def test_each_rule_is_needed(
-    story: Callable[[], None], rule: str, without: object, monkeypatch: pytest.MonkeyPatch
+    story: Callable[[], None],
+    without_a_rule: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(agreement, rule, without)
+    without_a_rule(monkeypatch)
     with pytest.raises(Violation, match="both answer"):
         story()
-
-
-def test_a_file_is_no_more_than_a_wish(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever votes as its own file says, and not as was agreed, makes two majorities."""
-    begin = NodeState.begin.__func__  # type: ignore[attr-defined]
-
-    def as_the_file_says(kind, settings, *, memory, **start):  # type: ignore[no-untyped-def]
-        return begin(kind, settings, memory=msgspec.structs.replace(memory, agreed=None), **start)
-
-    monkeypatch.setattr(NodeState, "begin", classmethod(as_the_file_says))
-    with pytest.raises(Violation, match="both answer"):
-        files_that_two_believe()
