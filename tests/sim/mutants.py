@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from haagent.core import agreement, maintenance, twins
-from haagent.core.group import counting
+from haagent.core import reload as reloading
+from haagent.core.group import counting, ownership
 from haagent.core.group.lease import Lease
+from haagent.core.group.state import Group
 from haagent.core.group.voter import Voter
 from haagent.core.membership import Membership
 from haagent.core.messages import Accepted, GroupBeat
@@ -141,3 +143,46 @@ def count_as_steered(monkeypatch: pytest.MonkeyPatch) -> None:
 def tell_the_gate_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """That is left of the lease."""
     monkeypatch.setattr(host, "time_out_s", lambda left_s: left_s)
+
+
+def name_what_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names what it likes, whoever has it: the votes alone must keep it from serving that."""
+    monkeypatch.setattr(ownership, "owner", lambda *_: None)
+
+
+def bind_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "may_bind", lambda *_: True)
+
+
+def serve_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "_is_proved", lambda group, state, now, address: address in group.share.named)
+
+
+def take_what_is_moved_for_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a node has had in one of its groups is its own in another, too."""
+    genuine = ownership.reconfigure
+
+    def reconfigure(group: Group) -> None:
+        genuine(group)
+        group.share.named |= dict.fromkeys(group.settings.addresses, 0.0)
+
+    monkeypatch.setattr(ownership, "reconfigure", reconfigure)
+
+
+def take_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "_left", lambda state: ())
+
+
+def forget_what_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = reloading.reconfigure
+
+    def reconfigure(state, now, settings):  # type: ignore[no-untyped-def]
+        genuine(state, now, settings)
+        state.former.clear()
+
+    monkeypatch.setattr(reloading, "reconfigure", reconfigure)
+
+
+def serve_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a group has in the file."""
+    monkeypatch.setattr(ownership, "withheld", lambda group: ())

@@ -9,9 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from haagent.core import reload as reloading
-from haagent.core.group import ownership
-from haagent.core.group.state import Group
+from tests.sim import mutants
 from tests.sim.invariants import Violation, Watch
 from tests.sim.schedules import run_seed
 from tests.sim.story import with_groups
@@ -83,15 +81,10 @@ def left_in_place() -> World:
 STORIES = (at_the_same_moment, voter_between, between_two_of_one_node, left_in_place)
 
 
-def heedless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names what it likes, whoever has it: the votes alone must keep it from serving that."""
-    monkeypatch.setattr(ownership, "owner", lambda *_: None)
-
-
 @pytest.mark.parametrize("story", STORIES)
 def test_two_never_serve_one_address(story: Callable[[], World], monkeypatch: pytest.MonkeyPatch) -> None:
     story()
-    heedless(monkeypatch)
+    mutants.name_what_others_have(monkeypatch)
     story()
 
 
@@ -103,47 +96,14 @@ def test_one_of_two_has_it_in_the_end() -> None:
 # --- without its rules
 
 
-def never_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "may_bind", lambda *_: True)
-
-
-def never_proved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "_is_proved", lambda group, state, now, address: address in group.share.named)
-
-
-def moved_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a node has had in one of its groups is its own in another, too."""
-    genuine = ownership.reconfigure
-
-    def reconfigure(group: Group) -> None:
-        genuine(group)
-        group.share.named |= dict.fromkeys(group.settings.addresses, 0.0)
-
-    monkeypatch.setattr(ownership, "reconfigure", reconfigure)
-
-
-def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "_left", lambda state: ())
-
-
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    genuine = reloading.reconfigure
-
-    def reconfigure(state, now, settings):  # type: ignore[no-untyped-def]
-        genuine(state, now, settings)
-        state.former.clear()
-
-    monkeypatch.setattr(reloading, "reconfigure", reconfigure)
-
-
 @pytest.mark.parametrize(
     ("story", "without"),
     [
-        (at_the_same_moment, never_bound),
-        (at_the_same_moment, never_proved),
-        (voter_between, forgetful),
-        (between_two_of_one_node, moved_is_proved),
-        (left_in_place, nothing_is_left),
+        (at_the_same_moment, mutants.bind_twice),
+        (at_the_same_moment, mutants.serve_what_is_named),
+        (voter_between, mutants.forget_what_is_removed),
+        (between_two_of_one_node, mutants.take_what_is_moved_for_proved),
+        (left_in_place, mutants.take_what_is_left),
     ],
 )
 def test_each_rule_is_needed(
@@ -151,7 +111,7 @@ def test_each_rule_is_needed(
     without: Callable[[pytest.MonkeyPatch], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    heedless(monkeypatch)
+    mutants.name_what_others_have(monkeypatch)
     without(monkeypatch)
     with pytest.raises(Violation, match="both answer for address"):
         story()
@@ -164,7 +124,7 @@ def test_who_asks_nobody_loses_what_it_has(monkeypatch: pytest.MonkeyPatch) -> N
     reload(world, "A", "web:B;db:A@1,2")
     world.run(world.t + 2.0)
     assert not watch.drops
-    heedless(monkeypatch)
+    mutants.name_what_others_have(monkeypatch)
     reload(world, "A", "web:B@1;db:A@2")
     reload(world, "A", "web:B;db:A@1,2")
     world.run(world.t + 2.0)
@@ -182,11 +142,11 @@ def caught() -> bool:
 
 
 def test_seeds_find_a_voter_that_binds_itself_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    heedless(monkeypatch)
-    never_bound(monkeypatch)
+    mutants.name_what_others_have(monkeypatch)
+    mutants.bind_twice(monkeypatch)
     assert caught()
 
 
 def test_seeds_find_a_group_that_is_served_with_all_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "withheld", lambda group: ())
+    mutants.serve_all(monkeypatch)
     assert caught()
