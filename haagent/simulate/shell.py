@@ -292,7 +292,7 @@ class Shell(Network):
         host = self.hosts[name]
         self._bury(host)
         for served in host.served.values():
-            served.is_up = False
+            served.is_up = served.is_kept = False
 
     def kill(self, name: str, *, words_s: Sequence[float] = LAST_WORDS_S) -> None:
         """The agent alone is killed. Its guardian removes the addresses, and then says its last words so many times."""
@@ -325,7 +325,7 @@ class Shell(Network):
             return  # a new life has removed what it found, and may have taken something since
         for group, served in host.served.items():
             if served.is_up:
-                served.is_up = False
+                served.is_up = served.is_kept = False
                 self._log(host, f"no longer serves {group}: its guardian has removed it")
 
     # ------------------------------------------------------------------ telling

@@ -64,7 +64,7 @@ class World(Shell):
                 self._log(host, f"finds {group} in place")
                 found.append(events.AddressFound(group))
             else:
-                served.is_up = False
+                served.is_up = served.is_kept = False
                 self._log(host, f"removes {group}, left by an earlier life")
         return found
 
@@ -80,7 +80,7 @@ class World(Shell):
                 found.addresses, found.is_up = found.addresses | (moved & wanted[other]), True
                 found.until = max(found.until, served.until)
             if served.is_up and (name not in wanted or (moved and not served.addresses)):
-                served.is_up = False
+                served.is_up = served.is_kept = False
                 self._log(host, f"removes {name}, which has nothing here any more")
 
     def crash(self, name: str) -> None:
