@@ -29,6 +29,7 @@ from tests.support.observe import (
     wait_serves_nothing,
     wait_whole,
 )
+from tests.support.standstill import never_two
 
 pytestmark = pytest.mark.netns
 
@@ -116,6 +117,39 @@ def test_what_a_holder_left_that_did_not_hear_of_the_end_of_maintenance_is_left_
         wait_whole(lab)
         probe.wait_answer()
     assert all(one.dual_ms == 0 for one in probe.outages())
+
+
+def test_maintenance_that_nobody_heard_leaves_nothing_in_place(make_lab: MakeLab, measured: Measured) -> None:
+    """The holder is cut off, is told of the maintenance, and is stopped while its lease still runs."""
+    lab = make_lab(nodes=2, has_witness=True, wishes=Wishes(lease="4s"))
+    wait_whole(lab)
+    mine, theirs = holder(lab), other(lab, holder(lab))
+    with lab.probe() as probe:
+        probe.wait_answer(by=mine)
+        for each in (theirs, "W"):
+            lab.faults.cut(mine, each)
+        command = lab.start_on(mine, ["haagent", "maintenance", "on"])
+        lab.wait_for(lambda: lab.agents.status(mine)["maintenance"], what=f"{mine} has the order")
+        lab.agents.signal(mine, signal.SIGTERM)
+        assert serves(lab, mine), "its lease still runs"
+        ended(lab, mine)
+        has_let_go = serves_nothing(lab, mine)
+        probe.wait_answer(by=theirs)
+        over_s = time.monotonic() + 4.0
+        lab.wait_for(lambda: time.monotonic() > over_s, what="one more lease is over")
+        lab.faults.heal()
+        lab.start(mine)
+        lab.wait_for(lambda: told(lab, theirs, "status")["maintenance"], what=f"{theirs} hears of the maintenance")
+        told(lab, theirs, "maintenance", "off")
+        wait_whole(lab, holders={"web": theirs})
+        probe.wait_answer(by=theirs)
+    seen = probe.outages()
+    measured("two answering", f"{max(one.dual_ms for one in seen):g} ms")
+    never_two(*(one.dual_ms for one in seen))
+    assert [one.answered_by for one in seen] == [[mine, theirs]] * len(seen)
+    assert has_let_go
+    assert "no majority renewed the lease; releasing the group" in lab.agents.log(mine).read_text()
+    assert b"too few nodes have said that they know of it" in command.communicate(timeout=20)[1]
 
 
 def test_refusals_have_their_own_exit_status(make_lab: MakeLab) -> None:
