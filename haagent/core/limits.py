@@ -16,5 +16,6 @@ MAX_ROUND = 2**53  # ballots and versions: a million a second for 285 years, and
 MAX_BELIEVED = 2**52  # what is heard brings our own no higher: there is as much room left for what we add to it
 LEAP = 2**16  # by so much one heartbeat moves our own round, or version: more than all the elections of a long life
 STEP = 2**12  # and by so much what a witness has promised: others follow, also if they have missed some heartbeats
+MAX_WALL = 253_402_300_799  # seconds of the epoch: the year 9999, with which dates end
 MAX_LEASE_MS = 3_600_000  # an hour
 MAX_WAIT_MS = 86_400_000  # a day: nobody waits longer for a move

@@ -11,6 +11,8 @@ reader ignores what it does not know, a newer one fills in the default.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from haagent.core import limits
@@ -168,7 +170,7 @@ def is_well_formed(beat: Heartbeat) -> bool:
         and (beat.outline is None or _is_sound_outline([beat.outline]))
         and all(_is_sound_group(group) for group in (*beat.groups, *beat.former))
         and all(_is_sound_order(order) for order in beat.orders)
-        and all(len(record.text) <= MAX_TEXT and _are_names(record.kind, record.group) for record in beat.records)
+        and all(_is_sound_record(record) for record in beat.records)
     )
 
 
@@ -188,9 +190,16 @@ def _is_sound_group(group: GroupBeat) -> bool:
         and len(group.why_not) <= MAX_TEXT
         and len(group.cause) <= MAX_TEXT
         and group.penalty >= 0
+        and math.isfinite(group.gap_ms)
+        and math.isfinite(group.down_ms)
         and len(group.addresses) <= limits.MAX_ADDRESSES
         and all(_is_sound_ballot(ballot) for ballot in ballots)
     )
+
+
+def _is_sound_record(record: Record) -> bool:
+    is_a_time = 0 <= record.wall <= limits.MAX_WALL  # no number that is none, either
+    return is_a_time and len(record.text) <= MAX_TEXT and _are_names(record.kind, record.group)
 
 
 def _is_sound_agreement(agreed: Agreed | None) -> bool:

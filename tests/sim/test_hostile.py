@@ -18,7 +18,7 @@ from haagent.core.messages import Ballot, Heard, Heartbeat, is_well_formed
 from haagent.core.node_state import NodeState
 from tests.sim.invariants import Watch, check_settled
 from tests.sim.world import Host, World, make_settings
-from tests.support.hostile import distort
+from tests.support.hostile import distort, invent
 from tests.support.node_stage import node_of
 
 LEASE_S = 0.35
@@ -88,9 +88,15 @@ def besieged(seed: int) -> tuple[Besieged, list[float]]:
     return world, outages
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_it_takes_no_service_away_and_is_forgotten_when_it_is_over(seed: int) -> None:
+def anything(rng: Random, beat: Heartbeat, *, seq: int) -> Heartbeat:
+    made = invent(rng, beat, seq=seq)
+    return made if is_well_formed(made) else distort(rng, beat, seq=seq)
+
+
+@pytest.mark.parametrize(("seed", "how"), [(0, distort), (1, distort), (2, anything)])
+def test_it_takes_no_service_away_and_is_forgotten_when_it_is_over(seed: int, how: Callable[..., Heartbeat]) -> None:
     world, outages = besieged(seed)
+    world.how = how  # type: ignore[method-assign]
     world.run(world.t + 15)
     assert not outages
     world.relent()
@@ -166,7 +172,7 @@ def easily_impressed(group: Group, state: NodeState, now: float, genuine=countin
 
 
 def forgotten() -> None:
-    test_it_takes_no_service_away_and_is_forgotten_when_it_is_over(0)
+    test_it_takes_no_service_away_and_is_forgotten_when_it_is_over(0, distort)
 
 
 def any_echo(self: Membership, beat: Heartbeat) -> Heard:

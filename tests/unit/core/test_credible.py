@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import msgspec
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 
 from haagent.core import limits
 from haagent.core.events import HeartbeatHeard, Woke
-from haagent.core.messages import Agreed, Ballot, GroupBeat, Heard, Order, is_well_formed
+from haagent.core.messages import Agreed, Ballot, GroupBeat, Heard, Heartbeat, Order, is_well_formed
 from haagent.core.settings import Memory
 from tests.sim.world import World
-from tests.support.hostile import distort
+from tests.support.hostile import distort, invent
 from tests.support.node_stage import last_word, node_of, sent, settled
 
 TOP = limits.MAX_ROUND
@@ -125,16 +126,24 @@ def test_what_was_remembered_of_such_a_heartbeat_is_forgotten() -> None:
     assert not beat.orders
 
 
-@given(seed=st.integers(0, 2**32), sender=st.sampled_from("BW"))
-@settings(max_examples=40, deadline=None)
-def test_whatever_is_heard_what_is_said_is_within_the_bounds(seed: int, sender: str) -> None:
+@given(seed=st.integers(0, 2**32), sender=st.sampled_from("BW"), how=st.sampled_from((distort, invent)))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_heard_what_is_said_is_within_the_bounds(
+    seed: int, sender: str, how: Callable[..., Heartbeat]
+) -> None:
     world, dice = settled(), Random(seed)
     node = node_of(world, "A")
     beat = last_word(world, sender)
     for turn in range(12):
         now = world.hosts["A"].local(world.t) + 0.02 * turn
-        said = sent(node.step(now, HeartbeatHeard(distort(dice, beat, seq=10_000 + turn), "eth0")))
+        heard = how(dice, beat, seq=10_000 + turn)
+        if not is_well_formed(heard):
+            continue
+        said = sent(node.step(now, HeartbeatHeard(heard, "eth0")))
         assert all(is_well_formed(one) for one in said)
+        assert all(msgspec.msgpack.encode(one) for one in said)
+        shown = msgspec.json.decode(msgspec.json.encode(node.view(now)))
+        assert all(0 <= wall <= limits.MAX_WALL for _, (_, wall, *_) in shown["history"])
     if (memory := node.state.remembered) is not None:
         assert memory.round <= limits.MAX_BELIEVED
     node.state.orders.give(world.t, "maintenance", on=False)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from haagent.core.events import Announce, AnyEvent, Drop, Dropped, HeartbeatHeard, Note, Send, Take, Taken, Woke
-from haagent.core.limits import MAX_ROUND, MAX_WAIT_MS
+from haagent.core.limits import MAX_ROUND, MAX_WAIT_MS, MAX_WALL
 from haagent.core.messages import Accepted, Ballot, GroupBeat, Heard, Heartbeat, Order, Outline, Record, is_well_formed
 from haagent.core.node import Node
 from haagent.core.settings import Memory
@@ -73,7 +73,8 @@ groups = st.sampled_from(["web", "leader", "mail", ""])
 rounds = st.integers(0, MAX_ROUND - 10_000) | st.integers(0, 5)
 ballots = st.none() | st.builds(Ballot, rounds, names)
 integers = st.integers(-(2**63), 2**64 - 1) | st.integers(0, 5)
-numbers = st.floats() | st.floats(0, 100)
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.floats(0, 100)
+instants = st.floats(0, MAX_WALL)
 heards = st.builds(Heard, integers, integers)
 group_beats = st.builds(
     GroupBeat,
@@ -105,7 +106,7 @@ orders = st.builds(
     forced=st.booleans(),
     ttl_ms=st.integers(min_value=0, max_value=MAX_WAIT_MS),
 )
-records = st.builds(Record, integers, numbers, st.text(max_size=5), groups, st.text(max_size=5))
+records = st.builds(Record, integers, instants, st.text(max_size=5), groups, st.text(max_size=5))
 digests = st.integers(0, 2**32 - 1)
 hostile = st.builds(
     Heartbeat,

@@ -97,7 +97,7 @@ groups_of_a_beat = st.builds(
     tenure=maybe,
     active=st.booleans(),
     why_not=st.text(max_size=limits.MAX_TEXT),
-    gap_ms=st.floats(allow_nan=False),
+    gap_ms=st.floats(allow_nan=False, allow_infinity=False),
 )
 beats = st.builds(
     Heartbeat,
