@@ -16,11 +16,12 @@ class Share:
         self._vips = dict(vips)
         self.every = tuple(vips.values())
         self.every_packed = _packed(self.every)
+        self.served: tuple[Vip, ...] = ()
         self.withhold(())
 
     def withhold(self, numbers: Collection[int]) -> bool:
         """Whether that changes anything."""
-        before = getattr(self, "served", None)
+        before = self.served
         self.served = tuple(vip for number, vip in self._vips.items() if number not in numbers)
         self.withheld = tuple(vip for vip in self.every if vip not in self.served)
         self.served_packed, self.withheld_packed = _packed(self.served), _packed(self.withheld)
