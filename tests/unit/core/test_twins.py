@@ -164,16 +164,20 @@ def test_it_votes_again_two_leases_after_nobody_hears_the_other_any_more() -> No
     assert world.serving("web") == ["T"], "with the witness, as A did"
 
 
+def stays_down_as_b_is_not_heard(world: World, *, served_by: str) -> None:
+    world.run(world.t + 10.0)
+    assert world.serving("web") == [served_by]
+    assert stands_down(world, "T")
+    view = node_of(world, "T").view(world.hosts["T"].local(world.t))
+    assert "B cannot say that it is over: restart this agent if it is" in view.stands_down
+
+
 def test_whoever_has_told_it_and_is_not_heard_may_hear_both_still() -> None:
     """{A, B} and {T, W} are a majority each, if T votes."""
     world = doubled()
     world.run(world.t + 1.0)
     world.split("AB", "TW")
-    world.run(world.t + 10.0)
-    assert world.serving("web") == ["A"]
-    assert stands_down(world, "T")
-    view = node_of(world, "T").view(world.hosts["T"].local(world.t))
-    assert "B cannot say that it is over: restart this agent if it is" in view.stands_down
+    stays_down_as_b_is_not_heard(world, served_by="A")
     world.heal()
     world.crash("A")
     world.run_to(lambda: not stands_down(world, "T"), within_s=5 * LEASE_S)
@@ -188,11 +192,7 @@ def test_whoever_cannot_tell_it_may_hear_the_other_all_the_same() -> None:
     world.start("T")
     world.run_to(lambda: stands_down(world, "T"), within_s=3.2 * INTERVAL_S)
     world.split("AT", "BW")
-    world.run(world.t + 10.0)
-    assert world.serving("web") == ["B"]
-    assert stands_down(world, "T")
-    view = node_of(world, "T").view(world.hosts["T"].local(world.t))
-    assert "B cannot say that it is over: restart this agent if it is" in view.stands_down
+    stays_down_as_b_is_not_heard(world, served_by="B")
     world.heal()
     world.crash("W")
     world.run_to(lambda: not stands_down(world, "T"), within_s=5 * LEASE_S)
