@@ -27,7 +27,7 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign teeth explore replay golden docs chaos bench deb \
+.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign teeth explore replay golden docs chaos sequences bench deb \
         dist clean
 
 help:  ## what there is
@@ -147,6 +147,9 @@ docs: setup  ## write what docs/ says of options and commands anew, from what th
 
 chaos: setup  ## random faults on real agents, and nobody may ever serve twice: make chaos MINUTES=30 SEED=7
 	@$(BIN)/python -m trials.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --markdown docs/reports/chaos.md
+
+sequences: setup .make/testing  ## what has made two answer somewhere, again and again: make sequences RUNS=20
+	@$(BIN)/python -m trials.sequences --runs $(RUNS) --markdown docs/reports/sequences.md
 
 bench: setup .make/testing  ## beside keepalived, fault by fault: make bench RUNS=20
 	@$(ASROOT) $(BIN)/python -m trials.bench --runs $(RUNS) --markdown docs/reports/benchmarks.md
