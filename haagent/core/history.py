@@ -11,10 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import msgspec
+
 from haagent.core.event_kinds import Kind
 from haagent.core.limits import MAX_RECORDS, MAX_TEXT, RECORDS_PER_BEAT
 from haagent.core.membership import Peer
 from haagent.core.messages import Heard, Heartbeat, Record
+
+
+def legible(text: str) -> str:
+    """On one line, and without an order to the terminal of who reads it: whoever has the key may have written it."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
 
 
 @dataclass
@@ -31,7 +38,7 @@ class History:
         return replace(self, _records={}, _merged=None)
 
     def add(self, wall: float, kind: Kind, group: str, text: str) -> Record:
-        record = Record(self._next, wall, kind.value, group, text[:MAX_TEXT])
+        record = Record(self._next, wall, kind.value, group, legible(text[:MAX_TEXT]))
         self._next += 1
         self._keep(self._me, [record])
         return record
@@ -44,7 +51,8 @@ class History:
         for record in sorted(beat.records, key=lambda record: record.index):
             if record.index > index:
                 index = record.index
-                fresh.append(record)
+                kind, group, text = map(legible, (record.kind, record.group, record.text))
+                fresh.append(msgspec.structs.replace(record, kind=kind, group=group, text=text))
         if fresh:
             self._keep(beat.node, fresh)
         if fresh or stored is None or stored.boot != beat.boot:

@@ -6,6 +6,7 @@ from haagent.core import agreement, clocks, election, maintenance, outline, twin
 from haagent.core.group import arbitration, candidacy, choice, ownership
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
+from haagent.core.history import legible
 from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import Ballot, GroupBeat
 from haagent.core.node_state import NodeState
@@ -60,7 +61,7 @@ def _member(state: NodeState, name: str, now: float) -> MemberView:
         state=_state(state, name, is_alive=peer.is_alive(now)),
         me=False,
         last_heard_s=None if peer.heard_at == NEVER else now - peer.heard_at,
-        version=peer.beat.version if peer.beat is not None else "",
+        version=legible(peer.beat.version) if peer.beat is not None else "",
         links=tuple(sorted(link for link, at in peer.links.items() if now < at + settings.dead_after_s)),
         boot=peer.boot or 0,
         config_matches=peer.beat is None or peer.beat.config_hash in ("", settings.config_hash),
@@ -132,7 +133,7 @@ def _why(state: NodeState, group: Group, now: float, holder: str, peer: Peer | N
         return f"{holder} is handing it over to {theirs.yield_to}"
     if not theirs.active:
         return f"{holder} has the lease and is activating it"
-    return f"{holder} holds it: {theirs.cause}" if theirs.cause else f"{holder} holds it"
+    return f"{holder} holds it: {legible(theirs.cause)}" if theirs.cause else f"{holder} holds it"
 
 
 def _why_mine(group: Group) -> str:
@@ -161,7 +162,7 @@ def _why_nobody(state: NodeState, group: Group, now: float) -> str:
         elif peer.name in group.settings.never:
             reasons.append(f"`never` names {peer.name}")
         elif not beat.eligible:
-            reasons.append(f"{peer.name}: {beat.why_not}")
+            reasons.append(f"{peer.name}: {legible(beat.why_not)}")
         elif beat.failures:
             reasons.append(f"{peer.name} failed {beat.failures} times and waits")
     if group.failures and not obstacle:

@@ -97,6 +97,6 @@ def _doubtful(state: NodeState, now: float) -> list[str]:
 
 
 def names(state: NodeState, now: float) -> tuple[str, ...]:
-    """That are used twice, as we know or living peers say."""
+    """Of nodes, that are used twice, as we know or living peers say."""
     said = [peer.beat.doubled.keys() for peer in state.membership.alive(now) if peer.beat is not None]
-    return tuple(sorted({*state.membership.doubled(now)}.union(*said)))
+    return tuple(sorted({*state.membership.doubled(now)}.union(*said).intersection(state.settings.voters)))

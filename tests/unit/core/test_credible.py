@@ -142,7 +142,10 @@ def test_whatever_is_heard_what_is_said_is_within_the_bounds(
         said = sent(node.step(now, HeartbeatHeard(heard, "eth0")))
         assert all(is_well_formed(one) for one in said)
         assert all(msgspec.msgpack.encode(one) for one in said)
-        shown = msgspec.json.decode(msgspec.json.encode(node.view(now)))
+        text = msgspec.json.encode(node.view(now)).decode()
+        assert text.isprintable()
+        assert not any(escape in text for escape in (r"\u00", r"\n", r"\r"))
+        shown = msgspec.json.decode(text)
         assert all(0 <= wall <= limits.MAX_WALL for _, (_, wall, *_) in shown["history"])
     if (memory := node.state.remembered) is not None:
         assert memory.round <= limits.MAX_BELIEVED

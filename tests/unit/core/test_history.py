@@ -118,3 +118,11 @@ def test_what_was_said_does_not_change_afterwards() -> None:
     said = history.stored()
     history.hear(beat("A", (Record(2, 2.0, "note", "", "two"),)))
     assert said == {"A": Heard(BOOT["A"], 1)}
+
+
+def test_what_a_peer_says_gives_no_order_to_a_terminal() -> None:
+    history = History("A", BOOT["A"])
+    history.hear(beat("B", (Record(1, 1.0, "note\x9b", "\x1b]", "all\x1b[2J is\r\n well \u202e"),)))
+    history.add(2.0, Kind.ORDER, "", "\x1b[2J asks to move web")
+    lines = [(record.kind, record.group, record.text) for _, record in history.merged()]
+    assert lines == [("note ", " ]", "all [2J is   well  "), ("order", "", " [2J asks to move web")]
