@@ -49,22 +49,23 @@ class Agents:
     def log(self, name: str) -> Path:
         return self._site.directory / name / "log"
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *, node: str = "") -> None:
+        """`node`: under another node's name."""
         with changing(self._site.directory) as now:
-            now.plan.node(name)
+            now.plan.node(node or name)
             host = now.hosts[name]
             if host.agent is not None and host.agent.is_alive:
                 raise LabError(f"the agent of {name} runs already (pid {host.agent.pid})")
             if not now.command:
                 raise LabError("this lab was made without agents")
-            host.agent = self._spawn(now, name)
+            host.agent = self._spawn(now, name, node or name)
 
-    def _spawn(self, now: LabState, name: str) -> Process:
+    def _spawn(self, now: LabState, name: str, node: str) -> Process:
         run, kept = self._site.run_directory(name), self._site.state_directory(name)
         for directory in (run, kept):
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         paths = {"config": str(self._site.directory / "haagent.yaml"), "run": str(run), "state": str(kept)}
-        command = [word.format(node=name, **paths) for word in now.command]
+        command = [word.format(node=node, **paths) for word in now.command]
         if command[0] == "haagent":
             command[:1] = executable()
         if self._site.dies_with_us:
@@ -95,7 +96,7 @@ class Agents:
         """Read from the node's own process table, anew for each fault: after a restart, or when nobody answers, nothing
         else can be relied on."""
         now = self._site.state()
-        now.plan.node(name)
+        now.plan.host(name)
         everybody = tuple(self.processes(now, name))
         root = now.hosts[name].agent
         if root is None or not root.is_alive:

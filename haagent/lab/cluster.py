@@ -51,6 +51,7 @@ class Lab(Site):
         name: str = "lab",
         nodes: int = 2,
         has_witness: bool = False,
+        spares: int = 0,
         links: int = 1,
         wishes: Wishes = Wishes(),  # noqa: B008 - frozen
         command: Sequence[str] | None = AGENT,
@@ -59,7 +60,8 @@ class Lab(Site):
     ) -> Lab:
         """Build the hosts and start the agents (`command`; None: no agents). Nothing is left if it fails."""
         namespaces.require_tools()
-        plan = draw(nodes=nodes, has_witness=has_witness, links=links, has_ipv6=Path("/proc/sys/net/ipv6").exists())
+        has_ipv6 = Path("/proc/sys/net/ipv6").exists()
+        plan = draw(nodes=nodes, has_witness=has_witness, spares=spares, links=links, has_ipv6=has_ipv6)
         directory = state.directory_of(name)
         needs_user = not namespaces.can_be_root()
         state.make_directory(directory)

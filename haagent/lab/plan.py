@@ -62,13 +62,18 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    hosts: tuple[Host, ...]  # the nodes, then the client
+    hosts: tuple[Host, ...]  # the nodes, the spare ones, then the client
     links: tuple[str, ...]
     vips: tuple[str, ...]
 
     @property
     def nodes(self) -> tuple[Host, ...]:
         return tuple(host for host in self.hosts if host.runs_agent)
+
+    @property
+    def servers(self) -> tuple[Host, ...]:
+        """Whoever might answer for a floating address."""
+        return tuple(host for host in self.hosts if host.name != CLIENT)
 
     @property
     def client(self) -> Host:
@@ -94,19 +99,22 @@ class Plan(msgspec.Struct, frozen=True):
         return f"ttl {ttl}"
 
 
-def draw(*, nodes: int, has_witness: bool = False, links: int = 1, has_ipv6: bool = True) -> Plan:
-    """The plan of a lab with `nodes` hosts that may hold, one that only votes if asked for, and a client."""
-    if not 1 <= nodes + has_witness <= MAX_HOSTS:
+def draw(*, nodes: int, has_witness: bool = False, spares: int = 0, links: int = 1, has_ipv6: bool = True) -> Plan:
+    """The plan of a lab with `nodes` hosts that may hold, one that only votes if asked for, hosts that are no nodes,
+    and a client."""
+    if not 1 <= nodes + has_witness + spares <= MAX_HOSTS:
         raise LabError(f"a lab has 1 to {MAX_HOSTS} nodes, the witness included")
     if links not in (1, 2):
         raise LabError("a host has 1 or 2 links")
-    names = [*string.ascii_uppercase[:nodes], *(["W"] if has_witness else [])]
+    letters = string.ascii_uppercase
+    names = [*letters[:nodes], *(["W"] if has_witness else []), *letters[nodes : nodes + spares]]
     link_names = tuple(f"eth{index}" for index in range(links))
     hosts = [
         Host(
             name=name,
             ttl=64 - index,
             ports=tuple(_port(name, link, 10 + index, has_ipv6=has_ipv6) for link in link_names),
+            runs_agent=index < nodes + has_witness,
             witness=name == "W",
         )
         for index, name in enumerate(names)

@@ -53,11 +53,11 @@ class Line:
     """One probed address: its socket and its record."""
 
     def __init__(self, address: str, specification: Specification) -> None:
-        self.address = address
+        self.address = str(ip_address(address))  # as the kernel writes it
         self._specification = specification
         self._version = ip_address(address).version
         self.sent, self.replied, self.ttl = array("q"), array("q"), array("B")
-        asked = specification.plan.nodes if specification.asks_directly else ()
+        asked = specification.plan.servers if specification.asks_directly else ()
         self._direct = [self._before(node) for node in asked]
         self.direct_replied = [array("q") for _ in self._direct]  # per node
         self.latest = (0.0, 0)
@@ -95,9 +95,11 @@ class Line:
         ahead_ns = time.time_ns() - time.monotonic_ns()  # the kernel stamps in wall-clock time
         while True:
             try:
-                data, ancillary, _, _ = self.socket.recvmsg(256, 128)
+                data, ancillary, _, sender = self.socket.recvmsg(256, 128)
             except BlockingIOError:
                 return
+            if sender[0] != self.address:
+                continue  # each socket gets the answers to all of them
             self._note(data, ancillary, ahead_ns=ahead_ns, start_s=start_s)
 
     def _note(self, data: bytes, ancillary: list[tuple[int, int, bytes]], *, ahead_ns: int, start_s: float) -> None:
@@ -141,7 +143,7 @@ class Line:
             replied=self.replied.tolist(),
             answered_by=[plan.name_of_ttl(ttl) if ttl else "" for ttl in self.ttl],
             direct_replied={
-                node.name: replied.tolist() for node, replied in zip(plan.nodes, self.direct_replied, strict=False)
+                host.name: replied.tolist() for host, replied in zip(plan.servers, self.direct_replied, strict=False)
             },
         )
 

@@ -57,7 +57,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.when == "call" and report.failed:
         for lab in item.stash.get(_labs, []):
-            for host in lab.state().plan.nodes:
+            for host in lab.state().plan.servers:
                 log = lab.agents.log(host.name)
                 lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else ["no log"]
                 report.sections.append((f"agent {host.name} of {lab.state().name}", "\n".join(lines)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
 
@@ -11,10 +10,10 @@ import pytest
 from haagent.config import load_keys
 from haagent.core import wire
 from haagent.core.messages import Heartbeat
-from haagent.lab import Lab
+from haagent.lab import Lab, Wishes
 from haagent.lab.plan import CLIENT, VIP4, VIP6
 from tests.netns.test_hostile import GROUP, PORT, SCRIPT, capture
-from tests.netns.test_voters import nodes_of, reload, stop, wait_voters, with_nodes
+from tests.netns.test_voters import stop
 from tests.support.observe import (
     LEASE_MS,
     MakeLab,
@@ -40,31 +39,10 @@ def warned(lab: Lab, host: str, text: str) -> bool:
     return any(text in one for one in lab.agents.status(host)["warnings"])
 
 
-def start_as(lab: Lab, name: str) -> subprocess.Popen[bytes]:
-    """On the host that is no node any more: an agent that says it is `name`, with the cluster's file and key."""
-    kept = lab.directory / TWIN / "as_another"
-    kept.mkdir()
-    words = ["haagent", "run", "--config", str(lab.directory / "haagent.yaml"), "--node", name]
-    words += ["--run-dir", str(lab.run_directory(TWIN)), "--state-dir", str(kept)]
-    logged = ["sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "sh", str(lab.agents.log(TWIN))]
-    return lab.start_on(TWIN, [*logged, *words])
-
-
-def end(twin: subprocess.Popen[bytes]) -> None:
-    twin.send_signal(signal.SIGTERM)
-    twin.wait(20)
-
-
 @pytest.fixture
 def lab(make_lab: MakeLab) -> Lab:
     """A, B and a witness; A holds; one more host is there."""
-    made = make_lab(nodes=3, has_witness=True)
-    wait_whole(made)
-    full = nodes_of(made)
-    stop(made, TWIN)
-    with_nodes(made, full, "ABW")
-    reload(made, "ABW")
-    wait_voters(made, "ABW", "ABW")
+    made = make_lab(nodes=2, has_witness=True, spares=1, wishes=Wishes(on_partition="consistent"))
     wait_whole(made)
     if holder(made) != "A":
         told(made, "A", "failover", "web", "--to", "A")
@@ -91,14 +69,14 @@ def test_a_second_host_with_the_name_of_the_holder(lab: Lab, measured: Measured)
     with lab.probe() as probe:
         probe.wait_answer(by="A")
         quiet = watch_quietly()
-        twin = start_as(lab, "A")
+        lab.agents.start(TWIN, node="A")
         wait_told(lab, "A")
         lab.faults.cut("A", "W")
         waits(lab, 10)
         assert warned(lab, TWIN, "Another host uses the name A too")
         lab.faults.heal()
         wait_told(lab, "A")
-        end(twin)
+        stop(lab, TWIN)
         lab.wait_for(lambda: not any(warned(lab, on, "the name A") for on in "ABW"), what="nobody warns any more")
     assert not addresses(lab, TWIN) & {VIP4, VIP6}
     noise = noise_ms(probe, [quiet])
@@ -114,7 +92,7 @@ def test_a_witness_that_was_cloned(lab: Lab, measured: Measured) -> None:
     """A with the clone would be a majority, and B with the witness is one, when they are cut from each other."""
     with lab.probe() as probe:
         probe.wait_answer(by="A")
-        start_as(lab, "W")
+        lab.agents.start(TWIN, node="W")
         wait_told(lab, "W")
         for one in ("A", TWIN):
             for another in ("B", "W"):

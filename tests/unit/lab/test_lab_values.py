@@ -121,6 +121,12 @@ class TestPlan:
         with pytest.raises(LabError):
             draw(nodes=nodes, links=links)
 
+    def test_a_spare_host_is_no_node_and_may_answer(self) -> None:
+        plan = draw(nodes=2, has_witness=True, spares=1)
+        assert [host.name for host in plan.nodes] == ["A", "B", "W"]
+        assert [host.name for host in plan.servers] == ["A", "B", "W", "C"]
+        assert len({host.ttl for host in plan.hosts}) == 5
+
     def test_without_ipv6(self) -> None:
         assert draw(nodes=2, has_ipv6=False).vips == ("10.20.1.100",)
 
