@@ -1,22 +1,18 @@
 """Hosts whose clock is steered away from their counter: real agents, the real kernel's time-outs, a client.
 
-The counters are those of `tests.support.steered_agent`; nobody touches the clock of this machine.
+The counters are those of `trials.chaos.steered_agent`; nobody touches the clock of this machine.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from haagent.core.settings import SLEW
 from haagent.lab import Lab
-from haagent.lab.agents import AGENT
 from haagent.lab.plan import VIP4, VIP6
 from tests.netns.gate_sight import bind
-from tests.support import steered_agent
 from tests.support.observe import (
     MakeLab,
     Measured,
@@ -29,16 +25,15 @@ from tests.support.observe import (
     wait_whole,
 )
 from tests.support.standstill import never_two
+from trials.chaos import steered_agent
+from trials.chaos.steered_agent import STEERED
 
 pytestmark = pytest.mark.netns
-STEERED = (sys.executable, str(Path(steered_agent.__file__)), *AGENT[1:])
 
 
-def steer(lab: Lab, name: str, slew: float) -> None:
-    """From now on the host's clock runs so much faster than its counter."""
-    kept = lab.state_directory(name)
-    (kept / "next").write_text(f"{1 / (1 + slew)}")
-    (kept / "next").rename(kept / "pace")
+def steer(lab: Lab, names: str, slew: float) -> None:
+    """From now on the hosts' clocks run so much faster than their counters."""
+    steered_agent.steer([lab.state_directory(name) for name in names], slew)
 
 
 def test_a_frozen_holders_gate_shuts_in_time_although_the_kernels_clock_is_slow(
@@ -47,8 +42,7 @@ def test_a_frozen_holders_gate_shuts_in_time_although_the_kernels_clock_is_slow(
     """As slow as it may be, on all hosts. Their counters agree."""
     lab = make_lab(nodes=2, has_witness=True, command=STEERED)
     wait_whole(lab)
-    for name in "ABW":
-        steer(lab, name, -0.99 * SLEW)
+    steer(lab, "ABW", -0.99 * SLEW)
     wait_whole(lab)
     windows = []
     with lab.probe() as probe:

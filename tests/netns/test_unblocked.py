@@ -13,9 +13,9 @@ import pytest
 
 from haagent.lab import Lab, Wishes
 from haagent.lab.plan import CLIENT
-from tests.support.busy_kernel import hold
 from tests.support.observe import MakeLab, events, holder, other, serves, wait_whole
-from tests.support.slow_disk import hanging
+from trials.chaos.busy_kernel import Impossible, holding
+from trials.chaos.slow_disk import hanging
 
 pytestmark = pytest.mark.netns
 
@@ -73,8 +73,9 @@ def test_while_the_kernel_lets_nobody_touch_an_address(make_lab: MakeLab) -> Non
     with listening_to(lab, mine) as ear:
         ear.longest_pause_s()
         try:
-            hold(BLOCKED_S)
-        except OSError as error:
+            with holding(BLOCKED_S):
+                pass
+        except Impossible as error:
             pytest.skip(f"the kernel cannot be held up here: {error}")
         assert ear.longest_pause_s() < 2 * INTERVAL_S
     wait_whole(lab, holders={"web": mine})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from haagent.processes import programs
-from tests.support.slow_disk import hanging
+from trials.chaos.slow_disk import hanging
 
 TICK_S = 0.01
 BLOCKED_S = 1.0

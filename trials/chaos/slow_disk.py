@@ -12,10 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _HOLDER = """
-import fcntl, os, signal, sys
+import fcntl, os, signal, sys, time
 signal.signal(signal.SIGIO, signal.SIG_IGN)
-file = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+file, until = os.open(sys.argv[1], os.O_RDONLY), time.monotonic() + 5
+while True:
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except BlockingIOError:  # somebody else has it open just now
+        if time.monotonic() > until:
+            raise
+        time.sleep(0.01)
+    else:
+        break
 print("held", flush=True)
 sys.stdin.read()
 """
