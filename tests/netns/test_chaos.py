@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from haagent.lab import Lab, processes, state
 from haagent.lab.agents import AGENT
+from haagent.lab.plan import VIP4, VIP6
+from tests.support.observe import events
 from tests.support.standstill import never_two
 from trials.chaos import clock
-from trials.chaos.cluster import cluster, wait_settled
+from trials.chaos.cluster import GROUP, OTHER, SPARE, cluster, holders_by_address, wait_settled
 from trials.chaos.episode import Told, play
-from trials.chaos.history import check, see
+from trials.chaos.history import History, check, see
 from trials.chaos.schedule import Mode, Strike
 
 pytestmark = pytest.mark.netns
@@ -35,6 +38,45 @@ def test_a_few_episodes_without_a_violation() -> None:
             played = play(made, episode, Told(seed=0, number=number, noise_ms=50.0))
             never_two(see(played).dual_ms)
             assert check(played) == []
+
+
+def test_each_fault_that_needs_more_than_a_signal_or_a_cut() -> None:
+    """Without a violation; and it was really there."""
+    with cluster(f"chaostest{os.getpid()}", Mode.CONSISTENT, interval="100ms") as made:
+        lab = made.lab
+
+        def befall(*strikes: Strike) -> History:
+            played = play(made, strikes, Told(seed=0, number=1, noise_ms=50.0))
+            never_two(see(played).dual_ms)
+            assert check(played) == []
+            return played
+
+        befall(Strike("one node reloaded", "holder", 0.0, 0.5))
+        befall(Strike("one node reloaded", "other", 0.0, 0.5))
+        reloaded = Counter(one["node"] for one in events(lab, "W") if one["kind"] == "reloaded")
+        assert reloaded == {"A": 2, "B": 2}, "each by itself, and put back"
+
+        before = holders_by_address(lab, wait_settled(lab))
+        befall(Strike("addresses swapped", "witness", 0.0, 0.4))
+        after = holders_by_address(lab, wait_settled(lab))
+        assert after[VIP4] != after[OTHER]
+        assert (after[VIP6], before[VIP4]) == (after[OTHER], before[OTHER])
+
+        befall(Strike("twin started", "holder", 0.0, 2.5))
+        assert "another host uses the name" in lab.agents.log(SPARE).read_text()
+
+        befall(Strike("clock steered", "holder", 0.0, 0.5, amount=-9.9), Strike("host lost", "holder", 0.3, 0.6))
+        assert [lab.agents.status(name)["counters"].get("clock_beyond", 0) for name in "ABW"] == [0, 0, 0]
+        steered = befall(Strike("clock steered too far", "holder", 0.0, 0.6, amount=15.0)).blows[0].node
+        assert lab.agents.status(steered)["counters"]["clock_beyond"] == 1
+        assert wait_settled(lab)[GROUP] != steered
+
+        if made.chances.has_rtnl:
+            strikes = Strike("RTNL held", "holder", 0.0, 1.2, amount=0.3), Strike("planned move", "holder", 0.1, 0.1)
+            befall(*strikes)
+
+        moved = befall(Strike("hook hung", "holder", 0.0, 1.0)).blows[0].node
+        assert wait_settled(lab)[GROUP] != moved
 
 
 def test_a_stepped_clock_is_one_nodes_alone(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def history(
     unsettled: str = "",
     noise_ms: float = 2.0,
     late_ms: float = 0.0,
+    swapped: tuple[str, ...] = (),
 ) -> History:
     """The faults last from `began` to `mended`; the lease is 350 ms."""
     return History(
@@ -69,6 +70,7 @@ def history(
         traces=list(traces),
         noise_ms=noise_ms,
         late=[Late(START_S + began / 1e3, late_ms / 1e3)] if late_ms else [],
+        swapped=swapped,
         unsettled=unsettled,
     )
 

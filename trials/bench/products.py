@@ -17,7 +17,7 @@ from haagent.control.client import Client
 from haagent.lab import Lab, LabError, Measurement, Wishes, processes
 from haagent.lab.plan import VIP4
 from haagent.lab.processes import Process
-from trials.chaos.cluster import addresses, timing, wait_settled
+from trials.chaos.cluster import GROUP, addresses, timing, wait_settled
 
 HERE = Path(__file__).resolve().parent
 SETTLED_S = 30.0
@@ -77,7 +77,7 @@ class Haagent:
         self.takeover_s = timing(lab)[1]
 
     def settle(self, probe: Measurement | None = None) -> str:
-        return wait_settled(self.lab, probe, within_s=SETTLED_S)
+        return wait_settled(self.lab, probe, within_s=SETTLED_S)[GROUP]
 
     def decider(self, node: str) -> Process:
         found = self.lab.agents.tree(node).deciding

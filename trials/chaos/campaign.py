@@ -17,6 +17,13 @@ from trials.chaos.history import History, Seen, Violation
 from trials.chaos.schedule import Mode, Strike, episodes
 
 Tell = Callable[[str], None]
+UNITS = {
+    "frames lost": " %",
+    "clock steered": " %",
+    "clock steered too far": " %",
+    "clock stepped": " s",
+    "RTNL held": " s at a time",
+}
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -38,6 +45,7 @@ class Candidacy(msgspec.Struct, frozen=True):
     has_guardian: bool
     has_clock: bool
     outcomes: list[Outcome]
+    has_rtnl: bool = True
 
     @property
     def violations(self) -> list[tuple[Outcome, Violation]]:
@@ -78,6 +86,7 @@ def run(mode: Mode, orders: Orders, tell: Tell) -> Candidacy:
         has_guardian=chances.has_guardian,
         has_clock=chances.has_clock,
         outcomes=outcomes,
+        has_rtnl=chances.has_rtnl,
     )
 
 
@@ -103,5 +112,6 @@ def sentence(played: History, outcome: Outcome) -> str:
 
 
 def _amount(strike: Strike) -> str:
-    units = {"frames lost": " %", "clock stepped": " s"}
-    return f", {strike.amount:g}{units[strike.fault]}" if strike.fault in units else ""
+    if strike.fault not in UNITS:
+        return ""
+    return f", {strike.amount:g}{UNITS[strike.fault]}"

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from heapq import heappop, heappush
 
 import msgspec
 
-from haagent.lab import LabError
+from haagent.lab import Lab, LabError
 from haagent.lab.answers import Trace
 from haagent.lab.outage import measure
-from trials.chaos.cluster import SETTLED_S, Cluster, wait_settled, words
+from trials.chaos import files
+from trials.chaos.cluster import GROUP, SETTLED_S, Cluster, arrange, changing_places, wait_settled, words
 from trials.chaos.faults import DEEDS
 from trials.chaos.history import SETTLED, Blow, History, check
 from trials.chaos.metronome import metronome
-from trials.chaos.schedule import Strike
+from trials.chaos.schedule import FAULTS, SWAP, Kind, Strike
+from trials.chaos.steered_agent import steer
 
 QUIET_S = 0.3  # nothing is done: the machine's own noise
 AFTER_S = 0.2  # and so long the client goes on asking when all is well again
@@ -38,9 +41,10 @@ def play(cluster: Cluster, strikes: Sequence[Strike], told: Told) -> History:
     lab = cluster.lab
     blows: list[Blow] = []
     unsettled = SETTLED
-    wait_settled(lab)
+    is_swap = any(strike.fault == SWAP for strike in strikes)
+    arrange(lab, apart=is_swap)
     with metronome() as beat, lab.probe() as probe:
-        holder = wait_settled(lab, probe)  # not always the one before: the machine may have stood still
+        holder = wait_settled(lab, probe)[GROUP]  # not always the one before: the machine may have stood still
         quiet_s = time.monotonic()
         time.sleep(QUIET_S)
         try:
@@ -65,28 +69,43 @@ def play(cluster: Cluster, strikes: Sequence[Strike], told: Told) -> History:
         traces=traces,
         noise_ms=max(told.noise_ms, *(_quiet_ms(trace, quiet_s, blows) for trace in traces)),
         late=late,
+        swapped=changing_places(lab) if is_swap else (),
         unsettled=unsettled,
     )
     return msgspec.structs.replace(history, words=words(lab)) if check(history) else history
 
 
 def _deal(cluster: Cluster, strikes: Sequence[Strike], holder: str, blows: list[Blow]) -> None:
-    """Strikes and mends in the order of their times. A blow is on the record even if its mending fails."""
+    """Strikes and mends in the order of their times; a fault lasts from when it is there, which for some takes a while.
+    A blow is on the record even if its mending fails."""
     lab = cluster.lab
     began_s = time.monotonic()
-    due = [(strike.after_s, 0, index) for index, strike in enumerate(strikes)]
-    due += [(strike.after_s + strike.lasts_s, 1, index) for index, strike in enumerate(strikes)]
-    for at_s, is_mend, index in sorted(due):
-        strike = strikes[index]
-        name, deeds = _node(cluster, strike.role, holder), DEEDS[strike.fault]
-        time.sleep(max(0.0, began_s + at_s - time.monotonic()))
-        now_s = time.monotonic()
-        if is_mend:
-            blows[index] = msgspec.structs.replace(blows[index], mended_s=now_s)
-            deeds.mend(lab, name, strike)
-        else:
-            blows.append(Blow(strike, name, now_s, now_s))
-            deeds.strike(lab, name, strike)
+    due = sorted((strike.after_s, False, index) for index, strike in enumerate(strikes))
+    with ExitStack() as all_deeds:
+        in_force = [all_deeds.enter_context(ExitStack()) for _ in strikes]
+        while due:
+            at_s, is_mend, index = heappop(due)
+            strike = strikes[index]
+            time.sleep(max(0.0, began_s + at_s - time.monotonic()))
+            now_s = time.monotonic()
+            if is_mend:
+                blows[index] = msgspec.structs.replace(blows[index], mended_s=now_s)
+                in_force[index].close()
+            else:
+                name = _node(cluster, strike.role, holder)
+                blows.append(Blow(strike, name, now_s, now_s))
+                in_force[index].enter_context(DEEDS[strike.fault](lab, name, strike))
+                heappush(due, (time.monotonic() - began_s + strike.lasts_s, True, index))
+    if any(FAULTS[strike.fault].kind is Kind.FILE for strike in strikes):
+        _end_reloads(lab, blows)
+
+
+def _end_reloads(lab: Lab, blows: list[Blow]) -> None:
+    """A node that stood still, or was about to start, may have an old file yet: only then is that over."""
+    files.finish(lab, [node.name for node in lab.state().plan.nodes])
+    for index, blow in enumerate(blows):
+        if FAULTS[blow.strike.fault].kind is Kind.FILE:
+            blows[index] = msgspec.structs.replace(blow, mended_s=time.monotonic())
 
 
 def _node(cluster: Cluster, role: str, holder: str) -> str:
@@ -104,6 +123,8 @@ def make_whole(cluster: Cluster) -> None:
     """After an episode that did not settle: everything healed, every agent ended and started anew."""
     lab = cluster.lab
     lab.faults.heal()
+    files.give_each_its_own(lab)
+    steer([lab.state_directory(host.name) for host in lab.state().plan.servers], 0.0)
     for node in lab.state().plan.nodes:
         with suppress(LabError):  # nobody runs there
             lab.faults.crash(node.name)

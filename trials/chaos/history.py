@@ -20,8 +20,9 @@ import msgspec
 from haagent.lab.answers import Trace, overlaps
 from haagent.lab.outage import Gap, measure
 from trials.chaos import bounds
+from trials.chaos.bounds import Force
 from trials.chaos.metronome import Late
-from trials.chaos.schedule import Mode, Strike
+from trials.chaos.schedule import SWAP, Mode, Strike
 
 SETTLED = ""
 JOINED_MS = 5.0  # shorter ones overlap all the time and are no outages
@@ -44,12 +45,13 @@ class History(msgspec.Struct, frozen=True):
     mode: Mode
     interval_s: float
     lease_s: float
-    holder: str  # when it began
+    holder: str  # of the first group, when it began
     quiet_s: float  # nothing was done from here to the first blow
     ended_s: float
     blows: tuple[Blow, ...]
     traces: list[Trace]
     noise_ms: float  # the longest gap of any quiet time of the campaign so far
+    swapped: tuple[str, ...] = ()  # the addresses that change places, where some do
     late: list[Late] = []  # when an ordinary process had to wait for a processor
     unsettled: str = SETTLED  # why not
     words: dict[str, str] = {}  # what each node's agent logged, when something is wrong
@@ -110,12 +112,11 @@ def see(history: History) -> Seen:
             (during if _is_early(history, gap) else after).append(gap.ms)
         dual.append(sum(overlap.ms for overlap in overlaps(trace)))
         noise.append(measure(trace, start_s=history.quiet_s, end_s=history.began_s).worst_ms)
-    worst = max(history.traces, key=lambda trace: _stall_ms(history, trace))
-    bound = _bound_ms(history, worst)
+    bound = max(_bound_ms(history, trace) or 0.0 for trace in history.traces)
     return Seen(
         outage_ms=max(during),
         after_ms=max(after),
-        bound_ms=bound or 0.0,
+        bound_ms=bound,
         dual_ms=max(dual),
         noise_ms=max(noise),
         starved_ms=round(history.starved_ms, 3),
@@ -157,7 +158,15 @@ def _bound_ms(history: History, trace: Trace) -> float | None:
     if not bounds.has_majority(history.strikes):
         return None
     noise_ms = _granted_ms(history, trace)
-    return bounds.after_strike_ms(history.strikes, lease_ms=history.lease_s * 1e3, noise_ms=noise_ms)
+    forces = [
+        Force(blow.strike, 1e3 * (blow.mended_s - blow.started_s), _hits(history, blow.strike, trace.address))
+        for blow in history.blows
+    ]
+    return bounds.after_strike_ms(forces, lease_ms=history.lease_s * 1e3, noise_ms=noise_ms)
+
+
+def _hits(history: History, strike: Strike, address: str) -> bool:
+    return address in history.swapped if strike.fault == SWAP else strike.role == "holder"
 
 
 def outages(trace: Trace, *, start_s: float, end_s: float) -> list[Gap]:

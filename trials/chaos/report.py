@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median
 
@@ -11,9 +12,9 @@ from haagent.lab.answers import spans
 from trials.chaos.bounds import has_majority
 from trials.chaos.campaign import Candidacy, Outcome
 from trials.chaos.history import History, Violation
-from trials.chaos.schedule import FAULTS, Mode
+from trials.chaos.schedule import FAULTS, Mode, Strike
 
-HEAD = ("fault", "runs", "min", "median", "p99", "max", "bound", "after, max", "two at once")
+HEAD = ("fault", "runs", "in pairs", "min", "median", "p99", "max", "bound", "after, max", "two at once")
 PAIR = "two faults at once"
 NO_MAJORITY = "two faults at once, no majority left"
 STALLED = "not judged: the machine stood still"
@@ -25,7 +26,8 @@ class Row(msgspec.Struct, frozen=True):
     """Milliseconds."""
 
     fault: str
-    runs: int
+    runs: int  # alone, or what the row says
+    in_pairs: int  # so often it came with another one
     outages: tuple[float, float, float, float]  # min, median, p99, max
     bound: float  # the largest that was granted; 0: none
     after: float
@@ -36,7 +38,8 @@ def rows(campaign: Candidacy) -> list[Row]:
     found: dict[str, list[Outcome]] = {}
     for outcome in campaign.outcomes:
         found.setdefault(label(outcome), []).append(outcome)
-    listed = [_row(name, found[name]) for name in sorted(found, key=_order)]
+    paired = Counter(_name(strike) for one in campaign.outcomes if len(one.strikes) > 1 for strike in one.strikes)
+    listed = [_row(name, found[name], paired[name]) for name in sorted(found, key=_order)]
     return [_noise(campaign.outcomes), *listed] if campaign.outcomes else []
 
 
@@ -45,7 +48,10 @@ def label(outcome: Outcome) -> str:
         return STALLED
     if len(outcome.strikes) > 1:
         return PAIR if has_majority(outcome.strikes) else NO_MAJORITY
-    strike = outcome.strikes[0]
+    return _name(outcome.strikes[0])
+
+
+def _name(strike: Strike) -> str:
     whom = {"holder": "", "other": " (of the other node)", "witness": " (of the witness)"}[strike.role]
     return f"{strike.fault}{whom}"
 
@@ -57,11 +63,12 @@ def _order(name: str) -> tuple[int, int, str]:
     return (int(name != fault), list(FAULTS).index(fault), name)
 
 
-def _row(name: str, outcomes: Sequence[Outcome]) -> Row:
+def _row(name: str, outcomes: Sequence[Outcome], in_pairs: int) -> Row:
     seen = [outcome.seen for outcome in outcomes]
     return Row(
         fault=name,
         runs=len(seen),
+        in_pairs=in_pairs,
         outages=spread([one.outage_ms for one in seen]),
         bound=max(one.bound_ms for one in seen),
         after=max(one.after_ms for one in seen),
@@ -70,7 +77,7 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> Row:
 
 
 def _noise(outcomes: Sequence[Outcome]) -> Row:
-    return Row(NOISE, len(outcomes), spread([one.seen.noise_ms for one in outcomes]), 0.0, 0.0, 0.0)
+    return Row(NOISE, len(outcomes), 0, spread([one.seen.noise_ms for one in outcomes]), 0.0, 0.0, 0.0)
 
 
 def spread(figures: Iterable[float]) -> tuple[float, float, float, float]:
@@ -83,7 +90,7 @@ def spread(figures: Iterable[float]) -> tuple[float, float, float, float]:
 def _cells(row: Row) -> list[str]:
     bound = f"{row.bound:.0f}" if row.bound else "-"
     spread = [f"{figure:.1f}" for figure in row.outages]
-    return [row.fault, str(row.runs), *spread, bound, f"{row.after:.1f}", f"{row.dual:g}"]
+    return [row.fault, str(row.runs), str(row.in_pairs), *spread, bound, f"{row.after:.1f}", f"{row.dual:g}"]
 
 
 def text(campaign: Candidacy) -> str:
@@ -107,12 +114,17 @@ def page(campaigns: Sequence[Candidacy]) -> str:
 
 
 _OPENING = """\
-Real agents in network namespaces, random faults from a seed, sometimes two at once. A client asks for the addresses
-(IPv4 and IPv6) every millisecond and asks each node directly as well, so that it is seen who answers, and who else
-would. Milliseconds. *Outage*: the longest time between two answered requests that began under the fault; *after*: the
-longest that began when all was mended. *Two at once*: how long an old holder went on answering what was asked after
-the new one's first answer had come. *Bound*: the most that the judge granted (`trials/chaos/bounds.py`), with the
-noise and the prober's own delay of that run in it. To repeat the schedule (what the machine adds is its own):"""
+Real agents in network namespaces, random faults from a seed, sometimes two at once (*in pairs*: how often this one was
+one of the two). A client asks for the addresses of two groups (IPv4 and IPv6) every millisecond and asks each node
+directly as well, so that it is seen who answers, and who else would. Milliseconds. *Outage*: the longest time between
+two answered requests that began under the fault; *after*: the longest that began when all was mended. *Two at once*:
+how long an old holder went on answering what was asked after the new one's first answer had come. *Bound*: the most
+that the judge granted (`trials/chaos/bounds.py`), with the noise and the prober's own delay of that run in it. The
+nodes' clocks are *steered* away from their hardware counters by up to 10 %, all alike, or one of them *too far*; the
+kernel's lock *RTNL is held*, for up to 0.8 s at a time; a *twin* is a second host with a node's name; a *hook hangs* in
+its exec while the group moves; one node is *reloaded* with another hook, another first choice, or without a check; two
+addresses are *swapped* between the groups, and one is with nobody until the second holder is reloaded too. To repeat
+the schedule (what the machine adds is its own):"""
 
 
 def markdown(campaign: Candidacy) -> str:
@@ -133,6 +145,8 @@ def _violations(campaign: Candidacy) -> list[str]:
     missing = [] if campaign.has_guardian else ["There was no guardian: its faults were left out."]
     if not campaign.has_clock:
         missing.append("There was no C compiler: no clock was stepped.")
+    if not campaign.has_rtnl:
+        missing.append("The kernel's lock could not be held here: that fault was left out.")
     if starved := [one.seen.starved_ms for one in campaign.outcomes if not one.seen.is_judged]:
         missing.append(
             f"The outages of {len(starved)} episodes were not judged: the machine let an ordinary process wait for up "
@@ -153,7 +167,7 @@ def plain(campaign: Candidacy) -> dict[str, object]:
     return {
         **{
             name: getattr(campaign, name)
-            for name in ("seed", "interval", "lease_s", "took_s", "has_guardian", "has_clock")
+            for name in ("seed", "interval", "lease_s", "took_s", "has_guardian", "has_clock", "has_rtnl")
         },
         "mode": campaign.mode.value,
         "rows": msgspec.to_builtins(rows(campaign)),

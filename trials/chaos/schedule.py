@@ -13,8 +13,8 @@ from enum import Enum
 
 import msgspec
 
-BYSTANDERS = 6  # episodes per deck in which a node is hit that holds nothing
-PAIRS = 8  # episodes per deck with two faults at once
+BYSTANDERS = 8  # episodes per deck in which a node is hit that holds nothing
+PAIRS = 12  # episodes per deck with two faults at once
 
 
 class Mode(Enum):
@@ -30,7 +30,10 @@ class Kind(Enum):
     NETWORK = "frames do not arrive"
     HOST = "all of it"
     STATE = "somebody meddles with the host"
+    CLOCK = "the clock and the hardware counter part"
+    NAME = "two hosts have one name"
     ORDER = "an operator's order"
+    FILE = "an operator edits files"
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -39,7 +42,9 @@ class Fault(msgspec.Struct, frozen=True):
     splits: bool = False  # nodes that run may not hear each other: nothing for `available`
     needs_guardian: bool = False
     needs_clock: bool = False  # the agents' wall clock must be ours to step
+    needs_rtnl: bool = False  # the kernel's lock must be ours to hold
     holder_only: bool = False
+    is_wide: bool = False  # there is no second one at the same time, wherever it hits
 
 
 FAULTS: dict[str, Fault] = {
@@ -61,13 +66,24 @@ FAULTS: dict[str, Fault] = {
         Fault("rules flushed", Kind.STATE),
         Fault("address removed", Kind.STATE, holder_only=True),
         Fault("clock stepped", Kind.STATE, needs_clock=True),
+        Fault("clock steered", Kind.CLOCK, holder_only=True),
+        Fault("clock steered too far", Kind.CLOCK),
+        Fault("RTNL held", Kind.STATE, needs_rtnl=True, holder_only=True, is_wide=True),
+        Fault("twin started", Kind.NAME, is_wide=True),
         Fault("planned move", Kind.ORDER, holder_only=True),
+        Fault("hook hung", Kind.ORDER, holder_only=True, is_wide=True),
+        Fault("one node reloaded", Kind.FILE),
+        Fault("addresses swapped", Kind.FILE, is_wide=True),
     )
 }
 
 
+SWAP = "addresses swapped"
+STEERED_PERCENT = {"clock steered": (5.0, 9.9), "clock steered too far": (12.0, 15.0, 30.0)}
+
+
 class Strike(msgspec.Struct, frozen=True):
-    """One fault, aimed. `amount`: percent of frames lost, or seconds of a clock step."""
+    """One fault, aimed. `amount`: percent of frames lost or of steering; seconds of a clock step or of a hold."""
 
     fault: str
     role: str  # of the node: holder, other, witness
@@ -83,6 +99,7 @@ class Chances(msgspec.Struct, frozen=True):
     lease_s: float
     has_guardian: bool = True
     has_clock: bool = True
+    has_rtnl: bool = True
     only: tuple[str, ...] = ()
 
     def faults(self) -> list[Fault]:
@@ -93,6 +110,7 @@ class Chances(msgspec.Struct, frozen=True):
             (not self.only or fault.name in self.only)
             and (self.has_guardian or not fault.needs_guardian)
             and (self.has_clock or not fault.needs_clock)
+            and (self.has_rtnl or not fault.needs_rtnl)
             and (self.mode is Mode.CONSISTENT or not fault.splits)
         )
 
@@ -138,6 +156,8 @@ def may_meet(first: Fault, second: Fault, *, is_same_node: bool) -> bool:
     Rules that are flushed while the agent does not run stay flushed: somebody else has opened the gate then, and
     nothing is promised.
     """
+    if (first is second and first.is_wide) or first.kind is second.kind is Kind.CLOCK:
+        return False
     if not is_same_node:
         return True
     kinds = {first.kind, second.kind}
@@ -146,11 +166,18 @@ def may_meet(first: Fault, second: Fault, *, is_same_node: bool) -> bool:
 
 
 def _strike(rng: random.Random, fault: Fault, role: str, lease_s: float) -> Strike:
-    """Half of the faults are over within two leases (the races are there), the others last for several."""
+    """Half of the faults are over within two leases (the races are there), the others last for several. A second host
+    is silent for one."""
     lasts_s = rng.uniform(0.1, 2.0) * lease_s if rng.random() < 0.5 else rng.uniform(2.0, 8.0) * lease_s
+    if fault.kind is Kind.NAME:
+        lasts_s += 2.0 * lease_s
     amount = 0.0
     if fault.name == "frames lost":
         amount = rng.choice((2.0, 5.0, 10.0, 20.0, 30.0))
     elif fault.needs_clock:
         amount = rng.choice((-1.0, 1.0)) * rng.choice((0.5, 5.0, 3600.0, 86400.0 * 365))
+    elif fault.name in STEERED_PERCENT:
+        amount = rng.choice((-1.0, 1.0)) * rng.choice(STEERED_PERCENT[fault.name])
+    elif fault.name == "RTNL held":
+        amount = rng.choice((0.1, 0.2, 0.4, 0.8))
     return Strike(fault.name, role, 0.0, round(lasts_s, 3), amount)

@@ -104,6 +104,28 @@ class TestOutage:
         assert laws(history([seen], *pair)) == []
         assert laws(history([seen], strike("agent killed"), strike("address removed"))) == ["outage"]
 
+    def test_what_is_to_move_while_the_kernel_lets_nobody_touch_an_address(self) -> None:
+        """Twice it may come just too late."""
+        seen = trace({"A": [(0, 100)], "B": [(500, 1500)]}, length=1500)
+        held = Strike("RTNL held", "holder", 0.0, 0.5, amount=0.2)
+        assert laws(history([seen], held)) == ["outage"]
+        assert laws(history([seen], strike("planned move"))) == ["outage"]
+        assert laws(history([seen], held, strike("planned move"))) == []
+
+    def test_an_address_that_changes_places_waits_for_the_second_reload(self) -> None:
+        """It came after 500 ms."""
+        seen = trace({"A": [(0, 100)], "B": [(1000, 1500)]}, length=1500)
+        bad = trace({"A": [(0, 100)], "B": [(1100, 1500)]}, length=1500)
+        assert laws(history([seen], strike("addresses swapped", "witness"), swapped=(seen.address,))) == []
+        assert laws(history([bad], strike("addresses swapped", "witness"), swapped=(seen.address,))) == ["outage"]
+        assert laws(history([seen], strike("addresses swapped"), swapped=("another",))) == ["outage"]
+
+    def test_a_counter_that_is_slow_makes_leases_longer(self) -> None:
+        seen = trace({"A": [(0, 100)], "B": [(560, 1500)]}, length=1500)
+        slow, fast = (Strike("clock steered", "holder", 0.0, 0.5, amount=percent) for percent in (9.9, -9.9))
+        assert laws(history([seen], strike("host lost"), slow)) == []
+        assert laws(history([seen], strike("host lost"), fast)) == ["outage"]
+
     def test_without_a_majority_it_counts_from_the_mending(self) -> None:
         pair = (strike("host lost"), strike("host lost", "witness"))
         assert laws(history([trace({"A": [(0, 100)], "B": [(5000, 6000)]}, length=6000)], *pair)) == []
@@ -161,10 +183,22 @@ class TestSchedule:
         assert not may_meet(frozen, flushed, is_same_node=True)
         assert may_meet(frozen, flushed, is_same_node=False)
 
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("twin started",) * 2,
+            ("addresses swapped",) * 2,
+            ("RTNL held",) * 2,
+            ("clock steered", "clock steered too far"),
+        ],
+    )
+    def test_nor_what_the_whole_cluster_has_one_of(self, names: tuple[str, str]) -> None:
+        assert not may_meet(FAULTS[names[0]], FAULTS[names[1]], is_same_node=False)
+
     def test_what_cannot_be_done_is_left_out(self) -> None:
-        chances = Chances(Mode.CONSISTENT, lease_s=0.35, has_guardian=False, has_clock=False)
+        chances = Chances(Mode.CONSISTENT, lease_s=0.35, has_guardian=False, has_clock=False, has_rtnl=False)
         struck = {strike.fault for one in self.first(4, chances) for strike in one}
-        assert not struck & {"guardian killed", "agent and guardian killed", "clock stepped"}
+        assert not struck & {"guardian killed", "agent and guardian killed", "clock stepped", "RTNL held"}
 
     def test_only_what_was_asked_for(self) -> None:
         chances = Chances(Mode.CONSISTENT, lease_s=0.35, only=("planned move",))
