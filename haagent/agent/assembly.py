@@ -29,7 +29,6 @@ from haagent.coordination.source import arbiter_of
 from haagent.core import events
 from haagent.core.event_kinds import Kind
 from haagent.core.events import AnyAction, AnyEvent
-from haagent.core.heartbeat import let_go_for
 from haagent.core.node import Node
 from haagent.fencing import Fences
 from haagent.gate import Gate, NoGate
@@ -163,8 +162,7 @@ class Assembly:
             Web(config, facade, is_stepped=shell.is_stepped),
         )
 
-    def perform(self, decided_at: float, action: AnyAction, then: AnyEvent | None) -> None:
-        """`then`: what waits to be taken in first; a farewell is said if it is the end that it is about."""
+    def perform(self, action: AnyAction) -> None:
         match action:
             case events.Send(beat):
                 self.heartbeats.say(beat)
@@ -177,9 +175,6 @@ class Assembly:
                 self._activation.withhold(group, addresses)
             case events.Drop(group, ballot, why):
                 self._activation.drop(group, ballot, why)
-            case events.Farewell(group, ballot, beat):
-                if then == events.Dropped(group, ballot):
-                    self.heartbeats.say(let_go_for(beat, group, clock.now() - decided_at))
             case events.Prepare(group):
                 self._activation.expect(group)
             case events.Claim():

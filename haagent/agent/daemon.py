@@ -1,12 +1,10 @@
 """The shell around the core: turns the world into events, and actions into effects.
 
-Everything that happens becomes an event and goes through `post`, from one thread: the core is never entered twice. What
-many groups have to say in one turn of the loop is one step of the core. Actions are performed in the order given,
-before the next event is looked at. What takes time (clouds, hooks, disks) is somebody else's coroutine and comes back
-as an event. Which parts there are: `assembly`.
+Everything that happens becomes an event and goes through `post` (`turns`). What takes time (clouds, hooks, disks) is
+somebody else's coroutine and comes back as an event. Which parts there are: `assembly`.
 
-This file holds the single broad `except`: an exception that nobody expected is a bug, and an agent with a bug lets go
-of everything and ends, so that the peers take over and systemd starts it afresh.
+An exception that nobody expected is a bug, and an agent with a bug lets go of everything and ends, so that the peers
+take over and systemd starts it afresh.
 """
 
 from __future__ import annotations
@@ -15,8 +13,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,8 +22,10 @@ from haagent.agent import clock
 from haagent.agent.assembly import Assembly, Start
 from haagent.agent.reload import refuse_what_needs_a_restart
 from haagent.agent.strays import Strays
+from haagent.agent.turns import Turns
 from haagent.config import Config, ConfigError, KeyFileError, load
-from haagent.core.events import AnyEvent, ClockSet, ClockSteered, HeartbeatHeard, Reconfigured, StopRequested, Woke
+from haagent.core.events import AnyAction, AnyEvent, ClockSet, ClockSteered, Reconfigured, StopRequested, Woke
+from haagent.core.messages import Heartbeat
 from haagent.parts import CannotReload, Ending
 from haagent.status import log
 
@@ -39,9 +38,8 @@ logger = logging.getLogger("haagent")
 
 class Daemon:
     def __init__(self, start: Start, strays: Strays) -> None:
-        self._queue: deque[AnyEvent] = deque()
+        self._turns = Turns(self)
         self._is_stopping = False
-        self._is_stepping = True  # until everything is open: what happens meanwhile waits in the queue
         self._reloading = asyncio.Lock()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +54,7 @@ class Daemon:
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(partial(self._strays.handle, self._fail))
+        loop.set_exception_handler(partial(self._strays.handle, self.failed))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_requested)
         loop.add_signal_handler(signal.SIGHUP, lambda: self.background(self._reload_and_tell()))
@@ -66,8 +64,7 @@ class Daemon:
             await self._parts.open()
             self.background(self._correct_clock())
             self._agent.heartbeats.is_listening = True
-            self._queue.append(Woke())
-            self._step()
+            self._turns.begin(self._node, Woke())
             self._agent.notifier.ready()
             return await self._ended
         finally:
@@ -85,46 +82,32 @@ class Daemon:
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+            self.failed(error)
 
     def is_stepped(self, period_s: float) -> bool:
         return clock.now() < self._node.deadline + period_s
 
-    # ------------------------------------------------------------------ one queue of events, one owner
+    # ------------------------------------------------------------------ whose core it is
 
     def post(self, event: AnyEvent) -> None:
-        """A heartbeat does not wait: it may hand a group over. All else waits for the end of the turn.
+        self._turns.post(event)
 
-        Slices wait for the last one: they have come together, and are one step.
-        """
-        self._queue.append(event)
-        if self._is_stepping:
-            return
-        if isinstance(event, HeartbeatHeard) and event.beat.part + 1 >= event.beat.parts:
-            self._step()
-        elif len(self._queue) == 1:
-            asyncio.get_running_loop().call_soon(self._step)
+    def now(self) -> float:
+        return clock.now()
 
-    def _step(self) -> None:
-        """All events that wait; and what performing their actions has brought about is the next step."""
-        if not self._queue:
-            return  # a heartbeat has taken them along
-        if self._steering.look():
-            self._queue.append(ClockSteered(self._steering.slew))
-        self._is_stepping = True
-        try:
-            while self._queue:
-                now, events = clock.now(), tuple(self._queue)
-                self._queue.clear()
-                actions = self._node.step(now, *events)
-                for action in actions:
-                    self._agent.perform(now, action, self._queue[0] if self._queue else None)
-                self._agent.recorder.add(now, actions)
-        except Exception as error:
-            self._queue.clear()
-            self._fail(error)
-        finally:
-            self._is_stepping = False
+    def noticed(self) -> Sequence[AnyEvent]:
+        return (ClockSteered(self._steering.slew),) if self._steering.look() else ()
+
+    def perform(self, action: AnyAction) -> None:
+        self._agent.perform(action)
+
+    def say(self, beat: Heartbeat) -> None:
+        self._agent.heartbeats.say(beat)
+
+    def stepped(self, now: float, actions: Sequence[AnyAction]) -> None:
+        self._agent.recorder.add(now, actions)
+
+    def rested(self) -> None:
         self._alarm.set(self._node.deadline)
         if self._agent.guards.looks_outside:
             self._agent.guards.expect(self._node.state.membership.next_overdue(clock.now()))
@@ -181,7 +164,7 @@ class Daemon:
             for ending in commit():
                 self.background(ending)
         except Exception as error:
-            self._fail(error)  # half of a configuration is none
+            self.failed(error)  # half of a configuration is none
             raise
         if changed is not None:
             self.post(Reconfigured(changed.settings()))
@@ -193,7 +176,7 @@ class Daemon:
 
     # ------------------------------------------------------------------ ends
 
-    def _fail(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         logger.critical("a bug ends this agent: %r", error, exc_info=error)
         self.end(1)
 

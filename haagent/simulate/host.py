@@ -71,6 +71,10 @@ class Host:
         """What the kernel's clock shows, by which its time-outs go."""
         return self._steered_from + self.rate * (1 + self.slew) * (t - self._steered_at)
 
+    def when_kernel(self, shown: float) -> float:
+        """In true time, as it is steered now."""
+        return self._steered_at + (shown - self._steered_from) / (self.rate * (1 + self.slew))
+
     def steer(self, t: float, slew: float) -> None:
         """A step: from now on the kernel's clock runs so much faster than the counter."""
         self._steered_from, self._steered_at, self.slew = self.kernel(t), t, slew
@@ -88,8 +92,7 @@ class Host:
         served = self.served.get(group)
         if served is None or not served.is_up:
             return float("-inf")
-        left_s = served.until + (0.0 if self.has_gate else LINGER_S) - self._steered_from
-        return self._steered_at + left_s / (self.rate * (1 + self.slew))
+        return self.when_kernel(served.until + (0.0 if self.has_gate else LINGER_S))
 
     def answers(self, group: str, t: float) -> bool:
         return t < self.answers_until(group)

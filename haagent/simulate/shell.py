@@ -98,8 +98,7 @@ class Shell(Network):
             return
         self.steps += 1
         host.farewell = None  # something else is decided now
-        if (is_beyond := abs(host.slew) > SLEW) is not host.is_known_beyond:
-            host.is_known_beyond, arrived = is_beyond, (*arrived, events.ClockSteered(host.slew))
+        arrived = (*arrived, *self._noticed(host))
         waiting, host.inbox = host.inbox, []
         self.rng.shuffle(waiting)  # which of them the loop saw first is not ours to say
         for event in (*waiting, *arrived):
@@ -113,6 +112,11 @@ class Shell(Network):
             if served.ballot is not None:
                 host.tell_gate(served, self.t)  # by an agent that runs, again and again: what is left is less
         self._schedule_wake(host, node)
+
+    def _noticed(self, host: Host) -> tuple[AnyEvent, ...]:
+        """What an agent looks for with every step."""
+        was_beyond, host.is_known_beyond = host.is_known_beyond, abs(host.slew) > SLEW
+        return () if host.is_known_beyond is was_beyond else (events.ClockSteered(host.slew),)
 
     def _schedule_wake(self, host: Host, node: Node) -> None:
         wake_at = host.true(node.deadline) + self.rng.uniform(*self.late_s)
@@ -137,15 +141,10 @@ class Shell(Network):
                 self._say(host, beat)
             case events.Take():
                 self._take(host, action)
-            case events.Withhold(group, addresses):
-                host.served[group].addresses = _served(host, group, addresses)
-                self._tell(host, group, action)
-            case events.Renew(group, until):
-                served = host.served[group]
-                served.lease_until = max(served.lease_until, until)
-                host.tell_gate(served, self.t)
-                served.is_kept = served.is_up
-                self._tell(host, group, action)
+            case events.Withhold():
+                self._withhold(host, action)
+            case events.Renew():
+                self._renew(host, action)
             case events.Drop():
                 self._drop(host, action)
             case events.Farewell():
@@ -164,17 +163,31 @@ class Shell(Network):
                 self.etcd.clerks[host.name].relinquish(action)
             case events.Announce(group, why):
                 self._log(host, f"announces {group} again: {why}")
-            case events.Stopped(why):
-                host.served.pop(LEADER, None)  # it has no address: nothing of it is left
-                left = [name for name, served in host.served.items() if served.is_up]
-                self._log(host, f"has stopped and leaves {' and '.join(left)} in place" if left else "has stopped")
-                host.node = None
-                if self.opens_gates_for_good:
-                    for name in left:
-                        host.served[name].until = float("inf")
+            case events.Stopped():
+                self._stopped(host, action)
             case events.Answer(_, status, text):
                 self.answers.append((self.t, host.name, status, text))
                 self._log(host, f"answers: {text}" if status == 0 else f"refuses: {text}")
+
+    def _withhold(self, host: Host, withheld: events.Withhold) -> None:
+        host.served[withheld.group].addresses = _served(host, withheld.group, withheld.addresses)
+        self._tell(host, withheld.group, withheld)
+
+    def _renew(self, host: Host, renewal: events.Renew) -> None:
+        served = host.served[renewal.group]
+        served.lease_until = max(served.lease_until, renewal.until)
+        host.tell_gate(served, self.t)
+        served.is_kept = served.is_up
+        self._tell(host, renewal.group, renewal)
+
+    def _stopped(self, host: Host, _: events.Stopped) -> None:
+        host.served.pop(LEADER, None)  # it has no address: nothing of it is left
+        left = [name for name, served in host.served.items() if served.is_up]
+        self._log(host, f"has stopped and leaves {' and '.join(left)} in place" if left else "has stopped")
+        host.node = None
+        if self.opens_gates_for_good:
+            for name in left:
+                host.served[name].until = float("inf")
 
     def _say(self, host: Host, beat: Heartbeat) -> None:
         host.store_final_release_of_claims(beat)

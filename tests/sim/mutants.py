@@ -1,10 +1,14 @@
-"""Deliberate bugs in the core that more than one way of looking has to find."""
+"""Deliberate bugs in the core, and in what carries its decisions out, that more than one way of looking has to find."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import msgspec
 import pytest
 
+from haagent.activation import Activation
+from haagent.activation.pipeline import GroupPipeline
 from haagent.core import agreement, maintenance, twins
 from haagent.core import reload as reloading
 from haagent.core.group import counting, ownership
@@ -14,6 +18,8 @@ from haagent.core.group.voter import Voter
 from haagent.core.membership import Membership
 from haagent.core.messages import Accepted, GroupBeat
 from haagent.core.node_state import NodeState
+from haagent.gate.channel import GateError
+from haagent.gate.elements import Elements
 from haagent.simulate import host
 from tests.sim.world import Host, World
 
@@ -186,3 +192,37 @@ def forget_what_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
 def serve_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """That a group has in the file."""
     monkeypatch.setattr(ownership, "withheld", lambda group: ())
+
+
+def open_a_gate_however_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has had to wait for somebody else's change of the firewall, and asks no more whether the lease lasts."""
+    genuine = Elements.open
+
+    def however_late(self: Elements, until: Mapping[bytes, float]) -> None:
+        if not (worth := self._worth_saying(until)):
+            raise GateError("the lease is over")
+        self._worth_saying = dict  # type: ignore[method-assign, assignment]
+        try:
+            genuine(self, worth)
+        finally:
+            del self._worth_saying
+
+    monkeypatch.setattr(Elements, "open", however_late)
+
+
+def leave_without_a_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In maintenance the gate goes altogether, also for what is hidden by it and for what is not ours to leave."""
+
+    def leave(self: Activation) -> None:
+        for group in self._groups.values():
+            if group.pipeline.tenure is not None:
+                group.leave()
+        self._gate.close()
+
+    monkeypatch.setattr(Activation, "leave", leave)
+
+
+def forget_what_is_to_be_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload sees nothing of a group that waits for that."""
+    genuine = GroupPipeline.is_settled
+    monkeypatch.setattr(GroupPipeline, "is_settled", property(lambda self: self.is_adopting or genuine.__get__(self)))

@@ -10,7 +10,9 @@ freezes operators switch maintenance on, often on a node that is cut off, stop a
 twins another host has the name of a node; what is cut could make two then, so nothing is. With moves the files differ
 in which group has which address, and in which groups there are. With slices there are two groups more, and datagrams
 are so small that a heartbeat needs several: each is lost, late or doubled by itself. With slews a time service steers
-clocks, as far as it can, in steps. With forgets leases are changed host by host, and hosts lose their memory.
+clocks, as far as it can, in steps. With forgets leases are changed host by host, and hosts lose their memory. With
+shell the agents' own activation runs over a kernel in memory (`whole`), whose locks others hold, which refuses, and in
+which others meddle; there events wait for each other anyhow.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ import msgspec
 
 from haagent.core.group.handover import LIGHTER_S
 from haagent.core.node import Node
+from haagent.core.settings import Settings
 from haagent.core.slices import ROOM
-from tests.sim import faults
+from tests.sim import faults, kernel_faults, whole
 from tests.sim.invariants import Violation, Watch, check_addresses, check_lightest, check_settled, expected_to_be_served
 from tests.sim.world import World, make_settings
 
@@ -51,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
     has_slices: bool = False
     has_slews: bool = False
     has_forgets: bool = False
+    has_shell: bool = False
 
 
 def run_seed(seed: int, *, node_class: type[Node] = Node, **more: bool) -> World:
@@ -88,15 +92,7 @@ def _build(plan: Plan, *, consistent: bool) -> tuple[World, random.Random]:
     )
     if plan.has_etcd:
         settings = msgspec.structs.replace(settings, arbiter="etcd")
-    turn_s = TURN_S if plan.has_turns else None
-    world = World(
-        plan.seed,
-        settings,
-        turn_s=turn_s,
-        has_etcd=plan.has_etcd,
-        room=_room(plan),
-        node_class=plan.node_class,
-    )
+    world = _world(plan, settings)
     for name in nodes:
         world.at(rng.choice((0.0, 0.0, 0.3, 1.0)) * rng.random(), lambda name=name: world.start(name))
     return world, rng
@@ -105,6 +101,15 @@ def _build(plan: Plan, *, consistent: bool) -> tuple[World, random.Random]:
 def _room(plan: Plan) -> int:
     """Of 300 bytes about a half is what every slice says; of one nothing, and an echo is in one slice only."""
     return random.Random(f"room {plan.seed}").choice(ROOMS) if plan.has_slices else ROOM
+
+
+def _world(plan: Plan, settings: Settings, *, are_named: bool = False) -> World:
+    turn_s = TURN_S if plan.has_turns else None
+    choices = {"has_etcd": plan.has_etcd, "room": _room(plan), "node_class": plan.node_class}
+    if not plan.has_shell:
+        return World(plan.seed, settings, turn_s=turn_s, **choices)
+    has_cloud = random.Random(f"cloud {plan.seed}").random() < 0.5
+    return whole.World(plan.seed, settings, has_cloud=has_cloud, are_named=are_named, **choices)
 
 
 def _disturb(world: World, rng: random.Random, among: tuple[faults.Fault, ...], *, every_s: float = 0.25) -> None:
@@ -128,6 +133,8 @@ def _disturb_more(world: World, plan: Plan) -> None:
         _disturb(world, random.Random(f"slews {plan.seed}"), (faults.steer,), every_s=0.15)
     if plan.has_forgets:
         _disturb(world, random.Random(f"forgets {plan.seed}"), (faults.forget,), every_s=0.4)
+    if isinstance(world, whole.World):
+        _disturb(world, random.Random(f"kernels {plan.seed}"), kernel_faults.ANYTHING, every_s=0.3)
 
 
 def _calm(world: World) -> None:
@@ -136,6 +143,9 @@ def _calm(world: World) -> None:
     world.heal()
     world.loss, world.duplication, world.delay_s = 0.0, 0.0, (0.0002, 0.002)
     world.failing.clear()
+    if isinstance(world, whole.World):
+        for kernel in world.kernels.values():
+            kernel.refusing.clear()
     for name, host in world.hosts.items():
         world.resume(name)
         world.start(name)
@@ -257,8 +267,7 @@ def _edited(plan: Plan) -> World:
         groups=rng.choice(({"web": ("A", "B")}, {"web": ()})),
         alone_after_s=ALONE_AFTER_S,
     )
-    turn_s = TURN_S if plan.has_turns else None
-    world = World(plan.seed, everybody, turn_s=turn_s, room=_room(plan), node_class=plan.node_class)
+    world = _world(plan, everybody)
     first = rng.choice(("ABC", "ABC", "ABCD", "AB", "ABCDE"))
     for name in world.hosts:
         # Whoever comes later was given the file of one that is there, and itself.
@@ -318,14 +327,7 @@ def _moved(plan: Plan) -> World:
     if plan.has_etcd:
         settings = msgspec.structs.replace(settings, arbiter="etcd")
     files = [faults.with_groups(settings, rng, str(number)) for number in range(rng.choice((2, 2, 3)))]
-    world = World(
-        plan.seed,
-        files[0],
-        turn_s=TURN_S if plan.has_turns else None,
-        has_etcd=plan.has_etcd,
-        room=_room(plan),
-        node_class=plan.node_class,
-    )
+    world = _world(plan, files[0], are_named=True)
     world.files = dict.fromkeys(world.hosts, files[0])
     for name in nodes:
         world.at(0.3 * rng.random(), lambda name=name: world.start(name))

@@ -36,7 +36,7 @@ from haagent.simulate.language import parse as parse_statements
 from haagent.simulate.scenario import read
 from tests.sim.faults import with_voters
 from tests.sim.invariants import Watch
-from tests.sim.world import World, make_settings, steady_world
+from tests.sim.world import World, make_settings
 
 RULE = "----"
 START_APART_S = 0.030  # and no fault of a story at a whole second meets a heartbeat on its way
@@ -70,9 +70,9 @@ def parse(text: str) -> list[Block]:
     return blocks
 
 
-def play(text: str) -> str:
+def play(text: str, kind: type[World] = World) -> str:
     """The story again, with the transcript that the core of today writes."""
-    story, told = Story(), []
+    story, told = Story(kind), []
     for block in parse(text):
         output: list[str] = []
         for command in block.commands:
@@ -82,7 +82,8 @@ def play(text: str) -> str:
 
 
 class Story:
-    def __init__(self) -> None:
+    def __init__(self, kind: type[World] = World) -> None:
+        self._kind = kind
         self.world: World | None = None
         self.shows_leader = False
         self.watch: Watch | None = None
@@ -120,7 +121,7 @@ class Story:
             failback_after_s=None if failback is None else _seconds(failback),
             alone_after_s=_seconds(options.get("alone_after", "5s")),
         )
-        self.world = world = steady_world(settings)
+        self.world = world = self._kind.steady(settings)
         world.opens_gates_for_good = "left_open" in words
         if "voters" in options:
             voters = options["voters"].split(",")

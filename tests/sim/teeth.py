@@ -21,6 +21,8 @@ from tests.sim.schedules import run_seed
 
 SEEDS = 5_000
 OWN_SCHEDULES = {"--edits", "--twins", "--moves"}
+SHELL_MOVES = ("--shell", "--moves", "--freezes")
+SHELL_FREEZES = ("--shell", "--freezes", "--guardians")
 
 
 class Rule(NamedTuple):
@@ -68,6 +70,9 @@ RULES = (
     Rule(
         "what comes from another group is proved anew", _unheeding(mutants.take_what_is_moved_for_proved), ("--moves",)
     ),
+    Rule("a gate that has had to wait opens for no lease that is over", mutants.open_a_gate_however_late, ("--shell",)),
+    Rule("what a reload takes from a group goes, held or left", mutants.forget_what_is_to_be_adopted, SHELL_MOVES),
+    Rule("whoever leaves opens the gate for what is left alone", mutants.leave_without_a_gate, SHELL_FREEZES),
 )
 
 

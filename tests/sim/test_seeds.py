@@ -26,6 +26,9 @@ SEEDS_WITH_MOVES = range(300)
 SEEDS_WITH_SLICES = range(200)
 SEEDS_WITH_SLEWS = range(200)
 SEEDS_WITH_FORGETS = range(200)
+SEEDS_WITH_SHELL = range(250)
+SEEDS_WITH_SHELL_IN_MAINTENANCE = range(100)
+SEEDS_WITH_SHELL_AND_MOVES = range(100)
 
 
 def _verdict(seed: int, *, options: tuple[str, ...]) -> tuple[int, str]:
@@ -102,16 +105,29 @@ def test_memories_that_are_lost_while_leases_change_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_FORGETS, "--forgets", "--guardians")
 
 
+def test_the_agents_own_activation_breaks_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_SHELL, "--shell", "--guardians")
+
+
+def test_what_the_agents_own_activation_leaves_in_maintenance_breaks_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_SHELL_IN_MAINTENANCE, "--shell", "--freezes", "--guardians", "--slews")
+
+
+def test_addresses_that_move_under_the_agents_own_activation_break_no_promise() -> None:
+    assert not _complaints(SEEDS_WITH_SHELL_AND_MOVES, "--shell", "--moves", "--guardians")
+
+
 @pytest.mark.parametrize("seed", range(5))  # one of each family
 def test_the_same_seed_tells_the_same_story(seed: int) -> None:
     assert run_seed(seed).transcript == run_seed(seed).transcript
 
 
-def test_the_same_seed_tells_the_same_story_in_another_process() -> None:
+@pytest.mark.parametrize("options", [[], ["--shell"]])
+def test_the_same_seed_tells_the_same_story_in_another_process(options: list[str]) -> None:
     """Where sets and dictionaries of names have another order."""
     told = {
         subprocess.run(
-            [sys.executable, "-m", "tests.sim", "3"],
+            [sys.executable, "-m", "tests.sim", *options, "3"],
             env=os.environ | {"PYTHONHASHSEED": str(hash_seed)},
             capture_output=True,
             text=True,
