@@ -151,7 +151,10 @@ class Daemon:
                 running = self._agent.cluster.config
                 config = await asyncio.to_thread(load, running.path, node=running.me)
                 refuse_what_needs_a_restart(running, config, self._node.state.voters)
-                self._commit(await self._parts.prepare(config), config if config.digest != running.digest else None)
+                commit = await self._parts.prepare(config)
+                if self._ended.done():
+                    raise CannotReload("this agent has ended")  # what it has left in place stays as it is
+                self._commit(commit, config if config.digest != running.digest else None)
             finally:
                 self._agent.notifier.ready()
         if config.digest == running.digest:
