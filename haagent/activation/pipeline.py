@@ -87,7 +87,8 @@ class GroupPipeline:
     def is_settled(self) -> bool:
         """Nothing of it is left on this host, and nothing is owed to the core."""
         is_owing = self._state.owed is not Owed.NOTHING
-        return self.tenure is None and not is_owing and not self.is_hidden and not self.leftovers
+        is_there = self.tenure is not None or self.is_adopting or self.is_hidden
+        return not is_there and not is_owing and not self.leftovers
 
     @property
     def _is_proved(self) -> bool:

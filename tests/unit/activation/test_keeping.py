@@ -262,6 +262,22 @@ def test_closing_lets_go() -> None:
     assert stage.said[-1] == Dropped(group="web", ballot=ONE)
 
 
+def test_what_a_reload_takes_from_a_group_goes_also_while_the_group_waits_to_be_adopted() -> None:
+    """Nobody else would ever remove it, and no gate holds it back."""
+    stage = Stage(web("10.20.1.100/24", "10.20.1.101/24"), adopt=True)
+    stage.host.put("10.20.1.100/24", tag=TAG)
+    stage.host.put("10.20.1.101/24", tag=TAG)
+
+    async def story() -> None:
+        await stage.reload(web("10.20.1.101/24"))
+        assert stage.host.addresses() == ["10.20.1.101/24"]
+        stage.activation.take("web", ONE, stage.time + 60)
+        assert stage.host.addresses() == ["10.20.1.101/24"]
+        assert stage.said == [AddressFound(group="web"), Taken(group="web", ballot=ONE)]
+
+    run(stage, story)
+
+
 def test_closing_lets_go_also_when_a_reload_could_not_remove_another_group() -> None:
     stage = Stage(web(), web("10.20.1.120/24", name="ends"))
 
