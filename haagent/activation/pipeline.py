@@ -86,9 +86,8 @@ class GroupPipeline:
     @property
     def is_settled(self) -> bool:
         """Nothing of it is left on this host, and nothing is owed to the core."""
-        is_owing = self._state.owed is not Owed.NOTHING
-        is_there = self.tenure is not None or self.is_adopting or self.is_hidden
-        return not is_there and not is_owing and not self.leftovers
+        is_there = self.tenure is not None or self.is_adopting or self.is_hidden or self.leftovers
+        return not is_there and self._state.owed is Owed.NOTHING
 
     @property
     def _is_proved(self) -> bool:
