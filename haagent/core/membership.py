@@ -152,6 +152,10 @@ class Peer:
         rivals = [rival.heard for rival in self.rivals.values() if now < rival.until]
         return tuple(Heard(one.boot, self.seq) if one.boot == self.boot else one for one in rivals)
 
+    def has_to_stand_down(self, now: float) -> bool:
+        """As the life of two that we keep to, since they began at the same time."""
+        return bool(self.rivals) and any(life.boot == self.boot for life in self.twins(now))
+
     def next_echo(self) -> Heard | None:
         """What our next heartbeat says that we have heard of this peer."""
         if self.strangers:  # in turn: one of them may be real, the others recordings

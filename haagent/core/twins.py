@@ -9,7 +9,8 @@ two heartbeats of each. Neither a late datagram nor a recording does that.
 
 What it does. It keeps to the elder, and not a word of the younger counts. It says so in every heartbeat (`doubled`),
 with what it has heard of that life last, so that nobody else can say it later. Where they are less than a lease apart,
-both have to stand down: who of them came first depends on who tells.
+both have to stand down: who of them came first depends on who tells. Whom it tells so it gives no vote, whether or not
+that hears it, or believes it.
 
 A life that is told so gives no vote, and lets go of what it has. It is silent for a lease after its start anyway; so it
 is told before it has voted for anybody. It stands down until every peer is heard, hears it, and says nothing of the

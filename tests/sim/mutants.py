@@ -15,7 +15,7 @@ from haagent.core.group import counting, ownership
 from haagent.core.group.lease import Lease
 from haagent.core.group.state import Group
 from haagent.core.group.voter import Voter
-from haagent.core.membership import Membership
+from haagent.core.membership import Membership, Peer
 from haagent.core.messages import Accepted, GroupBeat
 from haagent.core.node_state import NodeState
 from haagent.gate.channel import GateError
@@ -116,6 +116,11 @@ def notice_no_twin(monkeypatch: pytest.MonkeyPatch) -> None:
 def stand_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody stands down."""
     monkeypatch.setattr(twins, "hear", lambda state, now, beat: None)
+
+
+def vote_for_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That began at the same time, and have both been told to stand down."""
+    monkeypatch.setattr(Peer, "has_to_stand_down", lambda self, now: False)
 
 
 def forgive_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:

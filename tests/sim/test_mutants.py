@@ -190,6 +190,15 @@ def _goes_wrong(written: str) -> bool:
         return "both answer" in str(violation)
 
 
+def test_a_vote_for_one_of_two_that_began_at_the_same_time_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a story, and by a seed that had two leaders."""
+    mutants.vote_for_one_of_two(monkeypatch)
+    written = next(path for path in stories() if path.stem == "doubled_at_once").read_text()
+    assert play(written) != written
+    with pytest.raises(Violation, match="both answer"):
+        run_seed(2_000_427, has_twins=True, has_slews=True)
+
+
 def test_a_twin_that_nobody_notices_is_caught_by_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     mutants.notice_no_twin(monkeypatch)
     assert _caught(has_twins=True) is not None

@@ -13,6 +13,8 @@ from haagent.core.node_state import NodeState
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
     if not state.may_vote_on(group, now) or not state.is_at_one(sender):
         return
+    if state.membership.peers[sender.node].has_to_stand_down(now):
+        return
     if beat.claim is not None and credible.is_lease_credible(state, sender.lease_ms):
         is_theirs = ownership.may_bind(group, state, now, (sender.node, sender.boot), beat.addresses)
         if is_theirs and group.voter.hear_claim(now, beat, sender):
@@ -50,6 +52,7 @@ def reconsider_wants(group: Group, state: NodeState, now: float) -> None:
     """A want that came while we were bound is granted the moment we are free."""
     if not state.may_vote_on(group, now) or group.voter.is_bound(now):
         return
-    wanting = [(peer.name, beat) for peer, beat in state.votes(now, group.name) if beat.want]
+    votes = [(peer, beat) for peer, beat in state.votes(now, group.name) if not peer.has_to_stand_down(now)]
+    wanting = [(peer.name, beat) for peer, beat in votes if beat.want]
     for node, beat in sorted(wanting, key=lambda item: item[1].want or Ballot(0, ""), reverse=True):
         consider_want(group, state, now, node, beat)
