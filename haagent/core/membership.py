@@ -131,6 +131,12 @@ class Peer:
         if len(self.told) > MAX_GROUPS + 1:  # named by one heartbeat: nobody has so many
             self.groups, self.told = {}, {}
 
+    def prolong(self, seq: int) -> None:
+        """What its other slices have said was said at the same moment as the echo that has come now."""
+        for name, told in self.told.items() if len(self.newest.parts) > 1 else ():
+            if told.seq == seq:
+                self.told[name] = told._replace(alive_until=self.alive_until)
+
     def speaks_of(self, group: str, now: float) -> bool:
         """What it said of the group counts still."""
         return group in self.told and now < min(self.told[group].alive_until, self.alive_until)
@@ -241,8 +247,9 @@ class Membership:
         peer.stored = beat.recorded.get(self.settings.me, peer.stored)
         if beat.stopping:
             peer.alive_until = NEVER
-        elif is_fresh:
-            peer.alive_until = max(peer.alive_until, alive_until)
+        elif is_fresh and alive_until > peer.alive_until:
+            peer.alive_until = alive_until
+            peer.prolong(beat.seq)
         peer.take_in(beat)
         return Verdict.NEW
 

@@ -194,6 +194,18 @@ def test_what_is_said_of_a_group_lives_as_long_as_a_peer_of_whom_no_more_was_hea
     assert membership.next_death(DEAD_AFTER_S) == 0.2 + DEAD_AFTER_S
 
 
+def test_an_echo_in_another_slice_counts_for_all_that_was_said_at_the_same_moment() -> None:
+    """With dozens of nodes the echoes are spread over the slices, in whatever order these come."""
+    membership = members(0.0, 0.1)
+    membership.hear(0.0, a_slice(4, 0, "old"), "eth0")
+    membership.hear(0.1, a_slice(5, 0, "web", echo=1, parts=3), "eth0")
+    peer = membership.peers["B"]
+    assert not peer.speaks_of("web", DEAD_AFTER_S)
+    membership.hear(0.1, a_slice(5, 1, "db", echo=2, parts=3), "eth0")
+    assert peer.speaks_of("web", DEAD_AFTER_S)
+    assert not peer.speaks_of("old", DEAD_AFTER_S), "that was said before"
+
+
 def test_a_group_is_gone_when_a_whole_heartbeat_does_not_name_it() -> None:
     membership = members(0.0)
     membership.hear(0.0, beat(5, echo=1, groups=(GroupBeat("web"), GroupBeat("db"))), "eth0")
