@@ -163,7 +163,7 @@ def amnesia(world: World, rng: random.Random) -> None:
 
 
 def forget(world: World, rng: random.Random) -> None:
-    """An operator changes a lease, on one host or one after the other; or a host is set up anew, without a memory."""
+    """An operator changes a lease, on one host or on one after the other; or a host starts again without a memory."""
     if rng.random() < 0.5:
         lease_s, hosts = rng.choice(LEASES_S), rng.sample(list(world.hosts), rng.randint(1, len(world.hosts)))
         for late, name in enumerate(hosts):
@@ -173,18 +173,20 @@ def forget(world: World, rng: random.Random) -> None:
     world.crash(name)
     world.say(f"{name} has lost its memory")
     world.hosts[name].memory = Memory()
-    world.files[name] = msgspec.structs.replace(world.file(name), lease_s=rng.choice(LEASES_S))
     world.at(world.t + 0.4 * rng.random(), lambda: world.start(name))
 
 
 def _let(world: World, name: str, lease_s: float) -> None:
-    """An agent that runs refuses that: it has to be restarted."""
+    """An agent that runs refuses that, and has to be restarted. Votes bear it, what an etcd was told does not."""
     world.say(f"the file of {name} has a lease of {lease_s} s")
-    world.files[name] = msgspec.structs.replace(world.file(name), lease_s=lease_s)
-    if world.hosts[name].node is not None:
-        world.stop(name)
-        for late_s in (0.05, 0.4):  # a stop may take long
-            world.at(world.t + late_s, lambda: world.start(name))
+    settings = msgspec.structs.replace(world.file(name), lease_s=lease_s)
+    if world.etcd is None or world.hosts[name].node is None:
+        world.edit(name, settings)
+        return
+    world.files[name] = settings
+    world.stop(name)
+    for late_s in (0.05, 0.4):  # a stop may take long
+        world.at(world.t + late_s, lambda: world.start(name))
 
 
 def agent_dies(world: World, rng: random.Random) -> None:

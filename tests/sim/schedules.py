@@ -92,9 +92,6 @@ def _build(plan: Plan, *, consistent: bool) -> tuple[World, random.Random]:
     )
     if plan.has_etcd:
         settings = msgspec.structs.replace(settings, arbiter="etcd")
-    if plan.has_forgets:
-        lease_s = random.Random(f"lease {plan.seed}").choice(faults.LEASES_S)
-        settings = msgspec.structs.replace(settings, lease_s=lease_s)
     world = _world(plan, settings)
     for name in nodes:
         world.at(rng.choice((0.0, 0.0, 0.3, 1.0)) * rng.random(), lambda name=name: world.start(name))
