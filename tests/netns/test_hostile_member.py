@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from haagent.lab import Lab, Wishes
+from haagent.lab import Lab, LabError, Wishes
 from tests.support.observe import (
     LEASE_MS,
     MakeLab,
@@ -36,13 +36,17 @@ FORGIVEN_WITHIN_S = 65.0  # it is believed that it may have heard a lease of a m
 
 def is_healthy(lab: Lab) -> bool:
     """All but for the witness' vote."""
-    views = [lab.agents.status(name) for name in "ABW"]
-    return (
-        all(view["quorate"] and view["voters"] == [*"ABW"] and not view["maintenance"] for view in views)
-        and all({one["state"] for one in view["members"]} == {"online", "witness"} for view in views)
-        and all(all(one["holder"] and one["active"] for one in view["groups"]) for view in views)
-        and not any(text for view in views for text in view["warnings"])
-    )
+    for name in "ABW":
+        view = lab.agents.status(name)
+        states = {one["name"]: one["state"] for one in view["members"]}
+        faults = [f"{one['name']} is not served" for one in view["groups"] if not (one["holder"] and one["active"])]
+        faults += [f"{other} is {state}" for other, state in states.items() if state not in ("online", "witness")]
+        faults += [text for text in view["warnings"] if text]
+        faults += [f"the voters are {view['voters']}"] * (view["voters"] != [*"ABW"])
+        faults += ["it is not quorate"] * (not view["quorate"]) + ["there is maintenance"] * view["maintenance"]
+        if faults:
+            raise LabError(f"{name} says: {'; '.join(faults)}")
+    return True
 
 
 def revive(lab: Lab, name: str) -> None:
