@@ -75,6 +75,7 @@ class NodeState:
     why_over: str = ""  # this life must end (`identity`); empty: it need not
     stands_down: bool = False  # another host uses this node's name (`twins`)
     clock_fault: str = ""  # why leases cannot be counted here (`clocks`); empty: they can
+    doubled_until: float = NEVER  # since it may be that nobody could tell us
     doubled_by: list[str] = field(default_factory=list)  # peers that have told us so
     has_met_anyone: bool = False
     was_alive: tuple[str, ...] = ()  # after the last step

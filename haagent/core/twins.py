@@ -67,8 +67,9 @@ def advance(state: NodeState, now: float) -> None:
     for group in state.groups.values():
         election.drop(group, state, now, "another host uses this node's name")
     if _doubtful(state, now):
-        state.silent_until = now + PATIENCE * state.settings.lease_s
-    elif now >= state.silent_until:
+        state.doubled_until = now + PATIENCE * state.settings.lease_s
+        state.silent_until = max(state.silent_until, state.doubled_until)
+    elif now >= state.doubled_until:
         state.stands_down = False
         state.note(Kind.TWIN_GONE, "", f"no other host uses the name {state.settings.me} any more", now=now)
     state.voice_seq, state.has_voice = 0, False

@@ -164,6 +164,17 @@ def test_it_votes_again_two_leases_after_nobody_hears_the_other_any_more() -> No
     assert world.serving("web") == ["T"], "with the witness, as A did"
 
 
+def test_a_silence_that_has_another_cause_is_not_told_as_if_it_were_for_that() -> None:
+    """Somebody may count on an hour's lease that an earlier life has granted."""
+    world = doubled()
+    world.run(world.t + 1.0)
+    node, now = node_of(world, "T"), world.hosts["T"].local
+    node.state.silent_until = now(world.t) + 3600
+    world.crash("A")
+    world.run_to(lambda: not stands_down(world, "T"), within_s=4.5 * LEASE_S)
+    assert not node.state.may_vote(now(world.t))
+
+
 def stays_down_as_b_is_not_heard(world: World, *, served_by: str) -> None:
     world.run(world.t + 10.0)
     assert world.serving("web") == [served_by]
