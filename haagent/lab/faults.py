@@ -35,6 +35,7 @@ class Faults:
         targets = self._targets(name, whom)
         if whom == "all":  # stopped first, as the kernel kills a control group: neither must see the other die
             processes.freeze_all(targets)
+            targets = self._targets(name, whom)  # whom one of them forked before it stopped
         processes.send_all(targets, signal.SIGKILL)
         processes.wait_gone(tree.everybody if whom == "all" else [one for one in (tree.root, tree.deciding) if one])
 

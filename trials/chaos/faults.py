@@ -43,10 +43,10 @@ def _kill_guardian(lab: Lab, name: str, _strike: Strike) -> None:
 
 
 def _kill_all(lab: Lab, name: str, _strike: Strike) -> None:
-    """At one stroke, as the kernel kills a control group: frozen first, so that nobody has last words."""
-    found = lab.agents.tree(name).everybody
-    processes.freeze_all(found)
-    processes.send_all(found, signal.SIGKILL)
+    """At one stroke, as the kernel kills a control group: frozen first, so that nobody has last words. Listed again
+    then, for who was forked meanwhile: a hook that hangs would outlive them."""
+    processes.freeze_all(lab.agents.tree(name).everybody)
+    processes.send_all(lab.agents.tree(name).everybody, signal.SIGKILL)
 
 
 def _terminate(lab: Lab, name: str, _strike: Strike) -> None:
