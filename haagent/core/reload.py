@@ -26,6 +26,8 @@ def reconfigure(state: NodeState, now: float, settings: Settings) -> None:
         if name in kept:
             group.settings = kept[name]
             ownership.reconfigure(group)
+            if group.lease is not None:
+                group.lease.shorten(settings)
         else:
             _remove(state, now, group)
     # It may have been here before: no vote for one lease, as after a restart.

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from haagent.core import heartbeat
+from haagent.core.group.lease import Lease
 from haagent.core.messages import Heartbeat
 from haagent.core.node_state import NodeState
 from haagent.core.settings import Memory
@@ -48,6 +49,32 @@ def test_a_voter_that_forgot_a_long_lease_is_told_of_it_by_the_others() -> None:
     assert world.serving("web") == ["A"]
     world.run(42.0)
     assert world.serving("web") == ["B"]
+
+
+def holder_is_shortened() -> World:
+    """A holds on a lease of 2 s. While it runs its file says 350 ms, as those of the others; then A is cut off."""
+    world = World.steady(SHORT)
+    world.files["A"] = msgspec.structs.replace(SHORT, lease_s=2.0)
+    for name in "ABW":
+        world.start(name)
+    world.run(5.0)
+    assert world.serving("web") == ["A"]
+    Watch(world, never_two=True, ordered=True)
+    world.edit("A", SHORT)
+    world.run(6.0)
+    world.split("A", "BW")
+    world.run(9.0)
+    return world
+
+
+def test_a_holder_whose_lease_is_shortened_counts_on_no_more_than_it_asks_for() -> None:
+    assert holder_is_shortened().serving("web") == ["B"]
+
+
+def test_that_it_is_shortened_at_once_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lease, "shorten", lambda *_: None)
+    with pytest.raises(Violation, match="both answer"):
+        holder_is_shortened()
 
 
 def test_that_silence_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

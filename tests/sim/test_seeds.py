@@ -26,6 +26,7 @@ SEEDS_WITH_MOVES = range(300)
 SEEDS_WITH_SLICES = range(200)
 SEEDS_WITH_SLEWS = range(200)
 SEEDS_WITH_FORGETS = range(200)
+A_LEASE_SHORTENED_WHILE_HELD = range(3_001_252, 3_001_253)
 SEEDS_WITH_SHELL = range(250)
 SEEDS_WITH_SHELL_IN_MAINTENANCE = range(100)
 SEEDS_WITH_SHELL_AND_MOVES = range(100)
@@ -103,6 +104,7 @@ def test_clocks_that_are_steered_break_no_promise() -> None:
 
 def test_memories_that_are_lost_while_leases_change_break_no_promise() -> None:
     assert not _complaints(SEEDS_WITH_FORGETS, "--forgets", "--guardians")
+    assert not _complaints(A_LEASE_SHORTENED_WHILE_HELD, "--forgets", "--guardians", "--freezes")
 
 
 def test_the_agents_own_activation_breaks_no_promise() -> None:

@@ -42,6 +42,13 @@ class Lease:
         self.proved_at = instants[needed - 1]
         return True
 
+    def shorten(self, settings: Settings) -> None:
+        """From now on our heartbeats ask the voters for this much. A longer lease waits for the next tenure: what was
+        asked for before is not bound for longer."""
+        if settings.lease_s < self.lease_s:
+            self.lease_s, self.drift_margin_s = settings.lease_s, settings.drift_margin_s
+            self.let_go_s = settings.let_go_s
+
     @property
     def ends_at(self) -> float:
         return self.proved_at + self.lease_s - self.drift_margin_s
