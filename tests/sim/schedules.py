@@ -72,6 +72,21 @@ def run_seed(seed: int, *, node_class: type[Node] = Node, **more: bool) -> World
     return families[seed % len(families)](plan)
 
 
+def first_that_shows(what: str, seeds: range, **more: bool) -> int | None:
+    """The first of these schedules whose violation says so. Only those in which `consistent` promises that two never
+    hold: every one of these plans has a schedule of its own, and else it is a matter of the family."""
+    has_families = not {"has_edits", "has_twins", "has_moves"}.intersection(more)
+    for seed in seeds:
+        if has_families and FAMILIES[seed % len(FAMILIES)] is not _consistent:
+            continue
+        try:
+            run_seed(seed, **more)
+        except Violation as violation:
+            if what in str(violation):
+                return seed
+    return None
+
+
 # ---------------------------------------------------------------------- families
 
 

@@ -16,11 +16,9 @@ import pytest
 
 from tests.sim import mutants
 from tests.sim.__main__ import chosen
-from tests.sim.invariants import Violation
-from tests.sim.schedules import run_seed
+from tests.sim.schedules import first_that_shows
 
 SEEDS = 5_000
-OWN_SCHEDULES = {"--edits", "--twins", "--moves"}
 SHELL_MOVES = ("--shell", "--moves", "--freezes")
 SHELL_FREEZES = ("--shell", "--freezes", "--guardians")
 
@@ -80,15 +78,8 @@ def search(rule: Rule, *, seeds: int = SEEDS) -> int | None:
     """How many schedules it took."""
     with pytest.MonkeyPatch.context() as patch:
         rule.without(patch)
-        for seed in range(seeds):
-            if not OWN_SCHEDULES.intersection(rule.options) and seed % 5 not in (0, 2):
-                continue  # the families in which `consistent` promises that two never hold
-            try:
-                run_seed(seed, **chosen(rule.options))
-            except Violation as violation:
-                if "both answer" in str(violation):
-                    return seed + 1
-    return None
+        seed = first_that_shows("both answer", range(seeds), **chosen(rule.options))
+        return None if seed is None else seed + 1
 
 
 def main() -> int:

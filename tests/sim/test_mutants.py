@@ -19,22 +19,13 @@ from haagent.core.messages import Heartbeat
 from haagent.core.node import Node
 from tests.sim import mutants
 from tests.sim.invariants import Violation
-from tests.sim.schedules import run_seed
+from tests.sim.schedules import first_that_shows, run_seed
 from tests.sim.story import play, stories
 from tests.sim.world import Host, World
 
 
 def _caught(first: int = 0, *, what: str = "both answer", **options: bool) -> int | None:
-    """The first seed from `first` on that shows it: two hosts answering at once."""
-    for seed in range(first, first + 1_000):
-        if seed % 5 not in (0, 2):  # the families in which `consistent` promises that two never hold
-            continue
-        try:
-            run_seed(seed, **options)
-        except Violation as violation:
-            if what in str(violation):
-                return seed
-    return None
+    return first_that_shows(what, range(first, first + 1_000), **options)
 
 
 def test_voting_inside_a_live_lease_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,27 +12,16 @@ import pytest
 from haagent.gate import ruleset
 from haagent.gate.gate import Gate
 from tests.sim import mutants, whole
-from tests.sim.invariants import Violation
-from tests.sim.schedules import run_seed
+from tests.sim.schedules import first_that_shows, run_seed
 from tests.sim.story import parse, play, stories
 
-CONSISTENT = (0, 1, 2)  # the families in which two never hold
 PUT_BACK = "put_back"  # a snapshot has nothing of the activation in it
 SAYS = re.compile(r"\s*[\d.]+ (?P<host>\S+) (?P<what>(taken|dropped) \S+|(answers|refuses): .*)")
 ASKED = re.compile(r"(?!\s*[\d.]+ )")  # `who`, `why`, `voters`
 
 
 def _caught(first: int, **options: bool) -> int | None:
-    """The first seed from `first` on that shows two hosts answering at once."""
-    for seed in range(first, first + 150):
-        if seed % 5 not in CONSISTENT:
-            continue
-        try:
-            run_seed(seed, has_shell=True, **options)
-        except Violation as violation:
-            if "both answer" in str(violation):
-                return seed
-    return None
+    return first_that_shows("both answer", range(first, first + 150), has_shell=True, **options)
 
 
 def test_a_gate_that_is_believed_to_be_shut_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
