@@ -37,9 +37,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def cut(beat: Heartbeat, room: int = ROOM) -> list[Heartbeat]:
-    """Slices of at most `room` bytes; of more where a single thing in it is longer than that."""
-    if len(_encode(beat)) <= room:
-        return [beat]
+    """Of one that does not fit: slices of at most `room` bytes, or more where a single thing is longer than that."""
     spread = _SPREAD
     if len(_encode(_bare(beat, spread))) > room / 2:  # dozens of nodes: an echo is in one slice, and not in all
         spread = (*spread, "former", "heard")
