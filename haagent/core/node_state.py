@@ -91,7 +91,7 @@ class NodeState:
     left: dict[str, Left] = field(default_factory=dict)  # by group, also of those that our file has no more
     former: dict[str, Voter] = field(default_factory=dict)  # of groups that a reload has removed, while they are bound
     plans: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # made at need, good for a moment of a step
-    owners: dict[int, list[tuple[str, str]]] | None = None  # of addresses; likewise (`group.ownership`)
+    owners: dict[int, list[tuple[str, str, bool]]] | None = None  # of addresses; likewise (`group.ownership`)
 
     @classmethod
     def begin(cls, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> Self:
@@ -342,6 +342,10 @@ class NodeState:
         peers = self.membership.alive(now)
         heard = {peer.name for peer in peers if self.is_at_one(peer.beat)}
         return [name for name in self.agreed.voters if name in {self.settings.me, *heard}]
+
+    def may_have_votes(self, peer: Peer, now: float) -> bool:
+        """It agrees on whose votes count, and is no life that has to stand down."""
+        return self.is_at_one(peer.beat) and not peer.has_to_stand_down(now)
 
     def votes(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """`beats` of those whose votes count here."""

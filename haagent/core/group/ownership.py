@@ -79,11 +79,13 @@ def owner(group: Group, state: NodeState, now: float, address: int) -> tuple[str
     """Another node that has it in another group, as far as is known, and in which."""
     if state.owners is None:
         state.owners = {}
+        for name, node, numbers in _left(state):
+            for number in numbers:
+                state.owners.setdefault(number, []).append((node, name, True))
         for number, node, name in _known(state, now):
-            state.owners.setdefault(number, []).append((node, name))
-    others = [other for other in state.owners.get(address, ()) if other[1] != group.name]
-    left = [(node, name) for name, node, one in _left(state) if address in one]  # with the same group as well
-    return next(iter((*left, *others)), None)
+            state.owners.setdefault(number, []).append((node, name, False))
+    others = state.owners.get(address, ())  # what was left in place is away from its own group as well
+    return next(((node, name) for node, name, is_left in others if is_left or name != group.name), None)
 
 
 def _known(state: NodeState, now: float) -> Iterator[tuple[int, str, str]]:

@@ -11,9 +11,7 @@ from haagent.core.node_state import NodeState
 
 
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
-    if not state.may_vote_on(group, now) or not state.is_at_one(sender):
-        return
-    if state.membership.peers[sender.node].has_to_stand_down(now):
+    if not state.may_vote_on(group, now) or not state.may_have_votes(state.membership.peers[sender.node], now):
         return
     if beat.claim is not None and credible.is_lease_credible(state, sender.lease_ms):
         is_theirs = ownership.may_bind(group, state, now, (sender.node, sender.boot), beat.addresses)
@@ -52,7 +50,7 @@ def reconsider_wants(group: Group, state: NodeState, now: float) -> None:
     """A want that came while we were bound is granted the moment we are free."""
     if not state.may_vote_on(group, now) or group.voter.is_bound(now):
         return
-    votes = [(peer, beat) for peer, beat in state.votes(now, group.name) if not peer.has_to_stand_down(now)]
-    wanting = [(peer.name, beat) for peer, beat in votes if beat.want]
+    beats = state.beats(now, group.name)
+    wanting = [(peer.name, beat) for peer, beat in beats if beat.want and state.may_have_votes(peer, now)]
     for node, beat in sorted(wanting, key=lambda item: item[1].want or Ballot(0, ""), reverse=True):
         consider_want(group, state, now, node, beat)
