@@ -13,11 +13,11 @@ ASROOT := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # links in the lab; ping for the tests; nsenter, setpriv and taskset; ps and sysctl.
 SYSTEM := python3 python3-venv python3-dev gcc iproute2 nftables iputils-ping util-linux procps
 
-# For the tests only: a real etcd, real fence agents, the peer to compare with, what reads the Vagrantfile; hosts that
-# boot in containers, the way into them, and the package that is installed there.
-TESTING := etcd-server etcd-client fence-agents keepalived vagrant vagrant-libvirt \
+# For the tests only: a real etcd, real fence agents, a load balancer, the peer to compare with, what reads the
+# Vagrantfile; hosts that boot in containers, the way into them, and the package that is installed there.
+TESTING := etcd-server etcd-client fence-agents haproxy keepalived vagrant vagrant-libvirt \
            mmdebstrap systemd-container openssh-client debhelper dpkg-dev
-DAEMONS := etcd keepalived  # the tests start their own: what the packages start is stopped where we install them
+DAEMONS := etcd haproxy keepalived  # the tests start their own: what the packages start is stopped where we install them
 
 # For `make deb` only.
 PACKAGING := debhelper dpkg-dev

@@ -38,7 +38,7 @@ from haagent.kernel.host import Host
 from haagent.kernel.layouts import Layouts
 from haagent.parts import Parts
 from haagent.status.report import Cluster
-from haagent.web import Web
+from haagent.web import AgentCheck, Web
 
 
 class Shell(Protocol):
@@ -160,6 +160,7 @@ class Assembly:
             ControlServer(facade, run_dir=start.run_dir),
             self.notifier,
             Web(config, facade, is_stepped=shell.is_stepped),
+            AgentCheck(config, facade, is_stepped=shell.is_stepped),
         )
 
     def perform(self, action: AnyAction) -> None:

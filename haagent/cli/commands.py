@@ -12,6 +12,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "run": ("haagent.cli.run:run", "Run the agent in the foreground."),
         "reload": ("haagent.cli.operate:reload", "Apply the changed configuration file, or say why not."),
+        "lb": ("haagent.cli.balancer:lb", "Print a load balancer's configuration for this cluster."),
         "release": ("haagent.cli.release:release", "Drop everything this host holds, without the agent."),
     },
     "Look": {

@@ -244,6 +244,11 @@ class HttpConfig(Section, frozen=True):
         PATH,
         Option("a secret in its first line, guarded like the key: whoever asks sends it as a bearer token"),
     ] = ""
+    agent_check: Annotated[
+        str,
+        OWN_ADDRESS_AND_PORT,
+        Option("where HAProxy's agent-check is told `up`, `drain` or `maint`, without a token", otherwise="nowhere"),
+    ] = ""
 
 
 class Config(Section, frozen=True, kw_only=True):

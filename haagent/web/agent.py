@@ -8,6 +8,8 @@ from typing import Protocol
 from haagent.core.view import View
 from haagent.parts import Facts
 
+ALIVE_S = 1.0  # the core may be so late before this agent is not well
+
 
 class Agent(Protocol):
     def view(self) -> View: ...

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from haagent.web import metrics
+from haagent.web.agent import ALIVE_S
 
 if TYPE_CHECKING:
     from haagent.core.view import View
@@ -29,7 +30,6 @@ MAX_CLIENTS = 64
 MAX_LINE = 4096  # bytes of the first line, and of each header
 PATIENCE_S = 5.0
 FRESH_S = 1.0  # metrics are repeated for so long
-ALIVE_S = 1.0  # the core may be so late before this agent is not well
 
 GROUP = re.compile(r"/groups/([^/]+)/active")
 PATHS = "There are /health, /metrics and /groups/NAME/active."

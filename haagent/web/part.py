@@ -7,8 +7,6 @@ waits a moment, or is sent away if the reload comes to nothing.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -16,15 +14,10 @@ from haagent.config import Config, HttpConfig
 from haagent.config.keys import load_password
 from haagent.parts import Commit, Ending, Facts, Still
 from haagent.web.agent import Agent
+from haagent.web.sockets import CannotServe, bound
 
 if TYPE_CHECKING:
     from haagent.web.listener import Listener
-
-BACKLOG = 64
-
-
-class CannotServe(Exception):
-    """The text is for an operator: what, and what to do."""
 
 
 class Web(Still):
@@ -87,28 +80,10 @@ class Web(Still):
             hint = "install it with `pip install 'haagent[web]'`, or remove `http:`"
             raise CannotServe(f"`http:` needs {missing.name}, which is not here; {hint}") from missing
         token = await self._token(wanted)
-        return Listener(_bound(wanted.listen), self._agent, is_stepped=self._is_stepped, token=token)
+        return Listener(bound(wanted.listen, key="http.listen"), self._agent, is_stepped=self._is_stepped, token=token)
 
     @staticmethod
     async def _token(wanted: HttpConfig) -> bytes:
         if not wanted.token_file:
             return b""
         return (await asyncio.to_thread(load_password, wanted.token_file)).encode()
-
-
-def _bound(listen: str) -> socket.socket:
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, int(port)))
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        why = os.strerror(error.errno or 0).lower()
-        raise CannotServe(f"{listen}: {why}; write another address at `http.listen`") from error
-    return sock

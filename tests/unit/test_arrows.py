@@ -51,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
     "doctor": {"config", "control", "gate", "guards", "heartbeats", "kernel", "status"},
     "cli": {
         *("agent", "config", "control", "doctor", "fencing", "gate", "guardian", "kernel", "lab", "parts", "simulate"),
-        *("status", "trace"),
+        *("status", "trace", "web"),
     },
 }
 

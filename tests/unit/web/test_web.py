@@ -20,8 +20,9 @@ from haagent.config import Config, HttpConfig, KeyFileError, parse
 from haagent.core.group.transitions import GroupState
 from haagent.parts import CannotReload, Facts, Parts, Still
 from haagent.status.report import Cluster
-from haagent.web import Web, listener, part
+from haagent.web import Web, listener
 from haagent.web.metrics import METRICS, exposition
+from haagent.web.sockets import CannotServe, bound
 from tests.support.small_agent import FILE, ON_B, SmallAgent, group, whole_view
 
 pytest.importorskip("aiohttp")
@@ -315,6 +316,6 @@ def test_nothing_is_loaded_where_nothing_is_configured() -> None:
 
 def test_addresses() -> None:
     for listen in ("127.0.0.1:0", "[::1]:0"):
-        part._bound(listen).close()
-    with pytest.raises(part.CannotServe, match="cannot assign requested address"):
-        part._bound("192.0.2.1:7266")
+        bound(listen, key="http.listen").close()
+    with pytest.raises(CannotServe, match="cannot assign requested address"):
+        bound("192.0.2.1:7266", key="http.listen")

@@ -1,0 +1,99 @@
+"""HAProxy's agent-check: a word to whoever connects, and the connection is closed.
+
+`up ready`: this node may have new clients. `drain`: it is in standby, and only clients that are its own already may
+come. `maint`: it is stopping, and nobody may. `down`: its agent hangs. What a client sends is not read, so there is
+nothing to parse, and there is nothing to wait for: a word fits every socket's buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from haagent.config import Config
+from haagent.core.view import MemberState
+from haagent.parts import Commit, Ending, Facts, Still
+from haagent.web.agent import ALIVE_S, Agent
+from haagent.web.sockets import bound
+
+
+class AgentCheck(Still):
+    name = "agent-check"
+
+    def __init__(self, config: Config, agent: Agent, *, is_stepped: Callable[[float], bool]) -> None:
+        self._listen = _wanted(config)
+        self._agent, self._is_stepped = agent, is_stepped
+        self._server: asyncio.Server | None = None
+        self._answered = 0
+
+    async def open(self) -> None:
+        if self._listen:
+            self._server = await self._prepared(self._listen)
+            await self._server.start_serving()
+
+    async def prepare(self, config: Config) -> Commit:
+        listen = _wanted(config)
+        if listen == self._listen:
+            return Commit()
+        fresh = await self._prepared(listen) if listen else None
+
+        async def abandon() -> None:
+            if fresh is not None:
+                fresh.close()
+
+        return Commit(lambda: self._become(listen, fresh), abandon)
+
+    def status(self) -> Facts:
+        return {"agent_check": {"listen": self._listen, "answer": self.answer()} if self._listen else None}
+
+    def counters(self) -> Mapping[str, int]:
+        return {"agent_checks_answered": self._answered}
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def answer(self) -> str:
+        if not self._is_stepped(ALIVE_S):
+            return "down"
+        view = self._agent.view()
+        if view.stopping:
+            return "maint"
+        state = next((member.state for member in view.members if member.me), None)
+        return "drain" if state is MemberState.STANDBY else "up ready"
+
+    def _become(self, listen: str, fresh: asyncio.Server | None) -> Ending:
+        old, self._server, self._listen = self._server, fresh, listen
+        return _change(old, fresh)
+
+    async def _prepared(self, listen: str) -> asyncio.Server:
+        """Whoever connects waits until it serves."""
+        sock = bound(listen, key="http.agent_check")
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: _Client(self._say), sock=sock, start_serving=False)
+
+    def _say(self) -> bytes:
+        self._answered += 1
+        return self.answer().encode() + b"\n"
+
+
+class _Client(asyncio.Protocol):
+    def __init__(self, say: Callable[[], bytes]) -> None:
+        self._say = say
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(self._say())
+        transport.close()
+
+
+async def _change(old: asyncio.Server | None, fresh: asyncio.Server | None) -> None:
+    if fresh is not None:
+        await fresh.start_serving()
+    if old is not None:
+        old.close()
+
+
+def _wanted(config: Config) -> str:
+    return config.http.agent_check if config.http is not None else ""
