@@ -24,7 +24,7 @@ class AgentCheck(Still):
         self._listen = _wanted(config)
         self._agent, self._is_stepped = agent, is_stepped
         self._server: asyncio.Server | None = None
-        self._answered = 0
+        self._counters = {"agent_checks_answered": 0}
 
     async def open(self) -> None:
         if self._listen:
@@ -47,7 +47,7 @@ class AgentCheck(Still):
         return {"agent_check": {"listen": self._listen, "answer": self.answer()} if self._listen else None}
 
     def counters(self) -> Mapping[str, int]:
-        return {"agent_checks_answered": self._answered}
+        return self._counters
 
     async def close(self) -> None:
         if self._server is not None:
@@ -74,7 +74,7 @@ class AgentCheck(Still):
         return await loop.create_server(lambda: _Client(self._say), sock=sock, start_serving=False)
 
     def _say(self) -> bytes:
-        self._answered += 1
+        self._counters["agent_checks_answered"] += 1
         return self.answer().encode() + b"\n"
 
 
