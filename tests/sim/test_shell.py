@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from haagent.core.group import counting
 from haagent.gate import ruleset
 from haagent.gate.gate import Gate
 from tests.sim import mutants, whole
+from tests.sim.invariants import Violation
 from tests.sim.schedules import first_that_shows, run_seed
 from tests.sim.story import parse, play, stories
 
@@ -40,6 +42,19 @@ def test_a_gate_that_goes_with_whoever_leaves_is_caught(monkeypatch: pytest.Monk
     mutants.leave_without_a_gate(monkeypatch)
     # Something must be hidden, or be added by others, in the last moment. Begin near a schedule that has it.
     assert _caught(300, has_freezes=True, has_guardians=True) is not None
+
+
+def held_up_before_it_speaks() -> None:
+    """In `available` B holds, and A has just started. B decides, and its kernel holds it up for a lease before it has
+    sent the heartbeat: A has not heard of the lease that B counts on."""
+    run_seed(3_000_025, has_shell=True, has_moves=True)
+
+
+def test_what_a_node_that_has_just_started_has_not_heard_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    held_up_before_it_speaks()
+    monkeypatch.setattr(counting, "_heard_by_starters", lambda *_: float("inf"))
+    with pytest.raises(Violation, match="both answer"):
+        held_up_before_it_speaks()
 
 
 def test_addresses_that_are_there_before_the_gate_knows_them_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:

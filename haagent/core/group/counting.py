@@ -59,4 +59,21 @@ def renew(group: Group, state: NodeState, now: float) -> bool:
     electorate, needed = state.electorate(now, group.name, is_held=group.state in HOLDING)
     if arbitration.is_in_force(group, state, now):  # no vote is worth more than the arbiter's
         sent = {name: min(at, group.arbitration.granted_at) for name, at in sent.items()}
+    elif not state.settings.consistent:
+        heard_at = _heard_by_starters(group, state, now)
+        sent = {name: min(at, heard_at) for name, at in sent.items()}
     return group.attempt.count(sent, electorate, needed=needed)
+
+
+def _heard_by_starters(group: Group, state: NodeState, now: float) -> float:
+    """Who has just started has no vote and does not count, but may take when its silence is over: a lease after the
+    last that it has heard of this one. So what it has not echoed proves nothing. (A node that is held up between its
+    decision and its heartbeat counted on a lease of which nobody knew.)"""
+    claimed_at = NEVER if group.state in HOLDING else group.claim_deadline - state.settings.lease_s
+    echoed = [
+        state.membership.sent_at(state.boot, peer.echoed_seq) or NEVER
+        for peer in state.membership.alive(now)
+        if peer.silent_ms and peer.name not in state.witnesses
+    ]
+    heard_at = min(echoed, default=float("inf"))
+    return heard_at if heard_at >= claimed_at else NEVER
