@@ -170,10 +170,33 @@ def forget(world: World, rng: random.Random) -> None:
             world.at(world.t + 0.1 * late, lambda name=name: _let(world, name, lease_s))
         return
     name = rng.choice(list(world.hosts))
+    _lose_memory(world, name)
+    world.at(world.t + 0.4 * rng.random(), lambda: world.start(name))
+
+
+def forget_holder(world: World, rng: random.Random) -> None:
+    """One host does not hear the holder, until it is bound to it no more. Then the holder is cut off from the others
+    too, and these, which are bound to it, forget that."""
+    if not (holders := world.serving("web")):
+        return
+    holder, others = holders[0], [name for name in world.hosts if name != holders[0]]
+    deaf = rng.choice(others)
+    world.say(f"cut {holder} - {deaf}")
+    world.cut(holder, deaf)
+    world.cut(deaf, holder)
+    at = world.t + rng.choice((0.4, 0.8, 1.5)) * (0.9 + 0.2 * rng.random())
+    world.at(at, lambda: world.split([holder], others))
+    for name in others:
+        if name != deaf:
+            lost_at = at + 0.05 * rng.random()
+            world.at(lost_at, lambda name=name: _lose_memory(world, name))
+            world.at(lost_at + 0.05 * rng.random(), lambda name=name: world.start(name))
+
+
+def _lose_memory(world: World, name: str) -> None:
     world.crash(name)
     world.say(f"{name} has lost its memory")
     world.hosts[name].memory = Memory()
-    world.at(world.t + 0.4 * rng.random(), lambda: world.start(name))
 
 
 def _let(world: World, name: str, lease_s: float) -> None:

@@ -148,6 +148,8 @@ def _disturb_more(world: World, plan: Plan) -> None:
         _disturb(world, random.Random(f"slews {plan.seed}"), (faults.steer,), every_s=0.15)
     if plan.has_forgets:
         _disturb(world, random.Random(f"forgets {plan.seed}"), (faults.forget,), every_s=0.4)
+        if world.settings.consistent:  # links are cut
+            _disturb(world, random.Random(f"cut {plan.seed}"), (faults.forget_holder,), every_s=1.5)
     if isinstance(world, whole.World):
         _disturb(world, random.Random(f"kernels {plan.seed}"), kernel_faults.ANYTHING, every_s=0.3)
 
