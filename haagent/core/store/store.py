@@ -1,0 +1,314 @@
+"""The store of one node: what commands read and change.
+
+A change happens here at once, and is noted in `effects`; whoever owns the store drains them (`take_effects`) and ships
+them. What other nodes have changed comes in by `apply` (merging.py). The rule that makes every order good is the same
+for both:
+
+* Of two versions of a key the one with the later `born` wins, then the one with the later stamp, then the one that
+  lives longer. `born` is the stamp at which the key came to be from nothing.
+* A removal wins over all that was born before it, however late it was written. This is what keeps a session deleted
+  that a slow request writes once more elsewhere. Keys that are not sessions are born anew by each change, so there
+  the last writer wins.
+* What shortens a life removes the key and puts it anew. Otherwise an older version that was to live longer could come
+  late, after the newer one has expired, and would be taken: nothing remembers what has expired.
+* What lengthens a life keeps the stamp, and is a touch; also a SET of the value that is there already.
+* A flush is a removal of all keys at once: a floor under what is born.
+* The fields of a hash follow the same rule one by one; the hash has one expiry.
+
+Wall clock comes in as `now_ms`. What has expired is not there, and is freed when it is met.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from zlib import crc32
+
+from haagent.core.store.effects import ALL, Effect, Flush, Put, PutFields, Remove, RemoveFields, Touch
+from haagent.core.store.settings import StoreSettings
+from haagent.core.store.space import MASK, SHARDS, Entry, Hash, Space
+from haagent.core.store.stamps import Clock
+
+KEEP = -1  # as an expiry: that of what is there
+
+
+class TooLarge(ValueError):
+    """A key or a value is longer than the settings allow."""
+
+
+class Store:
+    def __init__(self, settings: StoreSettings, *, node_number: int, rng: random.Random) -> None:
+        self.settings = settings
+        self.clock = Clock(node_number, settings.max_drift_ms)
+        self.spaces = [Space(number) for number in range(settings.databases)]
+        self.effects: list[Effect] = []
+        self.expired = 0  # keys that were freed because their time was over
+        self.guarded = 0  # writes that the logout guard has dropped
+        self._rng = rng
+        self._shipped = 0  # nobody else has seen what is newer
+        self._rubbish: list[dict[bytes, Entry]] = []
+
+    # Reading
+
+    def find(self, now_ms: int, db: int, key: bytes) -> bytes | Hash | None:
+        entry = self.spaces[db].shards[crc32(key) & MASK].get(key)
+        if entry is None:
+            return None
+        if 0 < entry[3] <= now_ms:
+            self._free(db, key)
+            return None
+        return entry[0]
+
+    def expires_ms(self, now_ms: int, db: int, key: bytes) -> int | None:
+        """None: there is no such key; 0: it does not expire."""
+        entry = self._live(now_ms, db, key)
+        return None if entry is None else entry[3]
+
+    def stamp(self, now_ms: int, db: int, key: bytes) -> int:
+        """Changes with each change of the key, also of its expiry. 0: there is no such key."""
+        entry = self._live(now_ms, db, key)
+        return 0 if entry is None else entry[1] << 64 | entry[3]
+
+    def size(self, now_ms: int, db: int) -> int:
+        """With what has expired and was not met yet."""
+        return self.spaces[db].keys
+
+    def keys(self, now_ms: int, db: int) -> Iterator[bytes]:
+        """All of them. Whoever wants to do something else in between uses `scan`."""
+        for shard in range(SHARDS):
+            yield from self._in_shard(now_ms, db, shard)
+
+    def scan(self, now_ms: int, db: int, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        """At least `count` keys from the cursor on, and the next cursor, 0 at the end.
+
+        A key that is there from the first call to the last one is returned once.
+        """
+        found: list[bytes] = []
+        while cursor < SHARDS and len(found) < count:
+            found += self._in_shard(now_ms, db, cursor)
+            cursor += 1
+        return cursor % SHARDS, found
+
+    def bytes_used(self) -> int:
+        return sum(space.bytes for space in self.spaces)
+
+    # Changing
+
+    def put(self, now_ms: int, db: int, key: bytes, value: bytes, expires_ms: int = 0) -> None:
+        """A string, whatever was there. An expiry in the past removes the key."""
+        self._check(key, len(value))
+        space = self.spaces[db]
+        old = self._live(now_ms, db, key)
+        if expires_ms == KEEP:
+            expires_ms = 0 if old is None else old[3]
+        elif 0 < expires_ms <= now_ms:
+            self.remove(now_ms, db, key)
+            return
+        if old is None:
+            if self._is_guarded(now_ms, space, key):
+                self.guarded += 1
+                return
+            stamp = born = self.clock.next(now_ms)
+            slot = 0
+        else:
+            if old[0] == value and self._touch(now_ms, space, key, old, expires_ms):
+                return
+            is_anew = isinstance(old[0], Hash) or _is_sooner(expires_ms, old[3])
+            if is_anew:
+                self._bury(now_ms, space, key, old)
+            stamp = self.clock.next(now_ms)
+            born = stamp if is_anew or not self._is_session(key) else old[2]
+            space.take(key)
+            slot = old[4]
+        space.put(key, value, stamp, born, expires_ms, slot)
+        self.effects.append(Put(db, key, value, expires_ms, stamp, born))
+
+    def expire(self, now_ms: int, db: int, key: bytes, expires_ms: int) -> bool:
+        """From now on it expires then; 0: never. False: there is no such key."""
+        old = self._live(now_ms, db, key)
+        if old is None:
+            return False
+        if 0 < expires_ms <= now_ms:
+            return self.remove(now_ms, db, key)
+        space = self.spaces[db]
+        if self._touch(now_ms, space, key, old, expires_ms):
+            return True
+        value = old[0]
+        if _is_sooner(expires_ms, old[3]):
+            self._bury(now_ms, space, key, old)
+            stamp = born = self.clock.next(now_ms)
+        else:
+            stamp = self.clock.next(now_ms)
+            born = old[2] if isinstance(value, Hash) or self._is_session(key) else stamp
+        space.take(key)
+        if not isinstance(value, Hash):
+            space.put(key, value, stamp, born, expires_ms, old[4])
+            self.effects.append(Put(db, key, value, expires_ms, stamp, born))
+            return True
+        if born == stamp:
+            value = _born_anew(value, stamp)
+        value.expiry_stamp = stamp
+        space.put(key, value, stamp, born, expires_ms, old[4])
+        self.effects.append(PutFields(db, key, dict(value) if born == stamp else {}, expires_ms, stamp, born))
+        return True
+
+    def remove(self, now_ms: int, db: int, key: bytes) -> bool:
+        old = self._live(now_ms, db, key)
+        if old is None:
+            return False
+        space = self.spaces[db]
+        self._bury(now_ms, space, key, old)
+        space.take(key)
+        return True
+
+    def put_fields(self, now_ms: int, db: int, key: bytes, fields: Mapping[bytes, bytes]) -> int:
+        """Into the hash that is there, or a new one; how many of them are new. The caller knows it is no string."""
+        space = self.spaces[db]
+        old = self._live(now_ms, db, key)
+        value = Hash() if old is None else old[0]
+        assert isinstance(value, Hash), "a string is there"
+        self._check(key, value.bytes + sum(map(len, fields)) + sum(map(len, fields.values())))
+        stamp = self.clock.next(now_ms)
+        born, expires_ms, slot = (stamp, 0, 0) if old is None else old[2:]
+        if old is None:
+            value.expiry_stamp = stamp
+        else:
+            space.take(key)
+        before = len(value)
+        changed = {name: (text, stamp, born) for name, text in fields.items()}
+        for name, field in changed.items():
+            value.set(name, field)
+        space.put(key, value, stamp, born, expires_ms, slot)
+        self.effects.append(PutFields(db, key, changed, expires_ms, value.expiry_stamp, born))
+        return len(value) - before
+
+    def remove_fields(self, now_ms: int, db: int, key: bytes, fields: Iterable[bytes]) -> int:
+        """How many of them were there. With its last field a hash is gone."""
+        space = self.spaces[db]
+        old = self._live(now_ms, db, key)
+        if old is None:
+            return 0
+        value, _, born, expires_ms, slot = old
+        assert isinstance(value, Hash), "a string is there"
+        gone = [name for name in dict.fromkeys(fields) if name in value]
+        if not gone:
+            return 0
+        stamp = self.clock.next(now_ms)
+        space.take(key)
+        for name in gone:
+            value.drop(name)
+            space.bury_field(key, name, born, stamp)
+        if value:
+            space.put(key, value, stamp, born, expires_ms, slot)
+        self.effects.append(RemoveFields(db, key, gone, stamp, born))
+        return len(gone)
+
+    def put_hash(self, now_ms: int, db: int, key: bytes, fields: Mapping[bytes, bytes], expires_ms: int = 0) -> None:
+        """A hash of just these fields, whatever was there."""
+        self.remove(now_ms, db, key)
+        if not fields or 0 < expires_ms <= now_ms:
+            return
+        self._check(key, sum(map(len, fields)) + sum(map(len, fields.values())))
+        stamp = self.clock.next(now_ms)
+        value = Hash()
+        value.expiry_stamp = stamp
+        for name, text in fields.items():
+            value.set(name, (text, stamp, stamp))
+        self.spaces[db].put(key, value, stamp, stamp, expires_ms)
+        self.effects.append(PutFields(db, key, dict(value), expires_ms, stamp, stamp))
+
+    def flush(self, now_ms: int, db: int | None = None) -> None:
+        """All keys of a database; None: of all of them. They are gone at once; `expire_some` frees their memory."""
+        stamp = self.clock.next(now_ms)
+        for number in range(len(self.spaces)) if db is None else (db,):
+            self._rubbish += self.spaces[number].shards
+            self.spaces[number] = Space(number)
+            self.spaces[number].floor = stamp
+        self.effects.append(Flush(ALL if db is None else db, stamp))
+
+    def expire_some(self, now_ms: int, limit: int) -> int:
+        """Free up to `limit` keys that have expired or were flushed. Where it returns `limit`, there may be more."""
+        done = 0
+        while self._rubbish and done < limit:
+            shard = self._rubbish[-1]
+            done += len(shard) + 1
+            self._rubbish.pop()
+        for space in self.spaces:
+            if done < limit:
+                looked, freed = space.expire(now_ms, limit - done)
+                done += looked
+                self.expired += freed
+        return min(done, limit)
+
+    def take_effects(self) -> list[Effect]:
+        """What was changed here since the last call, in order."""
+        taken, self.effects = self.effects, []
+        self._shipped = self.clock.last
+        return taken
+
+    # Steps of the above
+
+    def _live(self, now_ms: int, db: int, key: bytes) -> Entry | None:
+        entry = self.spaces[db].entry(key)
+        if entry is not None and 0 < entry[3] <= now_ms:
+            self._free(db, key)
+            return None
+        return entry
+
+    def _free(self, db: int, key: bytes) -> None:
+        self.spaces[db].take(key)
+        self.expired += 1
+
+    def _in_shard(self, now_ms: int, db: int, shard: int) -> list[bytes]:
+        entries = self.spaces[db].shards[shard]
+        return [key for key, entry in entries.items() if not 0 < entry[3] <= now_ms]
+
+    def _check(self, key: bytes, length: int) -> None:
+        if len(key) > self.settings.max_key_bytes:
+            raise TooLarge(f"the key has {len(key)} bytes, more than {self.settings.max_key_bytes}")
+        if length > self.settings.max_value_bytes:
+            raise TooLarge(f"the value has {length} bytes, more than {self.settings.max_value_bytes}")
+
+    def _is_session(self, key: bytes) -> bool:
+        return key.startswith(self.settings.session_keys) and not key.endswith(self.settings.lock_keys)
+
+    def _is_guarded(self, now_ms: int, space: Space, key: bytes) -> bool:
+        guard_ms = self.settings.logout_guard_ms
+        return guard_ms > 0 and space.buried_since(key, now_ms - guard_ms) and self._is_session(key)
+
+    def _touch(self, now_ms: int, space: Space, key: bytes, old: Entry, expires_ms: int) -> bool:
+        """True: the rest is as it was, and it lives as long as before, or longer."""
+        value, stamp, born, before, slot = old
+        if expires_ms == before:
+            return True
+        if not expires_ms or _is_sooner(expires_ms, before):
+            return False
+        space.take(key)
+        space.put(key, value, stamp, born, expires_ms, slot)
+        expiry_stamp = value.expiry_stamp if isinstance(value, Hash) else stamp
+        self.effects.append(Touch(space.number, key, expires_ms, expiry_stamp, born))
+        return True
+
+    def _bury(self, now_ms: int, space: Space, key: bytes, old: Entry) -> None:
+        """It is removed, for everybody."""
+        if old[2] > self._shipped:  # nobody has ever seen it
+            self.effects = [effect for effect in self.effects if not _is_about(effect, space.number, key)]
+            return
+        stamp = self.clock.next(now_ms)
+        space.bury(key, stamp)
+        self.effects.append(Remove(space.number, key, stamp))
+
+
+def _is_sooner(expires_ms: int, than_ms: int) -> bool:
+    return expires_ms > 0 and (than_ms == 0 or expires_ms < than_ms)
+
+
+def _is_about(effect: Effect, db: int, key: bytes) -> bool:
+    return not isinstance(effect, Flush) and effect.key == key and effect.db == db
+
+
+def _born_anew(value: Hash, stamp: int) -> Hash:
+    new = Hash()
+    for name, (text, _, _) in value.items():
+        new.set(name, (text, stamp, stamp))
+    return new
