@@ -25,21 +25,22 @@ MASK = SHARDS - 1
 ENTRY_BYTES = 330  # what a key costs besides its own bytes and those of its value, measured
 FIELD_BYTES = 250  # and a field of a hash
 GRAVE_BYTES = 200  # and a tombstone
-EXPIRY_FACTOR = 0x9E3779B97F4A7C15
-FIELD_FACTOR = 0xC2B2AE3D27D4EB4F
+EXPIRY_FACTOR = 0x9E3779B1  # primes, so that no two changes of one key add the same
+FIELD_FACTOR = 0xC2B2AE3D
 WORD = (1 << 64) - 1
 
 
 class Hash(dict[bytes, Field]):
-    """A hash: its fields. The first item of a field is its value."""
+    """The fields of a hash; the first item of one is its value. It never changes once it is in an entry."""
 
     __slots__ = ("bytes", "expiry_stamp", "mark")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.mark = 0  # the sum of what the fields add to the digest
-        self.bytes = 0
-        self.expiry_stamp = 0  # of the change that has set when it expires
+    def __init__(self, old: bytes | Hash | None = None) -> None:
+        """Empty, or a copy."""
+        super().__init__(old if isinstance(old, Hash) else {})
+        self.mark: int = old.mark if isinstance(old, Hash) else 0  # the sum of what the fields add to the digest
+        self.bytes: int = old.bytes if isinstance(old, Hash) else 0
+        self.expiry_stamp: int = old.expiry_stamp if isinstance(old, Hash) else 0  # of the change that has set it
 
     def set(self, name: bytes, field: Field) -> None:
         self.drop(name)
@@ -60,59 +61,89 @@ Entry = tuple[bytes | Hash, int, int, int, int]
 
 
 class Space:
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, by_use: bool = False) -> None:
+        """`by_use`: in each shard, what was used last comes last."""
         self.number = number
+        self._by_use = by_use
         self.shards: list[dict[bytes, Entry]] = [{} for _ in range(SHARDS)]
         self.digests = [0] * SHARDS
         self.keys = 0
         self.bytes = 0
         self.floor = 0  # what was born no later has been flushed
         self.graves: dict[bytes, int] = {}  # keys that were removed, and the stamp of that
-        self.field_graves: dict[tuple[bytes, bytes], tuple[int, int]] = {}  # born and stamp
+        self.field_graves: dict[bytes, dict[bytes, tuple[int, int]]] = {}  # of hashes: born and stamp of each removal
+        # Longer lives of versions that have not come, by what they are of: born, stamp, expiry.
+        self.early: dict[tuple[type, bytes], tuple[int, int, float]] = {}
         self._wheel: dict[int, tuple[int, list[bytes]]] = {}
         self._seconds: list[int] = []  # a heap of those that have a bucket
-        self._salt = number * EXPIRY_FACTOR
+        self._salt = 2 * number * EXPIRY_FACTOR  # the same key in another database adds something else
 
     def entry(self, key: bytes) -> Entry | None:
         return self.shards[crc32(key) & MASK].get(key)
 
     def mark(self, key: bytes, entry: Entry) -> int:
         """What the key adds to the digest of its shard, and what tells two versions of it apart."""
-        value, stamp, _, expires_ms, _ = entry
-        if isinstance(value, Hash):
-            stamp = value.mark + value.expiry_stamp
-        return (stamp + expires_ms * EXPIRY_FACTOR) * (crc32(key) * 2 + 1 + self._salt) & WORD
+        return _version(entry[0], entry[1], entry[3]) * (crc32(key) * 2 + 1 + self._salt) & WORD
 
-    def take(self, key: bytes) -> Entry | None:
-        """Take it out, to change it and put it back, or not. It stays in the wheel."""
+    def put(self, key: bytes, old: Entry | None, value: bytes | Hash, stamp: int, born: int, expires_ms: int) -> None:
+        """In the place of `old`, which is there; None: nothing is."""
         code = crc32(key)
-        entry = self.shards[code & MASK].pop(key, None)
-        if entry is not None:
-            self.digests[code & MASK] -= self.mark(key, entry)
-            self.bytes -= size(key, entry[0])
-            self.keys -= 1
-        return entry
-
-    def put(self, key: bytes, value: bytes | Hash, stamp: int, born: int, expires_ms: int, slot: int = 0) -> None:
-        """Put it where nothing is. `slot` is that of what was taken from there, if anything was."""
+        shard = self.shards[code & MASK]
+        version = _version(value, stamp, expires_ms)
+        slot = 0
+        if old is None:
+            self.keys += 1
+            self.bytes += len(key) + ENTRY_BYTES + size(value)
+        else:
+            version -= _version(old[0], old[1], old[3])
+            slot = old[4]
+            self.bytes += size(value) - size(old[0])
+            if self._by_use:
+                del shard[key]
         if expires_ms:
             second = -(-expires_ms // 1000)
             if not slot or second < slot:
                 slot = self._plan(key, second)
-        entry = (value, stamp, born, expires_ms, slot)
+        shard[key] = (value, stamp, born, expires_ms, slot)
+        self.digests[code & MASK] += version * (code * 2 + 1 + self._salt)
+
+    def drop(self, key: bytes, old: Entry) -> None:
+        """It leaves no trace but in the wheel."""
         code = crc32(key)
-        self.shards[code & MASK][key] = entry
-        self.digests[code & MASK] += self.mark(key, entry)
-        self.bytes += size(key, value)
-        self.keys += 1
+        del self.shards[code & MASK][key]
+        self.digests[code & MASK] -= _version(old[0], old[1], old[3]) * (code * 2 + 1 + self._salt)
+        self.bytes -= len(key) + ENTRY_BYTES + size(old[0])
+        self.keys -= 1
+
+    def floor_of(self, key: bytes) -> int:
+        """What was born no later is gone."""
+        return max(self.floor, self.graves.get(key, 0))
+
+    def forget(self, before_ms: int, limit: int) -> int:
+        """Drop the traces of what was removed before that; how many. They lie nearly in order."""
+        done = 0
+        while self.graves and done < limit and wall_ms(self.graves[oldest := next(iter(self.graves))]) < before_ms:
+            del self.graves[oldest]
+            done += 1
+        while self.field_graves and done < limit:
+            graves = self.field_graves[oldest := next(iter(self.field_graves))]
+            if max(wall_ms(stamp) for _, stamp in graves.values()) >= before_ms:
+                break
+            del self.field_graves[oldest]
+            done += 1
+        return done
 
     def bury(self, key: bytes, stamp: int) -> None:
         self.graves.pop(key, None)  # to the end: they lie in order of their age
         self.graves[key] = stamp
 
     def bury_field(self, key: bytes, name: bytes, born: int, stamp: int) -> None:
-        self.field_graves.pop((key, name), None)
-        self.field_graves[key, name] = (born, stamp)
+        graves = self.field_graves.pop(key, {})
+        self.field_graves[key] = graves
+        graves[name] = (born, stamp)
+
+    def field_grave(self, key: bytes, name: bytes) -> tuple[int, int]:
+        return self.field_graves.get(key, {}).get(name, (0, 0))
 
     def buried_since(self, key: bytes, since_ms: int) -> bool:
         stamp = self.graves.get(key)
@@ -132,16 +163,38 @@ class Space:
                 entry = self.entry(key)
                 if entry is None or entry[4] != second:  # it is gone, or in an earlier bucket
                     continue
-                self.take(key)
-                value, stamp, born, expires_ms, _ = entry
-                if 0 < expires_ms <= now_ms:
+                if 0 < entry[3] <= now_ms:
+                    self.drop(key, entry)
                     freed += 1
                 else:
-                    self.put(key, value, stamp, born, expires_ms)
+                    self.put(key, (*entry[:4], 0), *entry[:4])
             if not bucket:
                 del self._wheel[second]
                 heapq.heappop(self._seconds)
         return looked, freed
+
+    def next_second(self) -> int:
+        """In which something may expire; 0: nothing does."""
+        return self._seconds[0] if self._seconds else 0
+
+    def drop_soonest(self, now_ms: int) -> bool:
+        """What expires next. False: nothing expires."""
+        while self._seconds:
+            second = self._seconds[0]
+            bucket = self._wheel[second][1]
+            while bucket:
+                key = bucket.pop()
+                entry = self.entry(key)
+                if entry is None or entry[4] != second:
+                    continue
+                if not entry[3] or -(-entry[3] // 1000) > second:
+                    self.put(key, (*entry[:4], 0), *entry[:4])  # it has moved
+                    continue
+                self.drop(key, entry)
+                return True
+            del self._wheel[second]
+            heapq.heappop(self._seconds)
+        return False
 
     def _plan(self, key: bytes, second: int) -> int:
         bucket = self._wheel.get(second)
@@ -152,5 +205,11 @@ class Space:
         return bucket[0]  # the same integer for all keys of the bucket: it takes no memory of theirs
 
 
-def size(key: bytes, value: bytes | Hash) -> int:
-    return len(key) + ENTRY_BYTES + (value.bytes if isinstance(value, Hash) else len(value))
+def size(value: bytes | Hash) -> int:
+    return value.bytes if isinstance(value, Hash) else len(value)
+
+
+def _version(value: bytes | Hash, stamp: int, expires_ms: int) -> int:
+    if isinstance(value, Hash):
+        stamp = value.mark + value.expiry_stamp
+    return stamp + expires_ms * EXPIRY_FACTOR

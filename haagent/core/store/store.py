@@ -25,8 +25,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from zlib import crc32
 
 from haagent.core.store.effects import ALL, Effect, Flush, Put, PutFields, Remove, RemoveFields, Touch
+from haagent.core.store.eviction import evict_one
+from haagent.core.store.merging import flush, merge, newest_stamp
 from haagent.core.store.settings import StoreSettings
-from haagent.core.store.space import MASK, SHARDS, Entry, Hash, Space
+from haagent.core.store.space import GRAVE_BYTES, MASK, SHARDS, WORD, Entry, Hash, Space
 from haagent.core.store.stamps import Clock
 
 KEEP = -1  # as an expiry: that of what is there
@@ -40,9 +42,12 @@ class Store:
     def __init__(self, settings: StoreSettings, *, node_number: int, rng: random.Random) -> None:
         self.settings = settings
         self.clock = Clock(node_number, settings.max_drift_ms)
-        self.spaces = [Space(number) for number in range(settings.databases)]
+        self._by_use = settings.eviction == "allkeys-lru"
+        self.spaces = [Space(number, by_use=self._by_use) for number in range(settings.databases)]
         self.effects: list[Effect] = []
         self.expired = 0  # keys that were freed because their time was over
+        self.evicted = 0
+        self.late = 0  # changes of other nodes that have lost against a removal
         self.guarded = 0  # writes that the logout guard has dropped
         self._rng = rng
         self._shipped = 0  # nobody else has seen what is newer
@@ -55,8 +60,11 @@ class Store:
         if entry is None:
             return None
         if 0 < entry[3] <= now_ms:
-            self._free(db, key)
+            self._free(db, key, entry)
             return None
+        if self._by_use:
+            shard = self.spaces[db].shards[crc32(key) & MASK]
+            shard[key] = shard.pop(key)
         return entry[0]
 
     def expires_ms(self, now_ms: int, db: int, key: bytes) -> int | None:
@@ -90,7 +98,10 @@ class Store:
         return cursor % SHARDS, found
 
     def bytes_used(self) -> int:
-        return sum(space.bytes for space in self.spaces)
+        return sum(space.bytes + GRAVE_BYTES * (len(space.graves) + len(space.field_graves)) for space in self.spaces)
+
+    def is_full(self) -> bool:
+        return 0 < self.settings.max_memory < self.bytes_used()
 
     # Changing
 
@@ -109,7 +120,6 @@ class Store:
                 self.guarded += 1
                 return
             stamp = born = self.clock.next(now_ms)
-            slot = 0
         else:
             if old[0] == value and self._touch(now_ms, space, key, old, expires_ms):
                 return
@@ -118,9 +128,7 @@ class Store:
                 self._bury(now_ms, space, key, old)
             stamp = self.clock.next(now_ms)
             born = stamp if is_anew or not self._is_session(key) else old[2]
-            space.take(key)
-            slot = old[4]
-        space.put(key, value, stamp, born, expires_ms, slot)
+        space.put(key, old, value, stamp, born, expires_ms)
         self.effects.append(Put(db, key, value, expires_ms, stamp, born))
 
     def expire(self, now_ms: int, db: int, key: bytes, expires_ms: int) -> bool:
@@ -140,15 +148,13 @@ class Store:
         else:
             stamp = self.clock.next(now_ms)
             born = old[2] if isinstance(value, Hash) or self._is_session(key) else stamp
-        space.take(key)
         if not isinstance(value, Hash):
-            space.put(key, value, stamp, born, expires_ms, old[4])
+            space.put(key, old, value, stamp, born, expires_ms)
             self.effects.append(Put(db, key, value, expires_ms, stamp, born))
             return True
-        if born == stamp:
-            value = _born_anew(value, stamp)
+        value = _born_anew(value, stamp) if born == stamp else Hash(value)
         value.expiry_stamp = stamp
-        space.put(key, value, stamp, born, expires_ms, old[4])
+        space.put(key, old, value, stamp, born, expires_ms)
         self.effects.append(PutFields(db, key, dict(value) if born == stamp else {}, expires_ms, stamp, born))
         return True
 
@@ -158,27 +164,25 @@ class Store:
             return False
         space = self.spaces[db]
         self._bury(now_ms, space, key, old)
-        space.take(key)
+        space.drop(key, old)
         return True
 
     def put_fields(self, now_ms: int, db: int, key: bytes, fields: Mapping[bytes, bytes]) -> int:
         """Into the hash that is there, or a new one; how many of them are new. The caller knows it is no string."""
         space = self.spaces[db]
         old = self._live(now_ms, db, key)
-        value = Hash() if old is None else old[0]
-        assert isinstance(value, Hash), "a string is there"
+        assert old is None or isinstance(old[0], Hash), "a string is there"
+        value = Hash(old[0] if old else None)
         self._check(key, value.bytes + sum(map(len, fields)) + sum(map(len, fields.values())))
         stamp = self.clock.next(now_ms)
-        born, expires_ms, slot = (stamp, 0, 0) if old is None else old[2:]
+        born, expires_ms = (stamp, 0) if old is None else old[2:4]
         if old is None:
             value.expiry_stamp = stamp
-        else:
-            space.take(key)
         before = len(value)
         changed = {name: (text, stamp, born) for name, text in fields.items()}
         for name, field in changed.items():
             value.set(name, field)
-        space.put(key, value, stamp, born, expires_ms, slot)
+        space.put(key, old, value, stamp, born, expires_ms)
         self.effects.append(PutFields(db, key, changed, expires_ms, value.expiry_stamp, born))
         return len(value) - before
 
@@ -188,19 +192,14 @@ class Store:
         old = self._live(now_ms, db, key)
         if old is None:
             return 0
-        value, _, born, expires_ms, slot = old
+        value = old[0]
         assert isinstance(value, Hash), "a string is there"
         gone = [name for name in dict.fromkeys(fields) if name in value]
-        if not gone:
-            return 0
-        stamp = self.clock.next(now_ms)
-        space.take(key)
-        for name in gone:
-            value.drop(name)
-            space.bury_field(key, name, born, stamp)
-        if value:
-            space.put(key, value, stamp, born, expires_ms, slot)
-        self.effects.append(RemoveFields(db, key, gone, stamp, born))
+        if gone:
+            stamp = self.clock.next(now_ms)
+            effect = RemoveFields(db, key, gone, stamp, old[2])
+            merge(space, now_ms, stamp, effect)
+            self.effects.append(effect)
         return len(gone)
 
     def put_hash(self, now_ms: int, db: int, key: bytes, fields: Mapping[bytes, bytes], expires_ms: int = 0) -> None:
@@ -214,16 +213,14 @@ class Store:
         value.expiry_stamp = stamp
         for name, text in fields.items():
             value.set(name, (text, stamp, stamp))
-        self.spaces[db].put(key, value, stamp, stamp, expires_ms)
+        self.spaces[db].put(key, None, value, stamp, stamp, expires_ms)
         self.effects.append(PutFields(db, key, dict(value), expires_ms, stamp, stamp))
 
     def flush(self, now_ms: int, db: int | None = None) -> None:
         """All keys of a database; None: of all of them. They are gone at once; `expire_some` frees their memory."""
         stamp = self.clock.next(now_ms)
         for number in range(len(self.spaces)) if db is None else (db,):
-            self._rubbish += self.spaces[number].shards
-            self.spaces[number] = Space(number)
-            self.spaces[number].floor = stamp
+            self._empty(number, stamp)
         self.effects.append(Flush(ALL if db is None else db, stamp))
 
     def expire_some(self, now_ms: int, limit: int) -> int:
@@ -233,12 +230,45 @@ class Store:
             shard = self._rubbish[-1]
             done += len(shard) + 1
             self._rubbish.pop()
+        before_ms = now_ms - self.settings.horizon_ms - 2 * self.settings.max_drift_ms
         for space in self.spaces:
+            done += space.forget(before_ms, limit - done)
             if done < limit:
                 looked, freed = space.expire(now_ms, limit - done)
                 done += looked
                 self.expired += freed
         return min(done, limit)
+
+    def digests(self) -> list[int]:
+        """Of each shard. Equal contents have equal ones; what has expired counts until it was freed."""
+        return [sum(parts) & WORD for parts in zip(*(space.digests for space in self.spaces), strict=True)]
+
+    def apply(self, now_ms: int, effect: Effect) -> bool:
+        """What another node has changed. False: it lies too far in the future, and does not count."""
+        last = self.clock.last
+        if not self.clock.hear(newest_stamp(effect), now_ms):
+            return False
+        change = 0 if isinstance(effect, Put | Touch) else self.clock.next(now_ms)
+        if isinstance(effect, Flush):
+            for number in range(len(self.spaces)) if effect.db == ALL else (effect.db,):
+                if effect.stamp > last:  # nothing newer is here
+                    self._empty(number, effect.stamp)
+                else:
+                    flush(self.spaces[number], change, effect.stamp)
+        elif not merge(self.spaces[effect.db], now_ms, change, effect):
+            self.late += 1
+        return True
+
+    def evict(self, now_ms: int, limit: int) -> bool:
+        """Make room, here alone, by dropping up to `limit` keys. False: there is too little."""
+        if self.is_full():
+            self.expire_some(now_ms, limit)
+        while self.is_full() and limit:
+            if not evict_one(self.spaces, self.settings.eviction, now_ms, self._rng):
+                return False
+            self.evicted += 1
+            limit -= 1
+        return not self.is_full()
 
     def take_effects(self) -> list[Effect]:
         """What was changed here since the last call, in order."""
@@ -248,15 +278,20 @@ class Store:
 
     # Steps of the above
 
+    def _empty(self, number: int, stamp: int) -> None:
+        self._rubbish += self.spaces[number].shards
+        self.spaces[number] = Space(number, by_use=self._by_use)
+        self.spaces[number].floor = stamp
+
     def _live(self, now_ms: int, db: int, key: bytes) -> Entry | None:
         entry = self.spaces[db].entry(key)
         if entry is not None and 0 < entry[3] <= now_ms:
-            self._free(db, key)
+            self._free(db, key, entry)
             return None
         return entry
 
-    def _free(self, db: int, key: bytes) -> None:
-        self.spaces[db].take(key)
+    def _free(self, db: int, key: bytes, entry: Entry) -> None:
+        self.spaces[db].drop(key, entry)
         self.expired += 1
 
     def _in_shard(self, now_ms: int, db: int, shard: int) -> list[bytes]:
@@ -278,15 +313,16 @@ class Store:
 
     def _touch(self, now_ms: int, space: Space, key: bytes, old: Entry, expires_ms: int) -> bool:
         """True: the rest is as it was, and it lives as long as before, or longer."""
-        value, stamp, born, before, slot = old
+        value, stamp, born, before, _ = old
         if expires_ms == before:
             return True
         if not expires_ms or _is_sooner(expires_ms, before):
             return False
-        space.take(key)
-        space.put(key, value, stamp, born, expires_ms, slot)
-        expiry_stamp = value.expiry_stamp if isinstance(value, Hash) else stamp
-        self.effects.append(Touch(space.number, key, expires_ms, expiry_stamp, born))
+        space.put(key, old, value, stamp, born, expires_ms)
+        if isinstance(value, Hash):
+            self.effects.append(PutFields(space.number, key, {}, expires_ms, value.expiry_stamp, born))
+        else:
+            self.effects.append(Touch(space.number, key, expires_ms, stamp, born))
         return True
 
     def _bury(self, now_ms: int, space: Space, key: bytes, old: Entry) -> None:
@@ -304,7 +340,7 @@ def _is_sooner(expires_ms: int, than_ms: int) -> bool:
 
 
 def _is_about(effect: Effect, db: int, key: bytes) -> bool:
-    return not isinstance(effect, Flush) and effect.key == key and effect.db == db
+    return not isinstance(effect, Flush | Remove) and effect.key == key and effect.db == db
 
 
 def _born_anew(value: Hash, stamp: int) -> Hash:

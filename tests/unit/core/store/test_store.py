@@ -149,7 +149,7 @@ def test_hashes() -> None:
     assert kinds(s) == [PutFields, PutFields, RemoveFields]
     assert s.remove_fields(NOW, 0, KEY, [b"g", b"h"]) == 2
     assert s.find(NOW, 0, KEY) is None, "with its last field a hash is gone"
-    assert s.bytes_used() == 0
+    assert s.spaces[0].bytes == 0
 
 
 def test_a_flush_leaves_nothing_and_its_memory_is_freed_by_and_by() -> None:

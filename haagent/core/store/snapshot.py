@@ -1,0 +1,103 @@
+"""What is in the store, as effects: all of it in slices, or what some shards hold.
+
+A snapshot walks over a store that changes meanwhile. It need not be of one instant: what changes is shipped as well,
+and effects may come in any order. First the floors and the traces of removals, so that nothing that was removed comes
+up for a moment; then shard by shard. A slice ends when it is full, and may be a little fuller by one effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from haagent.core.store.effects import Effect, Flush, Put, PutFields, Remove, RemoveFields
+from haagent.core.store.space import SHARDS, Entry, Hash, Space
+
+SLICE_BYTES = 256 * 1024
+Mark = tuple[int, bytes, int]  # a key that is held: its database, itself, and what tells versions apart
+EFFECT_BYTES = 64  # what an effect takes on the wire besides its key and its value, at most
+
+
+def weight(effect: Effect) -> int:
+    """Its bytes on the wire, roughly, and not less."""
+    match effect:
+        case Put():
+            return len(effect.key) + len(effect.value) + EFFECT_BYTES
+        case PutFields():
+            fields = sum(len(name) + len(field[0]) + 32 for name, field in effect.fields.items())
+            return len(effect.key) + fields + EFFECT_BYTES
+        case RemoveFields():
+            return len(effect.key) + sum(len(name) + 8 for name in effect.fields) + EFFECT_BYTES
+        case Flush():
+            return EFFECT_BYTES
+    return len(effect.key) + EFFECT_BYTES
+
+
+def slices(spaces: Sequence[Space], now_ms: int) -> Iterator[list[Effect]]:
+    part: list[Effect] = []
+    filled = 0
+    for effect in chain(traces(spaces), *(of_shard(spaces, now_ms, shard) for shard in range(SHARDS))):
+        part.append(effect)
+        filled += weight(effect)
+        if filled >= SLICE_BYTES:
+            yield part
+            part, filled = [], 0
+    if part:
+        yield part
+
+
+def traces(spaces: Sequence[Space]) -> Iterator[Effect]:
+    """Of what was removed."""
+    for space in spaces:
+        if space.floor:
+            yield Flush(space.number, space.floor)
+        for key, stamp in list(space.graves.items()):
+            yield Remove(space.number, key, stamp)
+        for key in list(space.field_graves):
+            yield from of_fields(space, key)
+
+
+def of_fields(space: Space, key: bytes) -> Iterator[Effect]:
+    for name, (born, stamp) in space.field_graves.get(key, {}).items():
+        yield RemoveFields(space.number, key, [name], stamp, born)
+
+
+def of_shard(spaces: Sequence[Space], now_ms: int, shard: int) -> Iterator[Effect]:
+    for space in spaces:
+        for key, entry in list(space.shards[shard].items()):
+            if not 0 < entry[3] <= now_ms:
+                yield of_key(space.number, key, entry)
+
+
+def of_key(db: int, key: bytes, entry: Entry) -> Effect:
+    value, stamp, born, expires_ms, _ = entry
+    if isinstance(value, Hash):
+        return PutFields(db, key, value, expires_ms, value.expiry_stamp, born)
+    return Put(db, key, value, expires_ms, stamp, born)
+
+
+def held(spaces: Sequence[Space], now_ms: int, shard: int) -> list[Mark]:
+    return [
+        (space.number, key, space.mark(key, entry))
+        for space in spaces
+        for key, entry in space.shards[shard].items()
+        if not 0 < entry[3] <= now_ms
+    ]
+
+
+def missing(spaces: Sequence[Space], now_ms: int, shard: int, theirs: Sequence[Mark]) -> Iterator[Effect]:
+    """What somebody who holds these keys of a shard lacks: keys, other versions, and that some were removed."""
+    known = {(db, key): mark for db, key, mark in theirs}
+    for space in spaces:
+        if space.floor:
+            yield Flush(space.number, space.floor)
+        for key, entry in list(space.shards[shard].items()):
+            if known.get((space.number, key)) != space.mark(key, entry) and not 0 < entry[3] <= now_ms:
+                yield of_key(space.number, key, entry)
+    for db, key, mark in theirs:
+        space = spaces[db]
+        mine = space.entry(key)
+        if mine is None or space.mark(key, mine) != mark:
+            if key in space.graves:
+                yield Remove(db, key, space.graves[key])
+            yield from of_fields(space, key)
