@@ -29,7 +29,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_keys: tuple[bytes, ...] = SESSION_KEYS  # prefixes: what is deleted stays deleted, whoever writes it late
     lock_keys: tuple[bytes, ...] = LOCK_KEYS
     max_drift_ms: int = 10_000
-    horizon_ms: int = 3_600_000  # so long a deletion is remembered
+    horizon_ms: int = 3_600_000  # so long a deletion is remembered, and while a peer is away
+    max_removals: int = 100_000  # so many deletions of a database are remembered, and the oldest are forgotten
     logout_guard_ms: int = 0  # so long after a session's deletion a plain SET of it does nothing; 0: no guard
     max_memory: int = 0  # bytes; 0: no limit
     eviction: str = "noeviction"  # or volatile-ttl, allkeys-lru

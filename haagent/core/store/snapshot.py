@@ -7,11 +7,12 @@ up for a moment; then shard by shard. A slice ends when it is full, and may be a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from zlib import crc32
 
 from haagent.core.store.effects import Effect, Flush, Put, PutFields, Remove, RemoveFields
-from haagent.core.store.space import SHARDS, Entry, Hash, Space
+from haagent.core.store.space import MASK, SHARDS, Entry, Hash, Space
 
 SLICE_BYTES = 256 * 1024
 Mark = tuple[int, bytes, int]  # a key that is held: its database, itself, and what tells versions apart
@@ -31,6 +32,10 @@ def weight(effect: Effect) -> int:
         case Flush():
             return EFFECT_BYTES
     return len(effect.key) + EFFECT_BYTES
+
+
+def shard_of(effect: Effect) -> int:
+    return 0 if isinstance(effect, Flush) else crc32(effect.key) & MASK
 
 
 def slices(spaces: Sequence[Space], now_ms: int) -> Iterator[list[Effect]]:
@@ -85,14 +90,24 @@ def held(spaces: Sequence[Space], now_ms: int, shard: int) -> list[Mark]:
     ]
 
 
-def missing(spaces: Sequence[Space], now_ms: int, shard: int, theirs: Sequence[Mark]) -> Iterator[Effect]:
-    """What somebody who holds these keys of a shard lacks: keys, other versions, and that some were removed."""
+def missing(
+    spaces: Sequence[Space], now_ms: int, shard: int, theirs: Sequence[Mark], is_gone: Callable[[Entry], bool]
+) -> Iterator[Effect]:
+    """What somebody who holds these keys of a shard lacks: keys, other versions, and that some were removed.
+
+    But not what is gone where it is lacking.
+    """
     known = {(db, key): mark for db, key, mark in theirs}
     for space in spaces:
         if space.floor:
             yield Flush(space.number, space.floor)
         for key, entry in list(space.shards[shard].items()):
-            if known.get((space.number, key)) != space.mark(key, entry) and not 0 < entry[3] <= now_ms:
+            mark = known.get((space.number, key))
+            if (
+                mark != space.mark(key, entry)
+                and not 0 < entry[3] <= now_ms
+                and (mark is not None or not is_gone(entry))
+            ):
                 yield of_key(space.number, key, entry)
     for db, key, mark in theirs:
         space = spaces[db]

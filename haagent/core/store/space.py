@@ -61,15 +61,18 @@ Entry = tuple[bytes | Hash, int, int, int, int]
 
 
 class Space:
-    def __init__(self, number: int, *, by_use: bool = False) -> None:
+    def __init__(self, number: int, *, lock_keys: tuple[bytes, ...] = (), by_use: bool = False) -> None:
         """`by_use`: in each shard, what was used last comes last."""
         self.number = number
         self._by_use = by_use
         self.shards: list[dict[bytes, Entry]] = [{} for _ in range(SHARDS)]
         self.digests = [0] * SHARDS
         self.keys = 0
+        self.locks: set[bytes] = set()  # the keys that are locks
+        self._lock_keys = lock_keys
         self.bytes = 0
         self.floor = 0  # what was born no later has been flushed
+        self.forgotten = 0  # the newest stamp of a removal that left no trace
         self.graves: dict[bytes, int] = {}  # keys that were removed, and the stamp of that
         self.field_graves: dict[bytes, dict[bytes, tuple[int, int]]] = {}  # of hashes: born and stamp of each removal
         # Longer lives of versions that have not come, by what they are of: born, stamp, expiry.
@@ -93,6 +96,8 @@ class Space:
         slot = 0
         if old is None:
             self.keys += 1
+            if key.endswith(self._lock_keys):
+                self.locks.add(key)
             self.bytes += len(key) + ENTRY_BYTES + size(value)
         else:
             version -= _version(old[0], old[1], old[3])
@@ -114,22 +119,30 @@ class Space:
         self.digests[code & MASK] -= _version(old[0], old[1], old[3]) * (code * 2 + 1 + self._salt)
         self.bytes -= len(key) + ENTRY_BYTES + size(old[0])
         self.keys -= 1
+        if self.locks:
+            self.locks.discard(key)
 
     def floor_of(self, key: bytes) -> int:
         """What was born no later is gone."""
         return max(self.floor, self.graves.get(key, 0))
 
-    def forget(self, before_ms: int, limit: int) -> int:
-        """Drop the traces of what was removed before that; how many. They lie nearly in order."""
+    def forget(self, before_ms: int, most: int, limit: int) -> int:
+        """Drop traces of what was removed before that, and all but so many; how many. They lie nearly in order."""
         done = 0
-        while self.graves and done < limit and wall_ms(self.graves[oldest := next(iter(self.graves))]) < before_ms:
+        while self.graves and done < limit:
+            stamp = self.graves[oldest := next(iter(self.graves))]
+            if wall_ms(stamp) >= before_ms and len(self.graves) <= most:
+                break
             del self.graves[oldest]
+            self.forgotten = max(self.forgotten, stamp)
             done += 1
         while self.field_graves and done < limit:
-            graves = self.field_graves[oldest := next(iter(self.field_graves))]
-            if max(wall_ms(stamp) for _, stamp in graves.values()) >= before_ms:
+            oldest = next(iter(self.field_graves))
+            stamp = max(stamp for _, stamp in self.field_graves[oldest].values())
+            if wall_ms(stamp) >= before_ms and len(self.field_graves) <= most:
                 break
             del self.field_graves[oldest]
+            self.forgotten = max(self.forgotten, stamp)
             done += 1
         return done
 

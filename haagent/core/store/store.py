@@ -29,7 +29,7 @@ from haagent.core.store.eviction import evict_one
 from haagent.core.store.merging import flush, merge, newest_stamp
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.space import GRAVE_BYTES, MASK, SHARDS, WORD, Entry, Hash, Space
-from haagent.core.store.stamps import Clock
+from haagent.core.store.stamps import MAX_NODE_NUMBER, Clock, wall_ms
 
 KEEP = -1  # as an expiry: that of what is there
 
@@ -42,15 +42,17 @@ class Store:
     def __init__(self, settings: StoreSettings, *, node_number: int, rng: random.Random) -> None:
         self.settings = settings
         self.clock = Clock(node_number, settings.max_drift_ms)
+        self._newborn: set[int] = set()  # `born` of what came from nothing since the effects were taken
         self._by_use = settings.eviction == "allkeys-lru"
-        self.spaces = [Space(number, by_use=self._by_use) for number in range(settings.databases)]
+        self.spaces = [self._space(number) for number in range(settings.databases)]
         self.effects: list[Effect] = []
         self.expired = 0  # keys that were freed because their time was over
         self.evicted = 0
+        self.forgotten = 0  # the newest stamp of a removal that may be forgotten here
+        self.is_apart = False  # a peer does not hear what is removed: then that is remembered for longer
         self.late = 0  # changes of other nodes that have lost against a removal
         self.guarded = 0  # writes that the logout guard has dropped
         self._rng = rng
-        self._shipped = 0  # nobody else has seen what is newer
         self._rubbish: list[dict[bytes, Entry]] = []
 
     # Reading
@@ -120,12 +122,13 @@ class Store:
                 self.guarded += 1
                 return
             stamp = born = self.clock.next(now_ms)
+            self._newborn.add(born)
         else:
             if old[0] == value and self._touch(now_ms, space, key, old, expires_ms):
                 return
             is_anew = isinstance(old[0], Hash) or _is_sooner(expires_ms, old[3])
             if is_anew:
-                self._bury(now_ms, space, key, old)
+                self._renew(now_ms, space, key, old)
             stamp = self.clock.next(now_ms)
             born = stamp if is_anew or not self._is_session(key) else old[2]
         space.put(key, old, value, stamp, born, expires_ms)
@@ -143,8 +146,9 @@ class Store:
             return True
         value = old[0]
         if _is_sooner(expires_ms, old[3]):
-            self._bury(now_ms, space, key, old)
+            self._renew(now_ms, space, key, old)
             stamp = born = self.clock.next(now_ms)
+            self._newborn.add(born)
         else:
             stamp = self.clock.next(now_ms)
             born = old[2] if isinstance(value, Hash) or self._is_session(key) else stamp
@@ -163,7 +167,7 @@ class Store:
         if old is None:
             return False
         space = self.spaces[db]
-        self._bury(now_ms, space, key, old)
+        self._bury(now_ms, space, key)
         space.drop(key, old)
         return True
 
@@ -178,6 +182,7 @@ class Store:
         born, expires_ms = (stamp, 0) if old is None else old[2:4]
         if old is None:
             value.expiry_stamp = stamp
+            self._newborn.add(born)
         before = len(value)
         changed = {name: (text, stamp, born) for name, text in fields.items()}
         for name, field in changed.items():
@@ -223,6 +228,21 @@ class Store:
             self._empty(number, stamp)
         self.effects.append(Flush(ALL if db is None else db, stamp))
 
+    def clear(self) -> None:
+        """Forget all of it, here alone: also what was removed."""
+        for number in range(len(self.spaces)):
+            self._empty(number, 0)
+
+    def remove_locks(self, now_ms: int, node_number: int, before: int) -> int:
+        """Those that this node has made, or changed last, before this stamp. For its locks die with its life."""
+        gone = 0
+        for space in self.spaces:
+            for key in list(space.locks):
+                entry = space.entry(key)
+                if entry is not None and entry[1] < before and entry[1] & MAX_NODE_NUMBER == node_number:
+                    gone += self.remove(now_ms, space.number, key)
+        return gone
+
     def expire_some(self, now_ms: int, limit: int) -> int:
         """Free up to `limit` keys that have expired or were flushed. Where it returns `limit`, there may be more."""
         done = 0
@@ -230,9 +250,11 @@ class Store:
             shard = self._rubbish[-1]
             done += len(shard) + 1
             self._rubbish.pop()
-        before_ms = now_ms - self.settings.horizon_ms - 2 * self.settings.max_drift_ms
+        horizon_ms = self.settings.horizon_ms + 2 * self.settings.max_drift_ms
+        before_ms = 0 if self.is_apart else now_ms - horizon_ms
         for space in self.spaces:
-            done += space.forget(before_ms, limit - done)
+            done += space.forget(before_ms, self.settings.max_removals, limit - done)
+            self.forgotten = max(self.forgotten, space.forgotten)
             if done < limit:
                 looked, freed = space.expire(now_ms, limit - done)
                 done += looked
@@ -273,14 +295,17 @@ class Store:
     def take_effects(self) -> list[Effect]:
         """What was changed here since the last call, in order."""
         taken, self.effects = self.effects, []
-        self._shipped = self.clock.last
+        self._newborn.clear()
         return taken
 
     # Steps of the above
 
+    def _space(self, number: int) -> Space:
+        return Space(number, lock_keys=self.settings.lock_keys, by_use=self._by_use)
+
     def _empty(self, number: int, stamp: int) -> None:
         self._rubbish += self.spaces[number].shards
-        self.spaces[number] = Space(number, by_use=self._by_use)
+        self.spaces[number] = self._space(number)
         self.spaces[number].floor = stamp
 
     def _live(self, now_ms: int, db: int, key: bytes) -> Entry | None:
@@ -318,6 +343,8 @@ class Store:
             return True
         if not expires_ms or _is_sooner(expires_ms, before):
             return False
+        if wall_ms(value.expiry_stamp if isinstance(value, Hash) else stamp) < now_ms - self.settings.horizon_ms // 2:
+            return False  # a new version now and then shows that it is still in use (seen.py)
         space.put(key, old, value, stamp, born, expires_ms)
         if isinstance(value, Hash):
             self.effects.append(PutFields(space.number, key, {}, expires_ms, value.expiry_stamp, born))
@@ -325,11 +352,15 @@ class Store:
             self.effects.append(Touch(space.number, key, expires_ms, stamp, born))
         return True
 
-    def _bury(self, now_ms: int, space: Space, key: bytes, old: Entry) -> None:
-        """It is removed, for everybody."""
-        if old[2] > self._shipped:  # nobody has ever seen it
+    def _renew(self, now_ms: int, space: Space, key: bytes, old: Entry) -> None:
+        """What is there is about to be born anew."""
+        if old[2] in self._newborn:  # nobody has seen it: what it has made is as if it had not been
             self.effects = [effect for effect in self.effects if not _is_about(effect, space.number, key)]
-            return
+        else:
+            self._bury(now_ms, space, key)
+
+    def _bury(self, now_ms: int, space: Space, key: bytes) -> None:
+        """It is removed, for everybody."""
         stamp = self.clock.next(now_ms)
         space.bury(key, stamp)
         self.effects.append(Remove(space.number, key, stamp))

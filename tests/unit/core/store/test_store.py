@@ -133,9 +133,20 @@ def test_what_nobody_has_seen_yet_needs_no_removal() -> None:
     s.expire(NOW, 0, KEY, NOW + 1000)
     (put,) = s.take_effects()
     assert put == Put(0, KEY, b"v", NOW + 1000, put.stamp, put.stamp)
-    s.put(NOW, 0, b"other", b"v", 0)
-    s.remove(NOW, 0, b"other")
-    assert s.take_effects() == []
+
+
+def test_what_others_have_seen_is_removed_also_when_it_was_written_again_since() -> None:
+    for key in (KEY, b"plain"):
+        s = store()
+        s.put(NOW, 0, key, b"1", NOW + 9000)
+        s.take_effects()
+        s.put(NOW, 0, key, b"2", NOW + 9000)
+        s.expire(NOW, 0, key, NOW + 1000)
+        assert Remove in kinds(s)
+    s = store()
+    s.apply(NOW, Put(0, KEY, b"theirs", 0, NOW << 19 | 7, NOW << 19 | 7))
+    assert s.remove(NOW, 0, KEY)
+    assert kinds(s) == [Remove]
 
 
 def test_hashes() -> None:
