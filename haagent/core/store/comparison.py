@@ -32,6 +32,7 @@ class Comparison:
     todo: list[int] = field(default_factory=list)
     under_way: set[int] = field(default_factory=set)
     refused: int = 0
+    is_void: bool = False  # it was asked for what was there before something of the stream was lost
     differed: int = 0  # shards
 
     def hear_digests(self, store: Store, message: Digests) -> None:

@@ -69,4 +69,13 @@ class Flush(msgspec.Struct, frozen=True, array_like=True, tag=6):
     stamp: int
 
 
-Effect = Put | Touch | Remove | PutFields | RemoveFields | Flush
+class Floor(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """All versions of the key before this one are gone, though it was not removed: they would have lived longer."""
+
+    db: int
+    key: bytes
+    stamp: int
+    born: int
+
+
+Effect = Put | Touch | Remove | PutFields | RemoveFields | Flush | Floor

@@ -11,23 +11,26 @@ node knew that set it, so no field is older than that: the expiry falls to a flo
 Where nodes have made both under one name, the later born of them stays: fields that were born before a string are gone,
 and a string is gone, and leaves a removal as its trace, when anything is heard of a hash that was born after it.
 
+What shortens a life sets a floor for versions: who has forgotten the shorter life must not take an older, longer one.
+
 A longer life may be heard of before the version that it belongs to. It waits in `early`, where it is bounded: what is
 lost there the comparison of digests finds. There also lies the expiry of a hash while none of its fields is left.
 """
 
 from __future__ import annotations
 
-from haagent.core.store.effects import Effect, Flush, Put, PutFields, Remove, RemoveFields, Touch
+from haagent.core.store.effects import Effect, Floor, Flush, Put, PutFields, Remove, RemoveFields, Touch
 from haagent.core.store.space import Entry, Hash, Space
 
 Expiry = tuple[int, int, float]  # born, stamp, and the instant, as something to compare
 NEVER = float("inf")
+NONE = (0, 0)
 MAX_EARLY = 10_000
 
 
 def newest_stamp(effect: Effect) -> int:
     match effect:
-        case Put() | Touch() | RemoveFields():
+        case Put() | Touch() | RemoveFields() | Floor():
             return max(effect.stamp, effect.born)
         case PutFields():
             return max(effect.stamp, effect.born, *(max(stamp, born) for _, stamp, born in effect.fields.values()))
@@ -48,6 +51,8 @@ def merge(space: Space, now_ms: int, change: int, effect: Effect) -> bool:
             return _put_fields(space, now_ms, change, effect)
         case RemoveFields():
             return _remove_fields(space, change, effect)
+        case Floor():
+            _raise_floor(space, change, effect)
         case Flush():
             flush(space, change, effect.stamp)
     return True
@@ -57,6 +62,8 @@ def _put(space: Space, now_ms: int, effect: Put) -> bool:
     key, born = effect.key, effect.born
     if born <= space.floor_of(key):
         return False
+    if (born, effect.stamp) < space.floors.get(key, NONE):
+        return True
     old = space.entry(key)
     expiry: Expiry = (born, effect.stamp, effect.expires_ms or NEVER)
     hash_born = 0
@@ -121,8 +128,8 @@ def _put_fields(space: Space, now_ms: int, change: int, effect: PutFields) -> bo
     for name, field in effect.fields.items():
         version = (field[2], field[1])
         mine = value.get(name)
-        known = max(space.field_grave(key, name), (0, 0) if mine is None else (mine[2], mine[1]))
-        if field[2] > floor and version > known:
+        known = max(space.field_grave(key, name), NONE if mine is None else (mine[2], mine[1]))
+        if field[2] > floor and version > known and version >= space.floors.get(key, NONE):
             value.set(name, field)
     if not value:
         _wait(space, PutFields, key, expiry)
@@ -157,6 +164,20 @@ def _remove_fields(space: Space, change: int, effect: RemoveFields) -> bool:
         mine = {name: old[0][name] for name in effect.fields if name in old[0]}
         _without(space, key, old, [name for name, field in mine.items() if (field[2], field[1]) < version], change)
     return True
+
+
+def _raise_floor(space: Space, change: int, effect: Floor) -> None:
+    key, version = effect.key, (effect.born, effect.stamp)
+    if effect.born <= space.floor_of(key) or version <= space.floors.get(key, NONE):
+        return
+    space.raise_floor(key, version)
+    old = space.entry(key)
+    if old is None:
+        return
+    if isinstance(old[0], Hash):
+        _without(space, key, old, [name for name, field in old[0].items() if (field[2], field[1]) < version], change)
+    elif (old[2], old[1]) < version:
+        space.drop(key, old)
 
 
 def _end_string(space: Space, key: bytes, old: Entry) -> int:

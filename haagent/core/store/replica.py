@@ -71,7 +71,6 @@ class Replica:
         self.stream = Stream(settings.backlog_bytes, settings.window_bytes, settings.touch_every_s)
         self.deadline = now
         self.counters = dict.fromkeys(("compared", "differed", "behind", "refused", "locks"), 0)
-        self._rng = rng
         self._sync = InSync(settings, self.peers, self._do)
         self._comparison: Comparison | None = None
         self._round = 0
@@ -80,11 +79,12 @@ class Replica:
         self._queue: list[str] = []  # whom to compare with next
         self._actions: list[Action] = []
         self._not_before = now  # no comparison, after one has failed
-        self._since = 0
+        self._since = 0  # the first stamp of this life
         self.seen = Seen()
 
     def step(self, now: float, now_ms: int, event: Event) -> list[Action]:
         self._actions = []
+        self._since = self._since or self.store.clock.next(now_ms)
         match event:
             case Wrote():  # shipped with all that this turn of the caller brings
                 self._wrote(now, now_ms, event)
@@ -125,7 +125,6 @@ class Replica:
         peer.is_linked, peer.has_greeted, peer.is_synced = True, False, False
         peer.parted_at = NEVER
         peer.reader.is_reading = False
-        self._since = self._since or self.store.clock.next(now_ms)
         keys = sum(space.keys for space in self.store.spaces)
         self._send(
             peer, Hello(VERSION, self.life, self.is_ready, keys, self.stream.first, self.stream.seq, self._since)
@@ -158,9 +157,9 @@ class Replica:
                     self.seen.add(peer.number, peer.since, newest)
                 if refused:
                     self.counters["refused"] += refused
-                    peer.is_complete = False
-                    if self._comparison is not None and self._comparison.peer == peer.name:
-                        self._comparison.refused += refused  # it was asked for what was there before
+                    self._lost_something(peer)
+                if self.store.is_full():
+                    self.store.evict(now_ms, 1_000)
                 self._send(peer, Ack(message.seq, refused))
             case Ack():
                 peer.reader.ack(message.seq)
@@ -189,7 +188,8 @@ class Replica:
         if not is_known:
             self._end_locks(now, now_ms, peer, hello.since)
             peer.life, peer.heard, peer.since = hello.life, hello.seq, hello.since
-            peer.is_complete = not hello.is_ready  # it drops what it has kept, or says so when it is ready
+            # It drops what it has kept, or says so when it is ready. We, before we are, may have to drop what we hear.
+            peer.is_complete = self.is_ready and not hello.is_ready
         peer.has_greeted, peer.is_ready, peer.keys = True, hello.is_ready, hello.keys
         if hello.first <= peer.heard and peer.is_complete:
             self._send(peer, Resume(peer.heard, is_complete=True))
@@ -198,8 +198,14 @@ class Replica:
 
     def _begin_anew(self, peer: Peer, seq: int) -> None:
         """From here on we have its stream; what was before, a comparison brings."""
-        peer.heard, peer.is_complete = seq, False
+        peer.heard = seq
+        self._lost_something(peer)
         self._send(peer, Resume(seq, is_complete=False))
+
+    def _lost_something(self, peer: Peer) -> None:
+        peer.is_complete = False
+        if self._comparison is not None and self._comparison.peer == peer.name:
+            self._comparison.is_void = True
 
     def _end_locks(self, now: float, now_ms: int, peer: Peer, before: int) -> None:
         if peer.life:
@@ -223,7 +229,8 @@ class Replica:
             return
         if now >= self._next_check:
             self._next_check = now + self.settings.compare_every_s
-            self._queue = [peer.name for peer in there if peer.is_ready]
+            # Who has evicted something would take it again each time.
+            self._queue = [peer.name for peer in there if peer.is_ready and not self.store.evicted]
         for peer in there:
             if peer.is_ready and not peer.is_complete:
                 self._compare(now_ms, peer, with_traces=True)
@@ -262,8 +269,8 @@ class Replica:
         self.counters["compared"] += 1
         self.counters["differed"] += comparison.differed
         self.counters["refused"] += comparison.refused
-        if comparison.refused:
-            self._not_before = now + RETRY_S
+        if comparison.refused or comparison.is_void:
+            self._not_before = now + RETRY_S if comparison.refused else now
             return
         self.seen.merge(comparison.seen)
         self.store.forgotten = max(self.store.forgotten, comparison.forgotten)
@@ -313,7 +320,8 @@ class Replica:
             self._send(peer, message)
 
     def _plan(self, now: float) -> None:
-        compare_at = self._next_check if self.is_ready else self._join_by
+        lacking = any(peer.has_greeted and peer.is_ready and not peer.is_complete for peer in self.peers.values())
+        compare_at = now if lacking else self._next_check if self.is_ready else self._join_by
         compare_at = max(compare_at, self._not_before)
         self.deadline = min(
             self.stream.touches_due,
@@ -323,8 +331,7 @@ class Replica:
         )
 
     def _seen_now(self) -> Seen:
-        if self._since:
-            self.seen.add(self.settings.number, self._since, self.store.clock.last)
+        self.seen.add(self.settings.number, self._since, self.store.clock.last)
         return self.seen
 
     # Out

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from zlib import crc32
 
-from haagent.core.store.effects import Effect, Flush, Put, PutFields, Remove, RemoveFields
+from haagent.core.store.effects import Effect, Floor, Flush, Put, PutFields, Remove, RemoveFields
 from haagent.core.store.space import MASK, SHARDS, Entry, Hash, Space
 
 SLICE_BYTES = 256 * 1024
@@ -58,6 +58,8 @@ def traces(spaces: Sequence[Space]) -> Iterator[Effect]:
             yield Flush(space.number, space.floor)
         for key, stamp in list(space.graves.items()):
             yield Remove(space.number, key, stamp)
+        for key, (born, stamp) in list(space.floors.items()):
+            yield Floor(space.number, key, stamp, born)
         for key in list(space.field_graves):
             yield from of_fields(space, key)
 
@@ -115,4 +117,6 @@ def missing(
         if mine is None or space.mark(key, mine) != mark:
             if key in space.graves:
                 yield Remove(db, key, space.graves[key])
+            if key in space.floors:
+                yield Floor(db, key, space.floors[key][1], space.floors[key][0])
             yield from of_fields(space, key)

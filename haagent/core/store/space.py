@@ -75,6 +75,7 @@ class Space:
         self.forgotten = 0  # the newest stamp of a removal that left no trace
         self.graves: dict[bytes, int] = {}  # keys that were removed, and the stamp of that
         self.field_graves: dict[bytes, dict[bytes, tuple[int, int]]] = {}  # of hashes: born and stamp of each removal
+        self.floors: dict[bytes, tuple[int, int]] = {}  # born and stamp: earlier versions are gone
         # Longer lives of versions that have not come, by what they are of: born, stamp, expiry.
         self.early: dict[tuple[type, bytes], tuple[int, int, float]] = {}
         self._wheel: dict[int, tuple[int, list[bytes]]] = {}
@@ -122,6 +123,11 @@ class Space:
         if self.locks:
             self.locks.discard(key)
 
+    @property
+    def traces(self) -> int:
+        """How many, of what was removed or made shorter."""
+        return len(self.graves) + len(self.field_graves) + len(self.floors)
+
     def floor_of(self, key: bytes) -> int:
         """What was born no later is gone."""
         return max(self.floor, self.graves.get(key, 0))
@@ -144,6 +150,13 @@ class Space:
             del self.field_graves[oldest]
             self.forgotten = max(self.forgotten, stamp)
             done += 1
+        while self.floors and done < limit:
+            stamp = self.floors[oldest := next(iter(self.floors))][1]
+            if wall_ms(stamp) >= before_ms and len(self.floors) <= most:
+                break
+            del self.floors[oldest]
+            self.forgotten = max(self.forgotten, stamp)
+            done += 1
         return done
 
     def bury(self, key: bytes, stamp: int) -> None:
@@ -154,6 +167,9 @@ class Space:
         graves = self.field_graves.pop(key, {})
         self.field_graves[key] = graves
         graves[name] = (born, stamp)
+
+    def raise_floor(self, key: bytes, version: tuple[int, int]) -> None:
+        self.floors[key] = max(version, self.floors.pop(key, version))
 
     def field_grave(self, key: bytes, name: bytes) -> tuple[int, int]:
         return self.field_graves.get(key, {}).get(name, (0, 0))

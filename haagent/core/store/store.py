@@ -9,8 +9,8 @@ for both:
 * A removal wins over all that was born before it, however late it was written. This is what keeps a session deleted
   that a slow request writes once more elsewhere. Keys that are not sessions are born anew by each change, so there
   the last writer wins.
-* What shortens a life removes the key and puts it anew. Otherwise an older version that was to live longer could come
-  late, after the newer one has expired, and would be taken: nothing remembers what has expired.
+* What shortens a life is a floor for versions. Otherwise an older one that was to live longer could come late, after
+  the newer one has expired, and would be taken: nothing remembers what has expired.
 * What lengthens a life keeps the stamp, and is a touch; also a SET of the value that is there already.
 * A flush is a removal of all keys at once: a floor under what is born.
 * The fields of a hash follow the same rule one by one; the hash has one expiry.
@@ -24,7 +24,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from zlib import crc32
 
-from haagent.core.store.effects import ALL, Effect, Flush, Put, PutFields, Remove, RemoveFields, Touch
+from haagent.core.store.effects import ALL, Effect, Floor, Flush, Put, PutFields, Remove, RemoveFields, Touch
 from haagent.core.store.eviction import evict_one
 from haagent.core.store.merging import flush, merge, newest_stamp
 from haagent.core.store.settings import StoreSettings
@@ -100,7 +100,7 @@ class Store:
         return cursor % SHARDS, found
 
     def bytes_used(self) -> int:
-        return sum(space.bytes + GRAVE_BYTES * (len(space.graves) + len(space.field_graves)) for space in self.spaces)
+        return sum(space.bytes + GRAVE_BYTES * space.traces for space in self.spaces)
 
     def is_full(self) -> bool:
         return 0 < self.settings.max_memory < self.bytes_used()
@@ -126,11 +126,12 @@ class Store:
         else:
             if old[0] == value and self._touch(now_ms, space, key, old, expires_ms):
                 return
-            is_anew = isinstance(old[0], Hash) or _is_sooner(expires_ms, old[3])
-            if is_anew:
-                self._renew(now_ms, space, key, old)
+            if isinstance(old[0], Hash):
+                self._bury(now_ms, space, key)
             stamp = self.clock.next(now_ms)
-            born = stamp if is_anew or not self._is_session(key) else old[2]
+            born = stamp if isinstance(old[0], Hash) or not self._is_session(key) else old[2]
+            if _is_sooner(expires_ms, old[3]):
+                self._raise_floor(space, key, old, (born, stamp))
         space.put(key, old, value, stamp, born, expires_ms)
         self.effects.append(Put(db, key, value, expires_ms, stamp, born))
 
@@ -145,21 +146,19 @@ class Store:
         if self._touch(now_ms, space, key, old, expires_ms):
             return True
         value = old[0]
-        if _is_sooner(expires_ms, old[3]):
-            self._renew(now_ms, space, key, old)
-            stamp = born = self.clock.next(now_ms)
-            self._newborn.add(born)
-        else:
-            stamp = self.clock.next(now_ms)
-            born = old[2] if isinstance(value, Hash) or self._is_session(key) else stamp
+        is_sooner = _is_sooner(expires_ms, old[3])
+        stamp = self.clock.next(now_ms)
+        born = old[2] if isinstance(value, Hash) or self._is_session(key) else stamp
+        if is_sooner:
+            self._raise_floor(space, key, old, (born, stamp))
         if not isinstance(value, Hash):
             space.put(key, old, value, stamp, born, expires_ms)
             self.effects.append(Put(db, key, value, expires_ms, stamp, born))
             return True
-        value = _born_anew(value, stamp) if born == stamp else Hash(value)
+        value = _at_version(value, born, stamp) if is_sooner else Hash(value)
         value.expiry_stamp = stamp
         space.put(key, old, value, stamp, born, expires_ms)
-        self.effects.append(PutFields(db, key, dict(value) if born == stamp else {}, expires_ms, stamp, born))
+        self.effects.append(PutFields(db, key, dict(value) if is_sooner else {}, expires_ms, stamp, born))
         return True
 
     def remove(self, now_ms: int, db: int, key: bytes) -> bool:
@@ -263,7 +262,8 @@ class Store:
 
     def digests(self) -> list[int]:
         """Of each shard. Equal contents have equal ones; what has expired counts until it was freed."""
-        return [sum(parts) & WORD for parts in zip(*(space.digests for space in self.spaces), strict=True)]
+        used = [space.digests for space in self.spaces if space.keys]
+        return [sum(parts) & WORD for parts in zip(*used, strict=True)] or [0] * SHARDS
 
     def apply(self, now_ms: int, effect: Effect) -> bool:
         """What another node has changed. False: it lies too far in the future, and does not count."""
@@ -272,12 +272,14 @@ class Store:
             return False
         change = 0 if isinstance(effect, Put | Touch) else self.clock.next(now_ms)
         if isinstance(effect, Flush):
-            for number in range(len(self.spaces)) if effect.db == ALL else (effect.db,):
+            for number in range(len(self.spaces)):
+                if effect.db not in (ALL, number):
+                    continue
                 if effect.stamp > last:  # nothing newer is here
                     self._empty(number, effect.stamp)
                 else:
                     flush(self.spaces[number], change, effect.stamp)
-        elif not merge(self.spaces[effect.db], now_ms, change, effect):
+        elif effect.db < len(self.spaces) and not merge(self.spaces[effect.db], now_ms, change, effect):
             self.late += 1
         return True
 
@@ -352,12 +354,13 @@ class Store:
             self.effects.append(Touch(space.number, key, expires_ms, stamp, born))
         return True
 
-    def _renew(self, now_ms: int, space: Space, key: bytes, old: Entry) -> None:
-        """What is there is about to be born anew."""
+    def _raise_floor(self, space: Space, key: bytes, old: Entry, version: tuple[int, int]) -> None:
+        """What is put next lives shorter than what was there."""
         if old[2] in self._newborn:  # nobody has seen it: what it has made is as if it had not been
             self.effects = [effect for effect in self.effects if not _is_about(effect, space.number, key)]
-        else:
-            self._bury(now_ms, space, key)
+            return
+        space.raise_floor(key, version)
+        self.effects.append(Floor(space.number, key, version[1], version[0]))
 
     def _bury(self, now_ms: int, space: Space, key: bytes) -> None:
         """It is removed, for everybody."""
@@ -371,11 +374,11 @@ def _is_sooner(expires_ms: int, than_ms: int) -> bool:
 
 
 def _is_about(effect: Effect, db: int, key: bytes) -> bool:
-    return not isinstance(effect, Flush | Remove) and effect.key == key and effect.db == db
+    return not isinstance(effect, Flush | Remove | Floor) and effect.key == key and effect.db == db
 
 
-def _born_anew(value: Hash, stamp: int) -> Hash:
+def _at_version(value: Hash, born: int, stamp: int) -> Hash:
     new = Hash()
     for name, (text, _, _) in value.items():
-        new.set(name, (text, stamp, stamp))
+        new.set(name, (text, stamp, born))
     return new

@@ -29,7 +29,7 @@ def play(seed: int) -> World:
 def clients(world: World) -> None:
     chance = world.chance
     sessions: list[bytes] = []
-    pace_s = chance.choice((0.02, 0.1, 0.5))
+    pace_s = chance.choice((0.04, 0.1, 0.5))
 
     def act() -> None:
         if world.now < FAULTS_S + 5:
@@ -50,7 +50,11 @@ def request(world: World, node: Node, sessions: list[bytes]) -> None:
     key = chance.choice(sessions[-30:]) if sessions else b"sess:0"
     found = store.find(now_ms, 0, key)
     deed = chance.random()
-    if deed < 0.2 or not sessions:
+    if deed < 0.01:  # many at once
+        for number in range(60):
+            store.put(now_ms, 0, b"sess:%s.%d" % (value, number), value, far_ms)
+            world.ship(node)
+    elif deed < 0.2 or not sessions:
         sessions.append(b"sess:%d" % len(sessions))
         store.put(now_ms, 0, sessions[-1], value, far_ms)
     elif deed < 0.5:
@@ -60,7 +64,7 @@ def request(world: World, node: Node, sessions: list[bytes]) -> None:
         store.expire(now_ms, 0, key, far_ms)
     elif deed < 0.75:
         if store.remove(now_ms, 0, key):
-            node.removed[key] = store.clock.last
+            node.removed.add(key)
     elif deed < 0.85:
         store.put(now_ms, 0, b"plain%d" % chance.randrange(5), value, 0)
     elif deed < 0.9:

@@ -138,6 +138,27 @@ def test_a_shorter_life_is_not_undone_by_the_longer_one_that_comes_late() -> Non
     assert b.find(NOW + 2000, 0, KEY) is None
 
 
+@pytest.mark.parametrize("how", ["put", "expire", "hash"])
+def test_a_slow_request_that_also_shortens_the_life_does_not_undo_a_logout(how: str) -> None:
+    a, b = store(1), store(2)
+    if how == "hash":
+        a.put_hash(NOW, 0, KEY, {b"f": b"1"}, NOW + 1_000_000)
+    else:
+        a.put(NOW, 0, KEY, b"v", NOW + 1_000_000)
+    for effect in a.take_effects():
+        b.apply(NOW, effect)
+    a.remove(NOW + 1, 0, KEY)
+    if how == "put":
+        b.put(NOW + 500, 0, KEY, b"late", NOW + 500_000)
+    else:
+        b.expire(NOW + 500, 0, KEY, NOW + 500_000)
+    for effect in b.take_effects():
+        a.apply(NOW + 500, effect)
+    for effect in a.take_effects():
+        b.apply(NOW + 500, effect)
+    assert a.find(NOW + 500, 0, KEY) is b.find(NOW + 500, 0, KEY) is None
+
+
 def test_a_longer_life_may_come_before_its_version() -> None:
     s = store(1)
     s.apply(NOW, Touch(0, KEY, NOW + 9000, at(0), at(0)))

@@ -7,7 +7,7 @@ import random
 import msgspec
 import pytest
 
-from haagent.core.store.effects import ALL, Flush, Put, PutFields, Remove, RemoveFields, Touch
+from haagent.core.store.effects import ALL, Floor, Flush, Put, PutFields, Remove, RemoveFields, Touch
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.space import Hash
 from haagent.core.store.store import KEEP, Store, TooLarge
@@ -109,20 +109,20 @@ def test_a_key_that_is_no_session_is_born_anew_by_each_change() -> None:
         assert put.born == put.stamp
 
 
-def test_what_shortens_a_life_removes_and_puts_anew() -> None:
+def test_what_shortens_a_life_sets_a_floor_and_the_key_is_born_no_later() -> None:
     s = store()
     s.put(NOW, 0, KEY, b"v", 0)
     s.take_effects()
     s.expire(NOW, 0, KEY, NOW + 1000)
-    remove, put = s.take_effects()
-    assert isinstance(remove, Remove)
+    floor, put = s.take_effects()
     assert isinstance(put, Put)
-    assert remove.stamp < put.born
+    assert floor == Floor(0, KEY, put.stamp, put.born)
+    assert put.born < put.stamp
     s.put_hash(NOW, 0, KEY, {b"f": b"1"}, NOW + 5000)
     s.take_effects()
     s.expire(NOW, 0, KEY, NOW + 1000)
-    remove, fields = s.take_effects()
-    assert isinstance(remove, Remove)
+    floor, fields = s.take_effects()
+    assert isinstance(floor, Floor)
     assert isinstance(fields, PutFields)
     assert list(fields.fields) == [b"f"]
 
@@ -132,7 +132,7 @@ def test_what_nobody_has_seen_yet_needs_no_removal() -> None:
     s.put(NOW, 0, KEY, b"v", 0)
     s.expire(NOW, 0, KEY, NOW + 1000)
     (put,) = s.take_effects()
-    assert put == Put(0, KEY, b"v", NOW + 1000, put.stamp, put.stamp)
+    assert put == Put(0, KEY, b"v", NOW + 1000, put.stamp, put.born)
 
 
 def test_what_others_have_seen_is_removed_also_when_it_was_written_again_since() -> None:
@@ -142,7 +142,7 @@ def test_what_others_have_seen_is_removed_also_when_it_was_written_again_since()
         s.take_effects()
         s.put(NOW, 0, key, b"2", NOW + 9000)
         s.expire(NOW, 0, key, NOW + 1000)
-        assert Remove in kinds(s)
+        assert Floor in kinds(s)
     s = store()
     s.apply(NOW, Put(0, KEY, b"theirs", 0, NOW << 19 | 7, NOW << 19 | 7))
     assert s.remove(NOW, 0, KEY)

@@ -1,0 +1,316 @@
+"""The replication machine, told step by step: who says what, and who is told what."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+import pytest
+
+from haagent.core.store.events import (
+    Action,
+    Answer,
+    Died,
+    Linked,
+    Note,
+    Outcome,
+    Ready,
+    Received,
+    ReplicaSettings,
+    Send,
+    Unlinked,
+    Woke,
+    Wrote,
+)
+from haagent.core.store.messages import Ack, Batch, Behind, Message
+from haagent.core.store.replica import Replica
+from tests.unit.core.store.worlds import NOW, contents, store
+
+KEY = b"sess:1"
+NUMBERS = {"A": 1, "B": 2, "C": 3}
+
+
+class Pair:
+    """Replicas whose messages are delivered at once, unless their link is slow."""
+
+    def __init__(self, names: str = "AB", **settings: object) -> None:
+        self.now = 0.0
+        self.settings = settings
+        self.names = names
+        self.replicas: dict[str, Replica] = {}
+        self.slow: set[str] = set()  # what these receive waits
+        self.waiting: list[tuple[str, str, Message]] = []
+        self.queue: deque[tuple[str, str, Message]] = deque()
+        self.answers: dict[int, Outcome] = {}
+        self.notes: list[tuple[str, str, str]] = []  # who, kind, about whom
+        self.ready: set[str] = set()
+        self.lives = dict.fromkeys(names, 0)
+        for name in names:
+            self.begin(name)
+
+    def ms(self) -> int:
+        return NOW + int(self.now * 1000)
+
+    def begin(self, name: str) -> None:
+        self.lives[name] += 1
+        self.ready.discard(name)
+        peers = {peer: NUMBERS[peer] for peer in self.names if peer != name}
+        settings = ReplicaSettings(me=name, number=NUMBERS[name], peers=peers, **self.settings)  # type: ignore[arg-type]
+        life = self.lives[name]
+        self.replicas[name] = Replica(
+            settings, store(NUMBERS[name]), life=life, now=self.now, rng=random.Random(NUMBERS[name])
+        )
+
+    def step(self, name: str, event: object) -> None:
+        self.take(name, event)
+        while self.queue:
+            to, sender, message = self.queue.popleft()
+            self.take(to, Received(sender, message))
+
+    def take(self, name: str, event: object) -> None:
+        replica = self.replicas[name]
+        self.perform(name, replica.step(self.now, self.ms(), event))  # type: ignore[arg-type]
+        if replica.deadline <= self.now:
+            self.perform(name, replica.step(self.now, self.ms(), Woke()))
+
+    def flow(self) -> None:
+        """What has waited arrives."""
+        self.slow = set()
+        waiting, self.waiting = self.waiting, []
+        for to, sender, message in waiting:
+            self.step(to, Received(sender, message))
+
+    def perform(self, name: str, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(peer, message) if peer in self.slow:
+                    self.waiting.append((peer, name, message))
+                case Send(peer, message):
+                    self.queue.append((peer, name, message))
+                case Answer(ticket, outcome):
+                    self.answers[ticket] = outcome
+                case Note(kind, peer, _):
+                    self.notes.append((name, kind, peer))
+                case Ready():
+                    self.ready.add(name)
+
+    def link(self, one: str, other: str) -> None:
+        self.take(one, Linked(other, self.lives[other]))
+        self.step(other, Linked(one, self.lives[one]))
+
+    def unlink(self, one: str, other: str) -> None:
+        self.waiting = [item for item in self.waiting if {item[0], item[1]} != {one, other}]
+        self.step(one, Unlinked(other))
+        self.step(other, Unlinked(one))
+
+    def put(self, name: str, key: bytes, value: bytes, ticket: int | None = None) -> None:
+        s = self.replicas[name].store
+        s.put(self.ms(), 0, key, value, self.ms() + 3_600_000)
+        self.step(name, Wrote(s.take_effects(), ticket))
+
+    def pass_time(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (next_at := min(replica.deadline for replica in self.replicas.values())) <= end:
+            self.now = max(self.now, next_at)
+            for name, replica in self.replicas.items():
+                if replica.deadline <= self.now:
+                    self.step(name, Woke())
+        self.now = end
+
+    def find(self, name: str, key: bytes) -> object:
+        return self.replicas[name].store.find(self.ms(), 0, key)
+
+
+def joined(**settings: object) -> Pair:
+    pair = Pair(**settings)
+    pair.link("A", "B")
+    assert pair.ready == {"A", "B"}
+    return pair
+
+
+def test_alone_it_is_ready_after_a_while_and_without_peers_at_once() -> None:
+    pair = Pair(join_timeout_s=8.0)
+    pair.pass_time(7.9)
+    assert not pair.ready
+    pair.pass_time(0.2)
+    assert pair.ready == {"A", "B"}
+    single = Pair("A")
+    single.step("A", Woke())
+    assert single.ready == {"A"}
+
+
+def test_what_is_written_on_one_is_on_the_other() -> None:
+    pair = joined()
+    pair.put("A", KEY, b"1")
+    pair.put("B", b"sess:2", b"2")
+    assert pair.find("B", KEY) == b"1"
+    assert pair.find("A", b"sess:2") == b"2"
+
+
+def test_the_story_a_dies_b_serves_a_returns_and_takes_bs_state() -> None:
+    pair = joined(is_sync=True)
+    pair.put("A", KEY, b"US_1", ticket=1)
+    assert pair.answers == {1: Outcome.OK}
+    pair.unlink("A", "B")
+    pair.put("A", b"sess:0", b"nobody else has it")
+    kept = pair.replicas["A"].store
+    pair.put("B", b"sess:2", b"new")
+    pair.replicas["B"].store.remove(pair.ms(), 0, KEY)
+    pair.step("B", Wrote(pair.replicas["B"].store.take_effects()))
+    pair.begin("A")
+    pair.replicas["A"].store = kept  # it has kept a copy
+    pair.link("A", "B")
+    assert "A" in pair.ready
+    assert pair.find("A", KEY) is pair.find("A", b"sess:0") is None, "its own copies were not confirmed"
+    assert pair.find("A", b"sess:2") == b"new"
+    assert contents(pair.replicas["A"].store) == contents(pair.replicas["B"].store)
+
+
+def test_a_short_absence_is_made_good_from_the_backlog_alone() -> None:
+    pair = joined()
+    pair.unlink("A", "B")
+    pair.put("A", KEY, b"1")
+    before = pair.replicas["B"].counters["compared"]
+    pair.link("A", "B")
+    assert pair.find("B", KEY) == b"1"
+    assert pair.replicas["B"].counters["compared"] == before
+
+
+def test_whoever_is_too_far_behind_compares() -> None:
+    pair = joined(backlog_bytes=1000)
+    pair.unlink("A", "B")
+    for number in range(100):
+        pair.put("A", b"sess:%d" % number, b"v")
+    before = pair.replicas["B"].counters["compared"]
+    pair.link("A", "B")
+    assert contents(pair.replicas["A"].store) == contents(pair.replicas["B"].store)
+    assert pair.replicas["B"].counters["compared"] == before + 1
+
+
+def test_a_slow_peer_costs_a_window_and_is_told_when_it_falls_out_of_the_backlog() -> None:
+    pair = joined(backlog_bytes=20_000, window_bytes=2_000)
+    pair.slow = {"B"}
+    for number in range(1000):
+        pair.put("A", b"sess:%d" % number, b"v" * 100)
+    sent = [message for _, _, message in pair.waiting]
+    assert sum(len(message.effects) for message in sent if isinstance(message, Batch)) < 20
+    pair.flow()
+    assert pair.replicas["B"].counters["behind"] == 1
+    assert contents(pair.replicas["A"].store) == contents(pair.replicas["B"].store)
+    assert any(isinstance(message, Batch | Behind) for message in sent)
+
+
+def test_sync_answers_when_it_is_there_and_not_before() -> None:
+    pair = joined(is_sync=True, sync_timeout_s=0.25)
+    pair.slow = {"A"}  # the acks wait
+    pair.put("A", KEY, b"1", ticket=1)
+    assert pair.answers == {}
+    assert pair.find("B", KEY) == b"1"
+    pair.flow()
+    assert pair.answers == {1: Outcome.OK}
+
+
+@pytest.mark.parametrize(("is_strict", "outcome"), [(False, Outcome.OK), (True, Outcome.NO_REPLICAS)])
+def test_a_peer_that_does_not_answer_in_time_is_dropped(is_strict: bool, outcome: Outcome) -> None:
+    pair = joined(is_sync=True, is_strict=is_strict, sync_timeout_s=0.25)
+    pair.slow = {"A", "B"}
+    pair.put("A", KEY, b"1", ticket=1)
+    pair.pass_time(0.24)
+    assert pair.answers == {}
+    pair.pass_time(0.02)
+    assert pair.answers == {1: outcome}
+    assert ("A", "out_of_sync", "B") in pair.notes
+    pair.put("A", KEY, b"2", ticket=2)
+    assert pair.answers[2] is outcome, "nobody is waited for"
+    pair.flow()
+    assert pair.replicas["A"].in_sync == {"B"}, "it has caught up"
+
+
+def test_a_new_life_is_not_in_sync_before_it_has_joined() -> None:
+    pair = joined(is_sync=True)
+    pair.put("A", KEY, b"1", ticket=1)
+    pair.unlink("A", "B")
+    pair.begin("B")
+    pair.slow = {"B"}
+    pair.link("A", "B")
+    assert pair.replicas["A"].in_sync == set()
+    pair.put("A", KEY, b"2", ticket=2)
+    assert pair.answers[2] is Outcome.OK
+
+
+def test_touches_wait_and_become_one_and_nobody_waits_for_them() -> None:
+    pair = joined(is_sync=True, touch_every_s=5.0)
+    pair.put("A", KEY, b"1", ticket=1)
+    pair.slow = {"B"}
+    s = pair.replicas["A"].store
+    for number in range(10):
+        s.expire(pair.ms(), 0, KEY, pair.ms() + 4_000_000 + number)
+        pair.step("A", Wrote(s.take_effects(), 10 + number))
+    assert len(pair.answers) == 11
+    assert pair.waiting == []
+    pair.pass_time(5.1)
+    batches = [message for _, _, message in pair.waiting if isinstance(message, Batch)]
+    assert [len(batch.effects) for batch in batches] == [1]
+
+
+def test_a_touch_of_a_short_life_waits_for_less() -> None:
+    pair = joined(touch_every_s=5.0)
+    s = pair.replicas["A"].store
+    s.put(pair.ms(), 0, KEY, b"1", pair.ms() + 10_000)
+    s.take_effects()
+    s.expire(pair.ms(), 0, KEY, pair.ms() + 20_000)
+    pair.step("A", Wrote(s.take_effects()))
+    assert pair.replicas["A"].deadline == pytest.approx(pair.now + 0.4)
+
+
+@pytest.mark.parametrize("how", ["told", "parted", "new life"])
+def test_locks_of_a_life_that_is_over_are_removed(how: str) -> None:
+    pair = joined(dead_after_s=10.0)
+    pair.put("A", b"sess:1_LOCK", b"")
+    pair.put("B", b"sess:2_LOCK", b"")
+    pair.put("A", KEY, b"v")
+    pair.unlink("A", "B")
+    if how == "told":
+        pair.step("B", Died("A"))
+    elif how == "parted":
+        pair.pass_time(9.9)
+        assert pair.find("B", b"sess:1_LOCK") == b""
+        pair.pass_time(0.2)
+    else:
+        pair.pass_time(0.1)
+        pair.begin("A")
+        pair.link("A", "B")
+    assert pair.find("B", b"sess:1_LOCK") is None
+    assert pair.find("B", b"sess:2_LOCK") == b""
+    assert pair.find("B", KEY) == b"v"
+
+
+def test_what_went_wrong_unseen_is_found_within_a_minute() -> None:
+    pair = joined(compare_every_s=60.0)
+    pair.put("A", KEY, b"v")
+    space = pair.replicas["B"].store.spaces[0]
+    entry = space.entry(KEY)
+    assert entry is not None
+    space.drop(KEY, entry)
+    pair.pass_time(91)
+    assert pair.find("B", KEY) == b"v"
+    assert pair.replicas["B"].counters["differed"] > 0
+
+
+def test_a_peer_that_refuses_what_lies_in_its_future_is_not_in_sync() -> None:
+    pair = joined(is_sync=True)
+    s = pair.replicas["A"].store
+    s.put(pair.ms() + 60_000, 0, KEY, b"v", 0)
+    pair.step("A", Wrote(s.take_effects(), 1))
+    assert pair.answers == {1: Outcome.OK}, "nobody is left to wait for"
+    assert pair.replicas["A"].in_sync == set()
+    assert pair.find("B", KEY) is None
+    pair.pass_time(66)
+    assert pair.find("B", KEY) == b"v", "the clock has got there"
+    assert pair.replicas["A"].in_sync == {"B"}
+
+
+def test_a_message_of_a_link_that_is_gone_means_nothing() -> None:
+    pair = joined()
+    pair.unlink("A", "B")
+    assert pair.replicas["A"].step(pair.now, pair.ms(), Received("B", Ack(5))) == []
