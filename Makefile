@@ -13,11 +13,12 @@ ASROOT := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # links in the lab; ping for the tests; nsenter, setpriv and taskset; ps and sysctl.
 SYSTEM := python3 python3-venv python3-dev gcc iproute2 nftables iputils-ping util-linux procps
 
-# For the tests only: a real etcd, real fence agents, a load balancer, the peer to compare with, what reads the
-# Vagrantfile; hosts that boot in containers, the way into them, and the package that is installed there.
-TESTING := etcd-server etcd-client fence-agents haproxy keepalived vagrant vagrant-libvirt \
+# For the tests only: a real etcd, real fence agents, a load balancer, the peer to compare with, a real Redis and what runs
+# its own tests, what reads the Vagrantfile; hosts that boot in containers, the way into them, and the package that is
+# installed there.
+TESTING := etcd-server etcd-client fence-agents haproxy keepalived redis-server redis-tools tcl vagrant vagrant-libvirt \
            mmdebstrap systemd-container openssh-client debhelper dpkg-dev
-DAEMONS := etcd haproxy keepalived  # the tests start their own: what the packages start is stopped where we install them
+DAEMONS := etcd haproxy keepalived redis-server  # the tests start their own: those of the packages are stopped
 
 # For `make deb` only.
 PACKAGING := debhelper dpkg-dev
@@ -50,7 +51,7 @@ setup: .make/venv  ## system packages and the virtual environment
 	    $(ASROOT) apt-get update -qq && $(ASROOT) env DEBIAN_FRONTEND=noninteractive \
 	        apt-get install -y -qq --no-install-recommends $$missing >.make/apt.log 2>&1 \
 	        || { tail -20 .make/apt.log; exit 1; }; \
-	    for unit in $(filter $(DAEMONS),$(INSTALL:-server=)); do \
+	    for unit in $(filter $(DAEMONS),$(INSTALL) $(INSTALL:-server=)); do \
 	        [ ! -d /run/systemd/system ] || case "$$missing" in *$$unit*) \
 	            $(ASROOT) systemctl disable --now $$unit >>.make/apt.log 2>&1 || true;; esac; done; \
 	fi
@@ -73,7 +74,7 @@ endef
 	@echo "making the virtual environment"
 	$(call environment,$(VENV),requirements.lock)
 
-.make/floors/made: .make/venv requirements.floors.lock
+.make/floors/made: .make/venv .make/testing requirements.floors.lock
 	$(call environment,.make/floors,requirements.floors.lock)
 
 lab: setup  ## a live two-node cluster here: a host lost, a planned move, the measured outages
@@ -106,7 +107,7 @@ endef
 floors: .make/floors/made  ## the unit tests with the oldest versions that pyproject.toml allows
 	$(call unit-tests,oldest)
 
-newest: setup  ## the unit tests with the newest versions there are, which is what pip installs today
+newest: setup .make/testing  ## the unit tests with the newest versions there are, which is what pip installs today
 	@$(PYTHON) -m venv --clear .make/newest
 	@.make/newest/bin/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]' \
 	    2>.make/newest.log || { cat .make/newest.log; exit 1; }

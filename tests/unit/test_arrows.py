@@ -38,6 +38,7 @@ ARROWS: dict[str, set[str]] = {
         *("backends", "checks", "config", "fencing", "gate", "kernel", "parts", "plugins", "processes"),
     },
     "trace": set(),
+    "sessions": set(),
     "coordination": {"config", "kernel", "parts", "status"},
     "simulate": {"config", "coordination"},
     "control": {"config", "fencing", "parts", "status", "trace"},
