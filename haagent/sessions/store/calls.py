@@ -13,6 +13,7 @@ NO_AUTH = "NOAUTH Authentication required."
 OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
 LOADING = "LOADING Redis is loading the dataset in memory"
 TOO_LARGE = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+EXEC_REFUSED = b"EXECABORT Transaction discarded because of: "
 EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors."
 
 AT_ONCE = {"exec", "discard", "multi", "watch", "quit", "reset"}  # not queued
@@ -32,10 +33,13 @@ def call(client: Client, args: list[bytes]) -> Reply:
     command = find(args)
     try:
         command = _allowed(client, command, args)
-    except Refused:
+    except Refused as refused:
         client.poisoned = client.poisoned or client.queue is not None
         if command is not None:
             command.refused += 1
+            if command.name == "exec":
+                client.end_transaction()
+                raise Refused(EXEC_REFUSED + refused.text.removeprefix(b"ERR ")) from refused
         raise
     client.last = command.name
     if client.queue is not None and command.name not in AT_ONCE:

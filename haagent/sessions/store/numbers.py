@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import decimal
 import re
+from decimal import Decimal
+from fractions import Fraction
 
 from haagent.sessions.store.replies import Refused
 
@@ -30,27 +31,39 @@ def needed(text: bytes, refusal: str = NO_INTEGER) -> int:
     return number
 
 
-# As precise as a long double needs, and no more: what came out of an addition is rounded as Redis writes it.
-_EXACT = decimal.Context(prec=60, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
-_LONGEST = 5 * 1024  # characters, MAX_LONG_DOUBLE_CHARS
-_HUGE = decimal.Decimal("1.1897314953572317650857593266280071e4932")  # the largest long double
+# A long double of x86: 64 bits of mantissa.
+_MANTISSA, _LONGEST = 64, 5 * 1024  # characters: MAX_LONG_DOUBLE_CHARS
+_LARGEST, _SMALLEST = 4932, -4950  # powers of ten; what is beyond is no number, and costs nothing to refuse
 _FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?)", re.IGNORECASE)
 
 
-def decimal_of(text: bytes, refusal: str) -> decimal.Decimal:
-    """strtold of the whole text."""
+def long_double(text: bytes, refusal: str) -> Fraction | None:
+    """strtold of the whole text; None: an infinity."""
     if not _FLOAT.fullmatch(text) or len(text) >= _LONGEST:
         raise Refused(refusal)
-    number = _EXACT.create_decimal(text.decode())
-    if number.is_finite() and abs(number) > _HUGE:
+    number = Decimal(text.decode())
+    if not number.is_finite():
+        return None
+    if number and not _SMALLEST <= number.adjusted() < _LARGEST:
         raise Refused(refusal)
-    return number
+    return _rounded(Fraction(number))
 
 
-def added(value: decimal.Decimal, by: decimal.Decimal) -> bytes:
+def added(value: Fraction | None, by: Fraction | None) -> bytes:
     """Their sum as `%.17Lf` writes it, without the zeros at its end."""
-    total = _EXACT.add(value, by) if value.is_finite() and by.is_finite() else decimal.Decimal("inf")
-    if not total.is_finite() or abs(total) > _HUGE:
+    total = None if value is None or by is None else _rounded(value + by)
+    if total is None or abs(total) >= 10**_LARGEST:
         raise Refused("ERR increment would produce NaN or Infinity")
-    text = f"{total:.17f}".rstrip("0").rstrip(".")
-    return b"0" if text in ("-0", "") else text.encode()
+    digits = f"{abs(round(total * 10**17)):018d}"
+    text = f"{digits[:-17]}.{digits[-17:]}".rstrip("0").rstrip(".")
+    return f"-{text}".encode() if total < 0 and text != "0" else text.encode()
+
+
+def _rounded(number: Fraction) -> Fraction:
+    if not number:
+        return number
+    exponent = abs(number.numerator).bit_length() - number.denominator.bit_length() - _MANTISSA
+    unit = Fraction(2) ** exponent
+    if abs(number) / unit >= 2**_MANTISSA:
+        unit *= 2
+    return round(number / unit) * unit

@@ -31,6 +31,8 @@ class Command:
 
     @property
     def categories(self) -> list[str]:
+        if self.below and self.arity == -2:  # it does nothing itself
+            return ["@slow"]
         kind = [word for flag, word in (("write", "write"), ("readonly", "read")) if flag in self.flags]
         kind += [word for word in ("admin", "dangerous") if word in self.flags]
         speed = "fast" if "fast" in self.flags else "slow"

@@ -6,7 +6,7 @@ import itertools
 import random
 
 from haagent.sessions.store.commands.scanning import cursor_of, scan_options
-from haagent.sessions.store.numbers import MAX_INTEGER, MIN_INTEGER, added, decimal_of, integer, needed
+from haagent.sessions.store.numbers import MAX_INTEGER, MIN_INTEGER, added, integer, long_double, needed
 from haagent.sessions.store.patterns import compiled
 from haagent.sessions.store.replies import OK, Refused, Reply
 from haagent.sessions.store.state import Client
@@ -124,11 +124,11 @@ def hincrby(client: Client, args: list[bytes]) -> Reply:
 @command("hincrbyfloat", 4, "write denyoom fast", keys=ONE, tier=3)
 def hincrbyfloat(client: Client, args: list[bytes]) -> Reply:
     """Add to a field that is a number with a fraction."""
-    by = decimal_of(args[3], "ERR value is not a valid float")
-    if not by.is_finite():
+    by = long_double(args[3], "ERR value is not a valid float")
+    if by is None:
         raise Refused("ERR value is NaN or Infinity")
     text = _value(client, args[1], args[2])
-    total = added(decimal_of(b"0" if text is None else text, "ERR hash value is not a float"), by)
+    total = added(long_double(b"0" if text is None else text, "ERR hash value is not a float"), by)
     client.store.put_fields(client.door.now_ms, client.db, args[1], {args[2]: total})
     return total
 
@@ -166,8 +166,15 @@ def hrandfield(client: Client, args: list[bytes]) -> Reply:
         return []
     if count < -MOST_AT_ONCE:
         raise Refused("ERR value is out of range")
-    chosen = random.choices(names, k=-count) if count < 0 else random.sample(names, min(count, len(names)))  # noqa: S311
+    chosen = _chosen(names, count)
     if len(args) == 3:
         return chosen
     pairs: list[Reply] = [[field, fields[field][0]] for field in chosen]
     return pairs if client.resp == 3 else list(itertools.chain.from_iterable(pairs))  # type: ignore[arg-type]
+
+
+def _chosen(names: list[bytes], count: int) -> list[bytes]:
+    """Less than nothing: so many, and the same may come again."""
+    if count < 0:
+        return random.choices(names, k=-count)  # noqa: S311
+    return names if count >= len(names) else random.sample(names, count)

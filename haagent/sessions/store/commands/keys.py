@@ -340,7 +340,7 @@ def encoding(client: Client, args: list[bytes]) -> Reply:
 
 @command("object|refcount", 3, "readonly", keys=(2, 2, 1), tier=3)
 def refcount(client: Client, args: list[bytes]) -> Reply:
-    """Always one."""
+    """Always 1."""
     return None if client.store.find(client.door.now_ms, client.db, args[2]) is None else 1
 
 

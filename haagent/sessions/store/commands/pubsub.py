@@ -77,6 +77,8 @@ def pubsub(client: Client, args: list[bytes]) -> Reply:
 @command("pubsub|channels", -2, "pubsub loading stale", tier=3)
 def pubsub_channels(client: Client, args: list[bytes]) -> Reply:
     """The channels that somebody hears."""
+    if len(args) > 3:
+        raise Refused(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try PUBSUB HELP." % args[1])
     expression = compiled(args[2] if len(args) > 2 else b"*")
     return [channel for channel in client.door.channels if expression.fullmatch(channel)]
 

@@ -9,7 +9,7 @@ from haagent.sessions.store.numbers import needed
 from haagent.sessions.store.replies import Refused
 
 SYNTAX = "ERR syntax error"
-_CURSOR = re.compile(rb"[+-]?[0-9]{1,20}")  # as strtoul reads it
+_CURSOR = re.compile(rb"(?:[+-]?[0-9]{1,20})?")  # as strtoul reads it: nothing is zero
 
 
 class Scan(NamedTuple):
@@ -19,9 +19,9 @@ class Scan(NamedTuple):
 
 
 def cursor_of(text: bytes) -> int:
-    if not _CURSOR.fullmatch(text) or abs(int(text)) >= 2**64:
+    if not _CURSOR.fullmatch(text) or abs(int(text or b"0")) >= 2**64:
         raise Refused("ERR invalid cursor")
-    return int(text) % 2**64
+    return int(text or b"0") % 2**64
 
 
 def scan_options(args: list[bytes], *, first: int, with_type: bool) -> Scan:

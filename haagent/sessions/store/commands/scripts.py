@@ -59,7 +59,7 @@ class Call(NamedTuple):
 
     def is_ours(self) -> bool:
         """Whether the value is the token that the caller has: its lock is its own."""
-        return bool(self.argv) and self.redis("get", self.key()) == self.argv[0]
+        return self.redis("get", self.key()) in self.argv[:1]
 
     def _place(self, name: str) -> bytes:
         found = re.search(rf"""call\(\s*["']{name}""", self.source, re.IGNORECASE)
@@ -216,6 +216,8 @@ def eval_(client: Client, args: list[bytes]) -> Reply:
 @command("evalsha", -3, "noscript stale skip_monitor no_mandatory_keys movablekeys")
 def evalsha(client: Client, args: list[bytes]) -> Reply:
     """Run a script that was loaded."""
+    if len(args[1]) != 40:
+        raise Refused(NO_SCRIPT)
     keys, argv = _given(args)
     source = client.door.loaded.get(args[1].lower())
     if source is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from haagent.sessions.store.patterns import compiled
-from haagent.sessions.store.replies import OK, Raw, Refused, Reply, Verbatim, status
+from haagent.sessions.store.replies import OK, Refused, Reply, Verbatim, status
 from haagent.sessions.store.state import DATABASES, Client, Door
 from haagent.sessions.store.table import COMMANDS, Command, family, find
 from haagent.sessions.store.version import REDIS_VERSION
@@ -190,7 +190,6 @@ def _sections(door: Door) -> dict[str, dict[str, object]]:
         "Clients": {
             "connected_clients": len(door.clients),
             "maxclients": door.limits.clients,
-            "pubsub_clients": sum(each.listens for each in door.clients.values()),
         },
         "Memory": {"used_memory": used, "maxmemory": door.store.settings.max_memory, "maxmemory_policy": "noeviction"},
         "Persistence": {**loading, "rdb_bgsave_in_progress": 0, "aof_enabled": 0, "aof_rewrite_in_progress": 0},
@@ -218,7 +217,7 @@ def every_command() -> list[Command]:
     return [one for each in COMMANDS.values() for one in (each, *each.below.values())]
 
 
-@command("role", 1, "noscript loading stale fast admin dangerous", tier=3)
+@command("role", 1, "noscript loading stale fast dangerous", tier=3)
 def role(client: Client, args: list[bytes]) -> Reply:
     """Always a master: any node may be written to."""
     return [b"master", 0, []]
@@ -238,7 +237,13 @@ def function_flush(client: Client, args: list[bytes]) -> Reply:
     return OK
 
 
-@command("cluster", -2, "stale", tier=2)
+@command("cluster", -2, tier=2)
 def cluster(client: Client, args: list[bytes]) -> Reply:
-    """Refused, as by a Redis that is no Redis Cluster."""
-    return Raw(b"-ERR This instance has cluster support disabled\r\n")
+    """There is no Redis Cluster."""
+    raise AssertionError("all there is stands below it")
+
+
+@command("cluster|info cluster|myid cluster|nodes cluster|shards cluster|slots", 2, "loading stale", tier=2)
+def cluster_info(client: Client, args: list[bytes]) -> Reply:
+    """Refused, as by a Redis that is not part of one."""
+    raise Refused("ERR This instance has cluster support disabled")

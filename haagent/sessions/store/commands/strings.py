@@ -5,12 +5,12 @@ from __future__ import annotations
 from haagent.sessions.store import expiries
 from haagent.sessions.store.calls import TOO_LARGE
 from haagent.sessions.store.expiries import KEEP, absolute
-from haagent.sessions.store.numbers import MAX_INTEGER, MIN_INTEGER, added, decimal_of, needed
+from haagent.sessions.store.numbers import MAX_INTEGER, MIN_INTEGER, added, long_double, needed
 from haagent.sessions.store.replies import OK, Refused, Reply
 from haagent.sessions.store.state import Client
 from haagent.sessions.store.table import family
 
-command = family("string", tier=1)
+command, bitmap = family("string", tier=1), family("bitmap", tier=3)
 ONE = (1, 1, 1)
 NO_BIT = "ERR bit is not an integer or out of range"
 NO_PLACE = "ERR bit offset is not an integer or out of range"
@@ -169,7 +169,7 @@ def _add(client: Client, key: bytes, by: int) -> int:
 def incrbyfloat(client: Client, args: list[bytes]) -> Reply:
     """Add to a number with a fraction."""
     text, refusal = client.text(args[1]), "ERR value is not a valid float"
-    total = added(decimal_of(b"0" if text is None else text, refusal), decimal_of(args[2], refusal))
+    total = added(long_double(b"0" if text is None else text, refusal), long_double(args[2], refusal))
     client.store.put(client.door.now_ms, client.db, args[1], total, KEEP)
     return total
 
@@ -215,7 +215,7 @@ def setrange(client: Client, args: list[bytes]) -> Reply:
     return len(value)
 
 
-@command("setbit", 4, "write denyoom", keys=ONE, tier=3)
+@bitmap("setbit", 4, "write denyoom", keys=ONE)
 def setbit(client: Client, args: list[bytes]) -> Reply:
     """Set a bit of a value; the old one."""
     at, bit = _bit_place(args[2]), needed(args[3], NO_BIT)
@@ -232,7 +232,7 @@ def setbit(client: Client, args: list[bytes]) -> Reply:
     return before
 
 
-@command("getbit", 3, "readonly fast", keys=ONE, tier=3)
+@bitmap("getbit", 3, "readonly fast", keys=ONE)
 def getbit(client: Client, args: list[bytes]) -> Reply:
     """A bit of a value."""
     at, value = _bit_place(args[2]), client.text(args[1]) or b""

@@ -109,7 +109,7 @@ def test_a_command_has_an_end() -> None:
     ("line", "found"),
     [
         (b"get a", [b"get", b"a"]),
-        (b'  set "a b" \'c d\'  ', [b"set", b"a b", b"c d"]),
+        (b"  set \"a b\" 'c d'  ", [b"set", b"a b", b"c d"]),
         (rb'x "\x41\n\"\\\q" ', [b"x", b'A\n"\\q']),
         (rb"'it\'s' 'a\b'", [b"it's", rb"a\b"]),
         (b'foo"bar" baz', [b"foobar", b"baz"]),
