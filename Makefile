@@ -74,7 +74,10 @@ endef
 	@echo "making the virtual environment"
 	$(call environment,$(VENV),requirements.lock)
 
-.make/floors/made: .make/venv .make/testing requirements.floors.lock
+.make/redis-suite: .make/testing tests/support/redis-suite
+	@tests/support/redis-suite $(CURDIR)/$@
+
+.make/floors/made: .make/venv .make/redis-suite requirements.floors.lock
 	$(call environment,.make/floors,requirements.floors.lock)
 
 lab: setup  ## a live two-node cluster here: a host lost, a planned move, the measured outages
@@ -85,7 +88,7 @@ lab-down: setup  ## end the cluster that `make lab` left running
 	@$(BIN)/haagent lab down
 
 # The simulator computes, the others mostly wait: it has what processor time they leave, and tells its end after theirs.
-test: setup .make/testing  ## all tests
+test: setup .make/redis-suite  ## all tests
 	@chrt --idle 0 $(BIN)/python -m pytest tests/sim >.make/sim.log 2>&1 & sim=$$!; \
 	trap 'kill $$sim 2>/dev/null' EXIT; \
 	$(BIN)/python -m pytest --deselect tests/sim && passed=yes; \
@@ -107,7 +110,7 @@ endef
 floors: .make/floors/made  ## the unit tests with the oldest versions that pyproject.toml allows
 	$(call unit-tests,oldest)
 
-newest: setup .make/testing  ## the unit tests with the newest versions there are, which is what pip installs today
+newest: setup .make/redis-suite  ## the unit tests with the newest versions there are, which is what pip installs today
 	@$(PYTHON) -m venv --clear .make/newest
 	@.make/newest/bin/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]' \
 	    2>.make/newest.log || { cat .make/newest.log; exit 1; }

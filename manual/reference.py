@@ -16,8 +16,11 @@ from haagent.cli.commands import COMMANDS
 from haagent.cli.invocation import options
 from haagent.cli.program import cli
 from haagent.config.table import PlugIn, Row, plug_ins, rows
+from haagent.sessions.store.commands import server as session_server
+from haagent.sessions.store.table import Command
 
 COMMANDS_FILE, OPTIONS_FILE = Path("docs/reference/commands.md"), Path("docs/reference/configuration.md")
+SESSIONS_FILE = Path("docs/reference/sessions-commands.md")
 
 STATUSES = """| exit status | means |
 |---|---|
@@ -127,6 +130,43 @@ def plug_in_tables(told: Iterable[PlugIn]) -> str:
     return "\n".join(line for part in parts for line in part)
 
 
+SESSIONS_HEAD = """# Redis commands of the session store
+
+*Made from the program by `make docs`; do not edit.*
+
+The store answers these as Redis 7.0 does, in RESP2 and in RESP3, down to the texts of errors; any other command is an
+unknown one, as it would be there. The table says how many arguments a command takes, its own name included; `-3` means
+3 or more. Tier 1 is what the session libraries of the common frameworks send, tier 2 what libraries send that keep a
+session as a hash, and tier 3 what came along for people and test suites.
+
+What differs from Redis on purpose:
+
+- `READONLY`, `READWRITE`, `CLIENT SETINFO` and `CLIENT NO-TOUCH` are accepted: libraries send them.
+- Channels reach the clients of one node.
+- There is no Lua. The scripts that lock and session libraries send (phpredis, Laravel, redis-py, django-redis, Litestar)
+  are known by their source and done natively; any other script is `ERR script not supported`.
+- A write of the value that a key has already is no change for `WATCH`.
+- `CONFIG SET` changes nothing: the configuration file does.
+"""
+
+
+def session_commands() -> str:
+    families: dict[str, list[Command]] = {}
+    for each in session_server.every_command():
+        if not (each.below and each.arity == -2):  # it only holds those below it
+            families.setdefault(each.family, []).append(each)
+    parts = [SESSIONS_HEAD]
+    for name, commands in families.items():
+        rows = (
+            f"| `{_cell(each.name.upper().replace('|', ' '))}` | {each.arity} | {each.tier} | {_cell(each.about)} |"
+            for each in sorted(commands, key=lambda each: each.name)
+        )
+        head = [f"## {name}\n", "| command | arguments | tier | |", "|---|---|---|---|"]
+        parts.append("\n".join([*head, *rows]) + "\n")
+    return "\n".join(parts)
+
+
 if __name__ == "__main__":
+    SESSIONS_FILE.write_text(session_commands())
     COMMANDS_FILE.write_text(manual())
     OPTIONS_FILE.write_text(with_options(OPTIONS_FILE.read_text()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from haagent.core.store.store import TooLarge
 from haagent.sessions.store.replies import QUEUED, Refused, Reply
 from haagent.sessions.store.state import Client
 from haagent.sessions.store.table import Command, find
@@ -112,6 +113,8 @@ def run(client: Client, command: Command, args: list[bytes]) -> Reply:
         return _whole(reply) if isinstance(reply, Iterator) else reply
     except Refused as refused:
         return refused
+    except TooLarge:
+        return Refused(TOO_LARGE)
 
 
 def _whole(slices: Iterator[Reply]) -> Reply:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from typing import cast
 from haagent.core.store.store import TooLarge
 from haagent.sessions.store import commands as _commands  # noqa: F401 fills the table
 from haagent.sessions.store.calls import TOO_LARGE, Attack, call
-from haagent.sessions.store.replies import Refused, Reply, TooMuch, encode
+from haagent.sessions.store.replies import Refused, Reply, Several, TooMuch, encode
 from haagent.sessions.store.requests import Requests
 from haagent.sessions.store.state import MEBIBYTE, Client, Door, Ticket
 from haagent.sessions.store.table import spelt
@@ -29,6 +30,8 @@ from haagent.sessions.store.table import spelt
 HIGH_WATER = 256 * 1024  # unread bytes of replies from which on a client's commands wait
 BATCH = 64 * 1024  # bytes of replies that are made before they are written
 KEEPALIVE_S = 300
+
+logger = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
@@ -148,6 +151,11 @@ class Connection(asyncio.Protocol):
         except Attack:
             client.closes = True
             return b""
+        except Exception:
+            # A bug in one command must not cost everybody else the store. It is logged whole, and told.
+            logger.exception("store: a command failed")
+            door.counts["faults"] += 1
+            reply = Refused("ERR internal error")
         if isinstance(reply, Iterator):
             self._slices = reply
             self._loop.call_soon(self._slice)
@@ -161,7 +169,8 @@ class Connection(asyncio.Protocol):
         if client.unanswered:
             client.unanswered -= 1  # below zero: for ever
             client.settle()
-            return b""
+            if type(reply) is not Several:  # what it hears of channels comes all the same
+                return b""
         try:
             return encode(reply, client.resp, self._door.limits.output_bytes)
         except TooMuch:

@@ -18,6 +18,7 @@ from haagent.sessions.store.replies import Refused, Reply
 DATABASES = 16
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 MEBIBYTE = 2**20
+EVICT_AT_ONCE = 16  # keys: what one value takes has room then, or soon
 NO_FIELDS = Hash()
 
 Ticket = asyncio.Future[bytes | None]  # done when replies may go out; its result: None, or what is answered instead
@@ -78,8 +79,8 @@ class Door:
             client.settle()
 
     def has_room(self) -> bool:
-        limit = self.store.settings.max_memory
-        return not limit or self.store.bytes_used() <= limit
+        """Make some, if the settings allow it."""
+        return not self.store.is_full() or self.store.evict(self.now_ms, EVICT_AT_ONCE)
 
     def join(self, client: Client, channel: bytes) -> None:
         client.channels[channel] = None

@@ -17,3 +17,7 @@ def test_the_commands_are_up_to_date() -> None:
 def test_the_options_are_up_to_date() -> None:
     document = (PROJECT / reference.OPTIONS_FILE).read_text()
     assert document == reference.with_options(document), CURE
+
+
+def test_the_commands_of_the_session_store_are_up_to_date() -> None:
+    assert (PROJECT / reference.SESSIONS_FILE).read_text() == reference.session_commands(), CURE

@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from haagent.core.store.space import size
+from haagent.core.store.space import ENTRY_BYTES, size
 from haagent.sessions.store.commands.scanning import cursor_of, scan_options
 from haagent.sessions.store.numbers import MAX_INTEGER, MIN_INTEGER, needed
 from haagent.sessions.store.patterns import compiled
@@ -356,4 +356,4 @@ def memory_usage(client: Client, args: list[bytes]) -> Reply:
     if len(args) > 3 and (len(args) != 5 or args[3].upper() != b"SAMPLES"):
         raise Refused(SYNTAX)
     value = client.store.find(client.door.now_ms, client.db, args[2])
-    return None if value is None else size(args[2], value)
+    return None if value is None else len(args[2]) + ENTRY_BYTES + size(value)
