@@ -143,8 +143,8 @@ What differs from Redis on purpose:
 
 - `READONLY`, `READWRITE`, `CLIENT SETINFO` and `CLIENT NO-TOUCH` are accepted: libraries send them.
 - Channels reach the clients of one node.
-- There is no Lua. The scripts that lock and session libraries send (phpredis, Laravel, redis-py, django-redis, Litestar)
-  are known by their source and done natively; any other script is `ERR script not supported`.
+- There is no Lua. The scripts that lock and session libraries send (phpredis, Laravel, redis-py, django-redis and
+  Litestar) are known by their source and done natively; any other script is `ERR script not supported`.
 - A write of the value that a key has already is no change for `WATCH`.
 - `CONFIG SET` changes nothing: the configuration file does.
 """
@@ -158,7 +158,7 @@ def session_commands() -> str:
     parts = [SESSIONS_HEAD]
     for name, commands in families.items():
         rows = (
-            f"| `{_cell(each.name.upper().replace('|', ' '))}` | {each.arity} | {each.tier} | {_cell(each.about)} |"
+            f"| `{each.name.upper().replace('|', ' ')}` | {each.arity} | {each.tier} | {_cell(each.about)} |"
             for each in sorted(commands, key=lambda each: each.name)
         )
         head = [f"## {name}\n", "| command | arguments | tier | |", "|---|---|---|---|"]

@@ -24,11 +24,12 @@ from haagent.sessions.store import commands as _commands  # noqa: F401 fills the
 from haagent.sessions.store.calls import TOO_LARGE, Attack, call
 from haagent.sessions.store.replies import Refused, Reply, Several, TooMuch, encode
 from haagent.sessions.store.requests import Requests
-from haagent.sessions.store.state import MEBIBYTE, Client, Door, Ticket
+from haagent.sessions.store.state import Client, Door, Ticket
 from haagent.sessions.store.table import spelt
 
 HIGH_WATER = 256 * 1024  # unread bytes of replies from which on a client's commands wait
 BATCH = 64 * 1024  # bytes of replies that are made before they are written
+LARGE = 64 * 1024  # bytes of an unfinished command that count when all together are too many
 KEEPALIVE_S = 300
 
 logger = logging.getLogger(__name__)
@@ -225,7 +226,7 @@ class Connection(asyncio.Protocol):
         left = self._requests.left
         self._door.query_bytes += left - self._counted
         self._counted = left
-        if left > MEBIBYTE and self._door.query_bytes > self._door.limits.all_query_bytes:
+        if left > LARGE and self._door.query_bytes > self._door.limits.all_query_bytes:
             self._door.counts["query_overflows"] += 1
             self._part(b"-ERR too many large requests at once\r\n")
 

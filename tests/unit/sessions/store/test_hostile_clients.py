@@ -1,0 +1,258 @@
+"""Clients that mean harm, or are broken: they lose their connection, and nobody else notices."""
+
+from __future__ import annotations
+
+import random
+import resource
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from haagent.core.store.settings import StoreSettings
+from haagent.sessions.store.commands.server import every_command
+from haagent.sessions.store.server import Server
+from haagent.sessions.store.state import MEBIBYTE, Limits
+from tests.support.door import PATIENCE_S, Talk, connect, door, packed
+
+SMALL = Limits(
+    clients=20,
+    query_bytes=MEBIBYTE,
+    all_query_bytes=4 * MEBIBYTE,
+    output_bytes=4 * MEBIBYTE,
+    all_output_bytes=16 * MEBIBYTE,
+    output_s=1.0,
+)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whatever comes first is read."""
+    try:
+        while client.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def still_serves(server: Server) -> None:
+    with Talk(server.door.port) as talk:
+        assert talk.ask("PING") == b"+PONG\r\n"
+    assert not server.door.counts["faults"]
+
+
+def test_rubbish_ends_its_own_connection_only() -> None:
+    rng = random.Random(7)
+    pieces = [b"*", b"$", b"\r\n", b"1", b"3", b"-1", b"GET", b"SET", b"a", b"\0", b'"', b"'", b"\xff", b"9" * 30, b":"]
+    with door(limits=SMALL) as server:
+        for _ in range(300):
+            with connect(server.door.port) as client:
+                data = b"".join(rng.choice([*pieces, rng.randbytes(rng.randrange(40))]) for _ in range(40))
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
+                assert is_closed(client)
+        still_serves(server)
+
+
+def test_commands_of_any_size_and_shape() -> None:
+    """Every command, with what none of them expects."""
+    rng = random.Random(11)
+    values = [
+        b"",
+        b"\0" * 100,
+        b"\xff\xfe",
+        b"9" * 400,
+        b"-" * 50,
+        b"*" * 50,
+        b"[" * 50,
+        b"x" * 70_000,
+        b"\r\n" * 20,
+        b"0",
+    ]
+    with door(limits=SMALL) as server, Talk(server.door.port) as talk:
+        for each in every_command():
+            if each.name in ("quit", "subscribe", "psubscribe", "unsubscribe", "punsubscribe", "client|kill"):
+                continue
+            if each.name in ("client|reply", "reset", "hello"):
+                continue
+            for _ in range(15):
+                args = [rng.choice(values) for _ in range(rng.randrange(6))]
+                talk.ask(*each.name.split("|"), *args)
+            talk.ask("RESET")
+        still_serves(server)
+
+
+def test_unfinished_commands_take_little_memory() -> None:
+    with door(limits=SMALL) as server:
+        clients = [connect(server.door.port) for _ in range(15)]
+        for client in clients:
+            client.sendall(b"*2\r\n$3\r\nGET\r\n$1000000\r\n")
+        for client in clients:
+            try:
+                client.sendall(b"x" * 900_000)
+            except ConnectionError:
+                pass  # it was let go meanwhile
+        until(lambda: server.door.counts["query_overflows"] >= 10)
+        assert server.door.query_bytes <= SMALL.all_query_bytes
+        for client in clients:
+            client.close()
+        until(lambda: not server.door.query_bytes)
+        still_serves(server)
+
+
+def test_a_request_that_is_too_large_is_refused_at_its_announcement() -> None:
+    with door(limits=SMALL) as server, Talk(server.door.port) as talk:
+        talk.socket.sendall(b"*2\r\n$3\r\nGET\r\n$2000000\r\n")
+        assert talk.rest() == b"-ERR Protocol error: invalid bulk length\r\n"
+
+
+def test_a_client_that_does_not_read_is_let_go(measured: Callable[[str, str], None]) -> None:
+    with door(limits=SMALL) as server:
+        with Talk(server.door.port) as talk:
+            assert talk.ask("SET", "k", "v" * (MEBIBYTE // 2)) == b"+OK\r\n"
+        before = resident()
+        with connect(server.door.port) as client:
+            client.settimeout(PATIENCE_S)
+            client.sendall(packed("GET", "k") * 5000)  # two gigabytes of replies
+            until(lambda: server.door.counts["slow_readers"] + server.door.counts["output_overflows"])
+            measured("memory grew by", f"{(resident() - before) // MEBIBYTE} MiB")
+            assert resident() - before < 64 * MEBIBYTE
+        still_serves(server)
+
+
+def test_a_reply_that_is_too_large_is_not_made() -> None:
+    with door(limits=SMALL) as server:
+        with Talk(server.door.port) as talk:
+            assert talk.ask("SET", "k", "v" * (MEBIBYTE // 2)) == b"+OK\r\n"
+            before = resident()
+            talk.socket.sendall(packed("MGET", *["k"] * 1000))
+            assert is_closed(talk.socket)
+        assert server.door.counts["output_overflows"] == 1
+        assert resident() - before < 64 * MEBIBYTE
+        still_serves(server)
+
+
+def test_a_hearer_that_does_not_read_is_let_go() -> None:
+    with door(limits=SMALL) as server, Talk(server.door.port) as talk, Talk(server.door.port) as hearer:
+        hearer.ask("SUBSCRIBE", "c")
+        while talk.ask("PUBLISH", "c", "m" * 100_000) == b":1\r\n":
+            pass
+        until(lambda: server.door.counts["slow_readers"] + server.door.counts["output_overflows"])
+        still_serves(server)
+
+
+def test_half_a_command_and_then_nothing() -> None:
+    with door(limits=SMALL) as server:
+        for part in (b"*", b"*1\r\n$4\r\nPI", b"GET", packed("MULTI") + b"*2\r\n"):
+            client = connect(server.door.port)
+            client.sendall(part)
+            client.shutdown(socket.SHUT_WR)
+            assert is_closed(client)
+            client.close()
+        until(lambda: not server.door.clients)
+        still_serves(server)
+
+
+def test_clients_that_are_too_many_are_told() -> None:
+    with door(limits=SMALL) as server:
+        talks = [Talk(server.door.port) for _ in range(SMALL.clients)]
+        assert {talk.ask("PING") for talk in talks} == {b"+PONG\r\n"}
+        with Talk(server.door.port) as late:
+            assert late.rest() == b"-ERR max number of clients reached\r\n"
+        for talk in talks:
+            talk.close()
+        until(lambda: not server.door.clients)
+        still_serves(server)
+
+
+def test_a_transaction_has_an_end() -> None:
+    with door(limits=SMALL) as server, Talk(server.door.port) as talk:
+        talk.ask("MULTI")
+        for _ in range(20):
+            talk.ask("SET", "k", "v" * 100_000)
+        assert talk.ask("EXEC").startswith(b"-EXECABORT")
+        assert talk.ask("GET", "k") == b"$-1\r\n"
+
+
+def test_a_slow_command_lets_others_have_their_turn() -> None:
+    with door() as server, Talk(server.door.port) as slow, Talk(server.door.port) as quick:
+        for start in range(0, 60_000, 1000):
+            slow.ask("MSET", *(text for each in range(start, start + 1000) for text in (f"k{each}", "v")))
+        answered = 0
+        slow.socket.sendall(packed("KEYS", "*") + packed("PING"))
+        slow.socket.setblocking(False)
+        while not _has_some(slow.socket):
+            assert quick.ask("PING") == b"+PONG\r\n"
+            answered += 1
+        slow.socket.settimeout(PATIENCE_S)
+        assert answered > 5
+        assert slow.reply().startswith(b"*60000\r\n")
+        assert slow.reply() == b"+PONG\r\n"
+
+
+def _has_some(client: socket.socket) -> bool:
+    try:
+        return bool(client.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
+def test_a_browser_is_not_served() -> None:
+    with door() as server, Talk(server.door.port) as talk:
+        talk.socket.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nFLUSHALL\r\n")
+        assert talk.rest() == b""
+        still_serves(server)
+
+
+def test_unknown_commands_are_counted_by_name_and_not_without_end() -> None:
+    with door() as server, Talk(server.door.port) as talk:
+        for number in range(500):
+            talk.ask(f"nosuch{number}")
+        talk.ask("No Such\n")
+        unknown = server.door.unknown
+        assert (unknown[b"nosuch0"], unknown[b"others"] > 300) == (1, True)
+        assert len(unknown) < 210
+        assert b"unknown_nosuch0:1\r\n" in talk.ask("INFO", "haagent")
+
+
+def test_memory_has_an_end() -> None:
+    with door(store=StoreSettings(max_memory=MEBIBYTE)) as server, Talk(server.door.port) as talk:
+        answers = [talk.ask("SET", f"k{each}", "v" * 10_000) for each in range(200)]
+        assert answers[0] == b"+OK\r\n"
+        assert answers[-1] == b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+        assert talk.ask("DEL", *(f"k{each}" for each in range(100))).startswith(b":")
+        assert talk.ask("SET", "k", "v") == b"+OK\r\n"
+        talk.ask("MULTI")
+        assert talk.ask("GET", "k") == b"+QUEUED\r\n"
+        assert talk.ask("EXEC") == b"*1\r\n$1\r\nv\r\n"
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_a_password(resp: int) -> None:
+    with door(password="secret") as server:
+        with Talk(server.door.port) as talk:
+            assert talk.ask("GET", "a") == b"-NOAUTH Authentication required.\r\n"
+            assert talk.ask("HELLO", "3").startswith(b"-NOAUTH HELLO must be called")
+            assert talk.ask("AUTH", "wrong").startswith(b"-WRONGPASS")
+            assert talk.ask("AUTH", "nobody", "secret").startswith(b"-WRONGPASS")
+            talk.socket.sendall(packed("AUTH", "secret") + packed("SET", "a", "v" * 50_000) + packed("GET", "a"))
+            assert [talk.reply(), talk.reply()] == [b"+OK\r\n", b"+OK\r\n"]
+            assert len(talk.reply()) > 50_000
+            assert talk.ask("RESET") == b"+RESET\r\n"
+            assert talk.ask("GET", "a") == b"-NOAUTH Authentication required.\r\n"
+            assert talk.ask("HELLO", str(resp), "AUTH", "default", "secret")[:1] == {2: b"*", 3: b"%"}[resp]
+        with Talk(server.door.port) as talk:
+            talk.socket.sendall(packed("SET", "a", "v" * 50_000))
+            assert talk.rest() == b"-ERR Protocol error: unauthenticated bulk length\r\n"
