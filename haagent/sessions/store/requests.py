@@ -37,13 +37,14 @@ class Requests:
 
     def __init__(self, *, max_bytes: int, is_known: bool = True) -> None:
         self.is_known = is_known  # False: a password is still to come
+        self.is_unusual = not is_known  # there is more to be done than to execute what came out
         self.fault: Broken | None = None
         self._fast = hiredis.Reader()
         self._exact = _Exact(max_bytes)
 
     def feed(self, data: bytes) -> Commands:
-        if self._exact.is_idle and data[:1] == b"*" and self.is_known:
-            commands = self._quickly(data)
+        if not self.is_unusual:
+            commands = self._quickly(data) if data[:1] == b"*" else None
             if commands is not None:
                 return commands
         found: Commands = []
@@ -51,12 +52,8 @@ class Requests:
             self._exact.feed(data, found, is_known=self.is_known)
         except Broken as fault:
             self.fault = fault
+        self.is_unusual = not self._exact.is_idle or not self.is_known or self.fault is not None
         return found
-
-    @property
-    def is_unusual(self) -> bool:
-        """There is more to be done than to execute what came out."""
-        return not self._exact.is_idle or not self.is_known or self.fault is not None
 
     @property
     def left(self) -> int:

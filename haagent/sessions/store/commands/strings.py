@@ -30,6 +30,10 @@ def set_(client: Client, args: list[bytes]) -> Reply:
     if len(args) == 3:
         client.store.put(now_ms, client.db, key, value, 0)
         return OK
+    if len(args) == 5 and args[3] in (b"EX", b"PX", b"ex", b"px"):  # as most sessions are written
+        until = absolute(args[4], args[3].upper(), now_ms=now_ms, command="set")
+        client.store.put(now_ms, client.db, key, value, until)
+        return OK
     given, word, number = expiries.options(args, first=3, flags=expiries.OF_SET)
     until = absolute(number, word, now_ms=now_ms, command="set") if word else KEEP if b"KEEPTTL" in given else 0
     before = client.text(key) if b"GET" in given else None

@@ -78,6 +78,7 @@ APART = {
 }
 NEVER_GOOD = {"exec", "discard", "evalsha"}  # alone; the stories and the scripts have them
 NEVER_GOOD |= {each.name for each in every_command() if each.name.startswith("cluster|")}
+NEVER_BAD = {"pubsub|numsub"}
 RARE = ["AUTH default x", "CLIENT NO-EVICT on", "MOVE s 3", "SCRIPT FLUSH", "MSETNX x 1", "SETEX x 5 y"]
 RARE += ["PSETEX x 5000 y", "SETBIT x 3 1"]
 CLOCKS = {"ttl", "pttl", "expiretime", "pexpiretime"}
@@ -120,8 +121,18 @@ def test_each_command_with_good_and_bad_arguments(real: str, ours: int, resp: in
         for line in RARE:
             assert mine.ask(*line.split()) == (answer := theirs.ask(*line.split()))
             assert answer[:1] != b"-"
-            good.add(next(each for each in asked_at_random() if line.lower().startswith(each.replace("|", " "))))
+            good.add(
+                next(each for each in asked_at_random() if f"{line.lower()} ".startswith(each.replace("|", " ") + " "))
+            )
         for name in asked_at_random():
+            words = name.split("|")
+            row = next(each for each in every_command() if each.name == name)
+            for count in (row.least - 1, row.most + 1):
+                if len(words) <= count < 100:
+                    args = [*words, *["x"] * (count - len(words))]
+                    assert mine.ask(*args) == (answer := theirs.ask(*args)), args
+                    bad.add(name)
+                    assert answer[:1] == b"-"
             for _ in range(4):
                 said: list[str] = []
                 for line in ["RESET", f"HELLO {resp}", "FLUSHALL", *START]:
@@ -135,7 +146,7 @@ def test_each_command_with_good_and_bad_arguments(real: str, ours: int, resp: in
                     (bad if answers[1][:1] == b"-" else good).add(name)
     everything = set(asked_at_random())
     assert everything - good <= NEVER_GOOD, everything - good - NEVER_GOOD
-    assert everything - bad == set(), "each of them has a wrong number of arguments, at least"
+    assert everything - bad <= NEVER_BAD
 
 
 STORIES = {
