@@ -22,7 +22,7 @@ from typing import cast
 from haagent.core.store.store import TooLarge
 from haagent.sessions.store import commands as _commands  # noqa: F401 fills the table
 from haagent.sessions.store.calls import TOO_LARGE, Attack, call
-from haagent.sessions.store.replies import Refused, Reply, Several, TooMuch, encode
+from haagent.sessions.store.replies import OK, Refused, Reply, Several, TooMuch, encode
 from haagent.sessions.store.requests import Requests
 from haagent.sessions.store.state import Client, Door, Ticket
 from haagent.sessions.store.table import spelt
@@ -177,6 +177,9 @@ class Connection(asyncio.Protocol):
         except Attack:
             client.closes = True
             return b""
+        except TooMuch:
+            self._drop("output_overflows")
+            reply = OK  # for nobody; what was changed is told to the others all the same
         except Exception:
             # A bug in one command must not cost everybody else the store. It is logged whole, and told.
             logger.exception("store: a command failed")

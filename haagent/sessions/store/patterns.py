@@ -1,7 +1,7 @@
 """Patterns of KEYS, SCAN, PSUBSCRIBE and CONFIG GET, as stringmatchlen reads them.
 
-Each `*` takes the shortest way to what follows it and never comes back (an atomic group): no pattern makes matching
-slower than the text times the pattern.
+Each `*` but the last takes the shortest way to what follows it and never comes back (an atomic group): no pattern makes
+matching slower than the text times the pattern. No pattern is longer than a key may be.
 """
 
 from __future__ import annotations
@@ -9,9 +9,15 @@ from __future__ import annotations
 import functools
 import re
 
+from haagent.sessions.store.replies import Refused
+
+MOST = 16 * 1024  # bytes
+
 
 @functools.lru_cache(maxsize=256)
 def compiled(pattern: bytes) -> re.Pattern[bytes]:
+    if len(pattern) > MOST:
+        raise Refused("ERR pattern is too long")
     pieces: list[bytes] = [b""]
     at = 0
     while at < len(pattern):
@@ -34,7 +40,7 @@ def compiled(pattern: bytes) -> re.Pattern[bytes]:
     if not rest:
         return re.compile(first, re.DOTALL)
     middle = b"".join(b"(?>.*?%b)" % piece for piece in rest[:-1])
-    return re.compile(first + middle + b".*" + (b"(?<=%b)" % rest[-1] if rest[-1] else b""), re.DOTALL)
+    return re.compile(first + middle + b".*" + rest[-1], re.DOTALL)
 
 
 def _group(pattern: bytes, at: int) -> tuple[int, bytes]:

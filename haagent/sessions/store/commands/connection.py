@@ -12,6 +12,7 @@ from haagent.sessions.store.table import family
 from haagent.sessions.store.version import REDIS_VERSION
 
 command = family("connection", tier=1)
+LONGEST = 4096  # bytes of a name
 ALWAYS = "noscript loading stale fast no_auth allow_busy"
 NOT_THIS = "WRONGPASS invalid username-password pair or user is disabled."
 NOT_NEEDED = (
@@ -161,7 +162,7 @@ def _set_name(client: Client, name: bytes) -> None:
 
 
 def _plain(text: bytes, refusal: str) -> bytes:
-    if any(not 33 <= letter <= 126 for letter in text):
+    if len(text) > LONGEST or any(not 33 <= letter <= 126 for letter in text):
         raise Refused(refusal)
     return text
 

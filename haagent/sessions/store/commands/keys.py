@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator
 
@@ -181,15 +180,15 @@ def keys(client: Client, args: list[bytes]) -> Reply:
 
 
 def _keys(client: Client, db: int, pattern: bytes) -> Iterator[Reply]:
-    expression = compiled(pattern)
-    left = iter(list(client.store.keys(client.door.now_ms, db)))
-    found: list[bytes] = []
-    while part := list(itertools.islice(left, SLICE)):
-        now_ms = client.door.now_ms
-        matching = (key for key in part if expression.fullmatch(key))
-        found += [key for key in matching if client.store.find(now_ms, db, key) is not None]
-        yield None
-    yield found
+    """In slices; a key that is there all the time is among them once."""
+    expression, at = compiled(pattern), 0
+    found: list[Reply] = []
+    while True:
+        at, some = client.store.scan(client.door.now_ms, db, at, SLICE)
+        found += [key for key in some if expression.fullmatch(key)]
+        yield found
+        if not at:
+            return
 
 
 @command("randomkey", 1, "readonly", tier=3)

@@ -13,6 +13,8 @@ command = family("pubsub", tier=2)
 FLAGS = "pubsub noscript loading stale"
 MOST = 10_000  # channels and patterns of one client
 
+LONGEST = 16 * 1024  # bytes of a name
+
 Change = Callable[[Client, bytes], None]
 
 
@@ -43,6 +45,8 @@ def punsubscribe(client: Client, args: list[bytes]) -> Reply:
 def _all(client: Client, word: bytes, names: Iterable[bytes | None], change: Change) -> Reply:
     replies = Several()
     for name in names:
+        if name is not None and len(name) > LONGEST:
+            raise Refused("ERR the name is too long")
         if name is not None:
             change(client, name)
         if len(client.channels) + len(client.patterns) > MOST:

@@ -23,6 +23,7 @@ NOT_KNOWN = "ERR script not supported"
 NO_SCRIPT = "NOSCRIPT No matching script. Please use EVAL."
 NO_STRING = "ERR Lua redis lib command arguments must be strings or integers"
 MOST_LOADED = 1000
+LONGEST = 8 * 1024  # bytes of a source, with its blanks
 SLICE = 1000  # keys
 
 Texts = list[bytes]
@@ -241,7 +242,7 @@ def _run(client: Client, source: str, keys: Texts, argv: Texts) -> Reply:
 def _load(client: Client, text: bytes) -> str:
     source = text.decode(errors="surrogateescape")
     loaded = client.door.loaded
-    if normal(source) not in KNOWN:
+    if len(text) > LONGEST or normal(source) not in KNOWN:
         client.door.counts["unknown_scripts"] += 1
         raise Refused(NOT_KNOWN)
     if len(loaded) < MOST_LOADED:

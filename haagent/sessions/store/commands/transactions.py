@@ -7,11 +7,13 @@ was (`Client.version`), whoever changed it: a client, a peer, or the clock.
 from __future__ import annotations
 
 from haagent.sessions.store.calls import EXEC_ABORT, run
-from haagent.sessions.store.replies import NULL_ARRAY, OK, Refused, Reply
+from haagent.sessions.store.replies import NULL_ARRAY, OK, Refused, Reply, TooMuch
 from haagent.sessions.store.state import Client
 from haagent.sessions.store.table import family
 
 command = family("transactions", tier=1)
+MOST_WATCHED = 10_000  # keys of one client
+MOST_ITEMS = 5_000_000  # in all replies of one EXEC, before they are encoded
 
 
 @command("multi", 1, "noscript loading stale fast allow_busy")
@@ -36,7 +38,14 @@ def exec_(client: Client, args: list[bytes]) -> Reply:
         raise Refused(EXEC_ABORT)
     if changed:
         return NULL_ARRAY
-    return [run(client, entry, queued) for entry, queued in queue]
+    replies: list[Reply] = []
+    items = 0
+    for entry, queued in queue:
+        replies.append(reply := run(client, entry, queued))
+        items += len(reply) if isinstance(reply, list | dict) else 1
+        if items > MOST_ITEMS:
+            raise TooMuch
+    return replies
 
 
 @command("discard", 1, "noscript loading stale fast allow_busy")
@@ -53,6 +62,8 @@ def watch(client: Client, args: list[bytes]) -> Reply:
     """The next `EXEC` is not executed if one of these keys is changed before it."""
     if client.queue is not None:
         raise Refused("ERR WATCH inside MULTI is not allowed")
+    if len(client.watched) + len(args) > MOST_WATCHED or max(map(len, args)) > client.store.settings.max_key_bytes:
+        raise Refused("ERR too many keys are watched, or one is too long")
     for key in args[1:]:
         client.watched.setdefault((client.db, key), client.store.stamp(client.door.now_ms, client.db, key))
     return OK
