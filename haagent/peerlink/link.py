@@ -112,6 +112,11 @@ class PeerLink:
         link = self._links.get(peer)
         return link is not None and link.send(message)
 
+    def drop(self, peer: str, why: str) -> None:
+        """Its messages mean nothing to whoever gets them. It may link itself anew."""
+        if link := self._links.get(peer):
+            link.end(Over(Cause.GARBLED, why))
+
     def configure(self, settings: LinkSettings) -> None:
         """What goes on as before stays linked. Addresses and peers that are new are seen to at the next tick."""
         self._settings, self._tls, self._hosts = settings, tls(settings.identity), settings.hosts()

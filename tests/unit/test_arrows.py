@@ -38,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
         *("backends", "checks", "config", "fencing", "gate", "kernel", "parts", "plugins", "processes"),
     },
     "trace": set(),
-    "sessions": set(),
+    "sessions": {"peerlink"},
     "coordination": {"config", "kernel", "parts", "status"},
     "simulate": {"config", "coordination"},
     "control": {"config", "fencing", "parts", "status", "trace"},

@@ -1,0 +1,159 @@
+"""A member of the replicated store: the door in front, the peers behind, and the machine between them.
+
+The machine (`core.store.replica`) decides; here its events come about and its actions are done. All of it is in one
+loop, so what a command has changed, the batch that ships it and the replies that wait for it keep their order.
+
+What goes to a peer waits here while its link has no room: no more than the machine allows to be under way, and it is
+forgotten with the link. While the store is not ready the door says so (`-LOADING`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+
+import msgspec
+
+from haagent import peerlink
+from haagent.core.store import events
+from haagent.core.store.effects import Effect
+from haagent.core.store.events import Answer, Note, Outcome, Ready, ReplicaSettings, Send
+from haagent.core.store.messages import Assembler, frames
+from haagent.core.store.replica import Replica
+from haagent.peerlink import LinkSettings, PeerLink
+from haagent.sessions.store.server import Options, Server
+from haagent.sessions.store.state import Ticket
+
+LONGEST_WAIT_S = 60.0  # a deadline may be never
+MAX_MESSAGE = 64 * 1024 * 1024  # of a peer; a value is at most a small part of it
+NO_REPLICAS = b"-NOREPLICAS Not enough good replicas to write.\r\n"
+
+logger = logging.getLogger(__name__)
+
+
+class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
+    door: Options
+    link: LinkSettings
+    replica: ReplicaSettings
+
+
+class Member:
+    def __init__(self, options: MemberOptions) -> None:
+        self.notes: deque[Note] = deque(maxlen=1000)  # for who asks what happened
+        self.server = Server(options.door, replicate=self._wrote)
+        self.link = PeerLink(options.link, self._heard)
+        self.replica = Replica(
+            options.replica,
+            self.server.door.store,
+            life=options.link.life,
+            now=time.monotonic(),
+            rng=random.Random(),  # noqa: S311 it spreads work, and guards nothing
+        )
+        self._waits = options.replica.is_sync
+        self._tickets: dict[int, Ticket] = {}
+        self._last_ticket = 0
+        self._assemblers: dict[str, Assembler] = {}
+        self._outgoing: dict[str, deque[bytes]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Clients may come; they are told to wait until the store is ready."""
+        self.server.door.load(is_loading=not self.replica.is_ready)
+        await self.server.open()
+        self._tasks.append(asyncio.get_running_loop().create_task(self.link.run()))
+        self._step(events.Woke())
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.server.close()
+        for task in self._tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                logger.error("a bug: the peer link ended", exc_info=outcome)
+        self._tasks.clear()
+
+    # ------------------------------------------------------------------ what happens
+
+    def _wrote(self, effects: list[Effect]) -> Ticket | None:
+        if not effects:
+            return None
+        if not self._waits:
+            self._step(events.Wrote(effects))
+            return None
+        self._last_ticket += 1
+        ticket = self._tickets[self._last_ticket] = asyncio.get_running_loop().create_future()
+        self._step(events.Wrote(effects, self._last_ticket))
+        return None if ticket.done() and ticket.result() is None else ticket
+
+    def _heard(self, event: peerlink.Linked | peerlink.Unlinked | peerlink.Received | peerlink.HasRoom) -> None:
+        match event:
+            case peerlink.Linked(peer, life, _):
+                self._assemblers[peer], self._outgoing[peer] = Assembler(MAX_MESSAGE), deque()
+                self._step(events.Linked(peer, life))
+            case peerlink.Unlinked(peer, _):
+                self._assemblers.pop(peer, None)
+                self._outgoing.pop(peer, None)
+                self._step(events.Unlinked(peer))
+            case peerlink.Received(peer, frame):
+                self._receive(peer, frame)
+            case peerlink.HasRoom(peer):
+                self._flush(peer)
+
+    def _receive(self, peer: str, frame: bytes) -> None:
+        if (assembler := self._assemblers.get(peer)) is None:
+            return
+        try:
+            message = assembler.feed(frame)
+        except (ValueError, RecursionError) as error:  # the first is msgspec's too
+            self.link.drop(peer, f"it says what no store says: {error}")
+            return
+        if message is not None:
+            self._step(events.Received(peer, message))
+
+    # ------------------------------------------------------------------ what is to be done
+
+    def _step(self, event: events.Event) -> None:
+        for action in self.replica.step(time.monotonic(), self.server.door.tick(), event):
+            match action:
+                case Send(peer, message):
+                    if (waiting := self._outgoing.get(peer)) is not None:
+                        waiting.extend(frames(message))
+                        self._flush(peer)
+                case Answer(number, outcome):
+                    self._answer(number, outcome)
+                case Ready():
+                    self.server.door.load(is_loading=False)
+                case Note():
+                    self.notes.append(action)
+                    logger.info("%s %s: %s", action.kind, action.peer, action.text)
+        self._wake_at(self.replica.deadline)
+
+    def _flush(self, peer: str) -> None:
+        waiting = self._outgoing.get(peer)
+        while waiting and self.link.send(peer, waiting[0]):
+            waiting.popleft()
+
+    def _answer(self, number: int, outcome: Outcome) -> None:
+        ticket = self._tickets.pop(number)
+        if not ticket.done():  # its client may be gone
+            ticket.set_result(None if outcome is Outcome.OK else NO_REPLICAS)
+
+    def _wake_at(self, deadline: float) -> None:
+        if self._timer is not None:
+            if self._due == deadline:
+                return
+            self._timer.cancel()
+        self._due = deadline
+        wait_s = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT_S)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._step(events.Woke())
