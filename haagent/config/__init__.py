@@ -21,6 +21,7 @@ from haagent.config.model import (
 from haagent.config.plugins import CheckConfig, PluginConfig
 from haagent.config.read import check, load, parse
 from haagent.config.schema import Option, Section
+from haagent.config.sessions import SessionsConfig
 
 __all__ = [
     "CheckConfig",
@@ -41,6 +42,7 @@ __all__ = [
     "PluginConfig",
     "ProbeConfig",
     "Section",
+    "SessionsConfig",
     "check",
     "generate_key_text",
     "load",

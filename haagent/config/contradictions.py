@@ -14,6 +14,7 @@ from haagent.config.faults import quoted, suggestion
 from haagent.config.kinds import Found
 from haagent.config.place import Place
 from haagent.config.schema import Draft
+from haagent.config.sessions import find_session_contradictions
 from haagent.core.limits import MAX_ADDRESSES
 from haagent.core.settings import LEADER
 
@@ -65,6 +66,7 @@ def find_contradictions(top: Draft) -> None:
     if heartbeat.get("insecure") and top.written("key_file"):
         heartbeat.refuse("insecure", "`true`, and yet there is a `key_file`", "remove one of them")
     _http(top.section("http"))
+    find_session_contradictions(top)
     if heartbeat.get("transport") in ("unicast", "both"):
         _unicast_addresses(nodes, heartbeat)
     _voters(top, nodes)

@@ -38,6 +38,7 @@ from haagent.config.kinds import (
 from haagent.config.place import Place
 from haagent.config.plugins import BACKENDS, CHECKS, CheckConfig, PluginConfig, plug_in
 from haagent.config.schema import Given, Option, Section, named, section
+from haagent.config.sessions import SessionsConfig
 from haagent.core.limits import MAX_GROUPS, MAX_NODES
 from haagent.core.messages import Outline
 from haagent.core.settings import LEADER, GroupSettings, NodeSettings, Settings
@@ -89,7 +90,9 @@ class HeartbeatConfig(Section, frozen=True, kw_only=True):
     transport: Annotated[str, choice("multicast", "unicast", "both"), Option("how heartbeats travel")] = "multicast"
     # Organisation-local scope (RFC 2365): "H", "A"; empty for unicast.
     group: Annotated[str, MULTICAST, Option("multicast group, IPv4 or IPv6")] = "239.192.72.65"
-    port: Annotated[int, PORT, Option("UDP port of the heartbeats")] = 7265
+    port: Annotated[
+        int, PORT, Option("UDP port of the heartbeats, and TCP port of the link between session stores")
+    ] = 7265
     interfaces: Annotated[
         tuple[str, ...],
         list_of(NETWORK, "a list of network interfaces"),
@@ -252,7 +255,7 @@ class HttpConfig(Section, frozen=True):
 
 
 class Config(Section, frozen=True, kw_only=True):
-    LATER: ClassVar = ("sessions", "units")
+    LATER: ClassVar = ("units",)
 
     cluster: Annotated[str, NAME, Option("the cluster's name", example="shop")]
     key_files: Annotated[
@@ -306,6 +309,10 @@ class Config(Section, frozen=True, kw_only=True):
     ] = CoordinationConfig()
     http: Annotated[
         HttpConfig | None, Option("health and metrics over HTTP (the extra `haagent[web]`)", otherwise="nothing")
+    ] = None
+    sessions: Annotated[
+        SessionsConfig | None,
+        Option("a session store for applications, the same on every node", otherwise="nothing"),
     ] = None
     groups: Annotated[
         dict[str, GroupConfig],

@@ -87,10 +87,10 @@ ONE_MISTAKE = [
     ("cluster: shop", "cluster: !x shop", 2, "cluster", "remove the tag"),
     (
         "cluster: shop",
-        "cluster: shop\nsessions: {}",
+        "cluster: shop\nunits: {}",
         3,
-        "sessions",
-        "`sessions` is not in this release (0.1); remove it",
+        "units",
+        "`units` is not in this release (0.1); remove it",
     ),
     (
         "cluster: shop",

@@ -1,0 +1,182 @@
+"""`sessions: {...}`: the session store of every node, what can be written there and what must not.
+
+A node keeps sessions unless it is a witness. Applications reach the store of their own node; the stores reach each
+other over the link between peers, which goes from address to address over TCP, whatever the heartbeats do.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Annotated
+
+from haagent.config.durations import format_duration
+from haagent.config.faults import quoted
+from haagent.config.kinds import OWN_ADDRESS_AND_PORT, PATH, Address, Kind, Wrong, choice, duration, list_of, of_text
+from haagent.config.schema import Draft, Option, Section
+
+MAX_SOCKET = 107  # bytes: what the kernel takes for the name of a socket
+ONLY_SYNC = ("sync_timeout", "strict")
+HTTP_DOORS = ("listen", "agent_check")
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(rf"([1-9][0-9]{{0,9}})({'|'.join(UNITS)})")
+
+
+def format_size(size: int) -> str:
+    unit = next((unit for unit in ("GiB", "MiB") if size % UNITS[unit] == 0), "KiB")
+    return f"{size // UNITS[unit]}{unit}"
+
+
+def _of_size(text: str) -> int:
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise Wrong(f"{quoted(text)} is not a size", "write a whole number with `KiB`, `MiB` or `GiB`")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def size(least: str, most: str) -> Kind:
+    def convert(text: str) -> int:
+        found = _of_size(text)
+        if not _of_size(least) <= found <= _of_size(most):
+            extent = "little" if found < _of_size(least) else "much"
+            raise Wrong(f"{text} is too {extent}", f"write {least} to {most}")
+        return found
+
+    return of_text(f"a size, {least} to {most}", convert, format_size)
+
+
+def _prefix(text: str) -> str:
+    if text.isprintable() and " " not in text and 0 < len(text.encode()) <= 128:
+        return text
+    raise Wrong(f"{quoted(text)} cannot be the beginning of keys", "write it without blanks, such as `session:`")
+
+
+def _socket(text: str) -> str:
+    if not re.fullmatch(r"/\S+", text) or not text.isprintable():
+        raise Wrong(f"{quoted(text)} is not an absolute path", "begin with `/`, and write no blanks")
+    if len(text.encode()) > MAX_SOCKET:
+        raise Wrong("it is too long for the name of a socket", f"write at most {MAX_SOCKET} bytes")
+    return text
+
+
+class SessionsConfig(Section, frozen=True):
+    store: Annotated[
+        str, choice("peer"), Option("where sessions are: `peer`, in memory, on every node that is no witness")
+    ] = "peer"
+    listen: Annotated[
+        str,
+        OWN_ADDRESS_AND_PORT,
+        Option("where applications reach it, with the Redis protocol; off the loopback only with `password_file`"),
+    ] = "127.0.0.1:6380"
+    socket: Annotated[
+        str, of_text("an absolute path", _socket), Option("and a Unix socket, for applications on this host")
+    ] = ""
+    replication: Annotated[
+        str,
+        choice("sync", "async"),
+        Option("whether a change is answered when the other nodes have it, or at once"),
+    ] = "sync"
+    sync_timeout_s: Annotated[
+        float,
+        duration("5ms", "1m"),
+        Option("how long a node may take to have a change; one that takes longer is waited for no more (`sync`)"),
+    ] = 0.5
+    strict: Annotated[
+        bool, Option("a change that no other node has is answered with `-NOREPLICAS`, not with success (`sync`)")
+    ] = False
+    max_memory: Annotated[int, size("1MiB", "1024GiB"), Option("how much memory the sessions of a node may take")] = (
+        512 << 20
+    )
+    eviction: Annotated[
+        str,
+        choice("noeviction", "volatile-ttl", "allkeys-lru"),
+        Option("what happens when it is taken: nothing new is accepted, or what expires first or was not used goes"),
+    ] = "noeviction"
+    max_value: Annotated[int, size("1KiB", "16MiB"), Option("how long a value may be, or all fields of a hash")] = (
+        1 << 20
+    )
+    password_file: Annotated[
+        str, PATH, Option("a password in its first line, guarded like the key: applications log in with it")
+    ] = ""
+    session_keys: Annotated[
+        tuple[str, ...],
+        list_of(of_text("the beginning of keys", _prefix), "a list of beginnings of keys"),
+        Option(
+            "how the keys of sessions begin: what is deleted of them stays deleted, whatever another node says later",
+            otherwise="what the usual frameworks write",
+            example='["session:"]',
+        ),
+    ] = ()
+    logout_guard_s: Annotated[
+        float,
+        duration("0s", "5m"),
+        Option("for how long a session that was deleted cannot be written again by a request that was under way"),
+    ] = 0.0
+    horizon_s: Annotated[
+        float,
+        duration("1m", "168h"),
+        Option("how long a deletion is remembered: a node that was away for longer takes all from another"),
+    ] = 3600.0
+
+
+def find_session_contradictions(top: Draft) -> None:
+    sessions, heartbeat = top.section("sessions"), top.get("heartbeat")
+    if sessions is None:
+        return
+    _door(sessions, top.section("http"), heartbeat.get("port"))
+    if sessions.get("replication") == "async":
+        for key in ONLY_SYNC:
+            if sessions.written(key):
+                sessions.refuse(key, "nobody waits with `replication: async`", "remove it, or write `sync`")
+    guard, horizon = sessions.get("logout_guard"), sessions.get("horizon")
+    if guard is not None and horizon is not None and guard > horizon:
+        sessions.refuse(
+            "logout_guard",
+            f"{format_duration(guard)} is longer than the horizon of {format_duration(horizon)}",
+            f"write at most {format_duration(horizon)}: what is forgotten cannot be guarded",
+        )
+    most, value = sessions.get("max_memory"), sessions.get("max_value")
+    if most is not None and value is not None and value > most:
+        sessions.refuse(
+            "max_value", f"{format_size(value)} is more than `max_memory`, {format_size(most)}", "write less"
+        )
+    if heartbeat.get("transport") == "multicast":  # else its addresses are asked for already
+        _addresses({name: node for name, node in top.sections("nodes").items() if not node.get("witness")})
+
+
+def _door(sessions: Draft, http: Draft | None, port: int | None) -> None:
+    listen = sessions.get("listen")
+    if listen is None:
+        return
+    if not _host(listen).is_loopback:
+        if not sessions.get("password_file"):
+            sessions.refuse(
+                "listen",
+                f"{listen} is not on the loopback, and anybody there could read and change sessions",
+                "name a `password_file` too, or write `127.0.0.1:6380`",
+            )
+        if listen.endswith(f":{port}"):
+            sessions.refuse("listen", f"port {port} is that of the link between peers", "write another port")
+    for key in HTTP_DOORS:
+        other = http.get(key) if http is not None else None
+        if not other or other.rpartition(":")[2] != listen.rpartition(":")[2]:
+            continue
+        mine, theirs = _host(listen), _host(other)
+        if mine == theirs or mine.is_unspecified or theirs.is_unspecified:
+            sessions.refuse("listen", f"{other} is taken by `http.{key}`", "write another port")
+
+
+def _host(listen: str) -> Address:
+    return ip_address(listen.rpartition(":")[0].strip("[]"))
+
+
+def _addresses(nodes: dict[str, Draft]) -> None:
+    """The link goes from the n-th address of a node to the n-th of the other."""
+    for node in nodes.values():
+        if not node.written("address") and not node.written("addresses"):
+            node.refuse("address", "missing, and `sessions` needs it", "write `address: 10.20.1.10`")
+    written = [node.get("addresses")[0] for node in nodes.values() if node.get("addresses")]
+    for found in written:
+        if (":" in found.value) != (":" in written[0].value):
+            message = f"{found.value} cannot talk to {written[0].value} of another node, and `sessions` needs that"
+            found.place.refuse(message, "write IPv4 and IPv6 in the same order")

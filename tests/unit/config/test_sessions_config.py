@@ -1,0 +1,139 @@
+"""`sessions: {...}`: what can be written, what holds otherwise, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from haagent.config import Config, SessionsConfig, parse
+from haagent.config.outline import outline_of
+from tests.unit.config.test_config_faults import faults_of, the_fault
+
+FILE = """\
+cluster: shop
+nodes:
+  A: {address: 10.20.1.10}
+  B: {address: 10.20.1.11}
+heartbeat: {interfaces: [eth0]}
+groups: {web: {addresses: [10.20.1.100/24]}}
+sessions: {%s}
+"""
+
+
+def config(sessions: str = "") -> Config:
+    return parse((FILE % sessions).encode(), "/etc/haagent/haagent.yaml", node="A")
+
+
+def test_nothing_is_there_unless_it_is_asked_for() -> None:
+    text = FILE.partition("sessions")[0]
+    assert parse(text.encode(), "haagent.yaml", node="A").sessions is None
+
+
+def test_two_braces_are_enough() -> None:
+    assert config().sessions == SessionsConfig()
+    found = SessionsConfig()
+    assert (found.store, found.listen, found.socket) == ("peer", "127.0.0.1:6380", "")
+    assert (found.replication, found.sync_timeout_s, found.strict) == ("sync", 0.5, False)
+    assert (found.max_memory, found.eviction, found.max_value) == (512 * 1024**2, "noeviction", 1024**2)
+    assert (found.password_file, found.session_keys, found.logout_guard_s, found.horizon_s) == ("", (), 0.0, 3600.0)
+
+
+def test_all_of_it_can_be_written() -> None:
+    found = config(
+        "store: peer, listen: '0.0.0.0:6380', socket: /run/haagent/sessions.sock, replication: sync,"
+        " sync_timeout: 200ms, strict: true, max_memory: 2GiB, eviction: volatile-ttl, max_value: 64KiB,"
+        " password_file: /etc/haagent/sessions, session_keys: ['sess:', ':1:django'], logout_guard: 2s, horizon: 2h"
+    ).sessions
+    assert found == SessionsConfig(
+        listen="0.0.0.0:6380",
+        socket="/run/haagent/sessions.sock",
+        sync_timeout_s=0.2,
+        strict=True,
+        max_memory=2 * 1024**3,
+        eviction="volatile-ttl",
+        max_value=64 * 1024,
+        password_file="/etc/haagent/sessions",
+        session_keys=("sess:", ":1:django"),
+        logout_guard_s=2.0,
+        horizon_s=7200.0,
+    )
+
+
+# What is written in the braces; then the key that is blamed, and a part of what is said.
+ONE_MISTAKE = [
+    ("store: redis", "store", "`redis` is not known here"),
+    ("store: per", "store", "did you mean `peer`?"),
+    ("replicaton: sync", "replicaton", "did you mean `replication`?"),
+    ("consistency: strong", "consistency", "unknown key"),
+    ("listen: '6380'", "listen", "write `127.0.0.1:"),
+    ("listen: '10.20.1.10:6380'", "listen", "could read and change sessions; name a `password_file` too"),
+    ("listen: '10.20.1.10:7265', password_file: /p", "listen", "port 7265 is that of the link between peers"),
+    ("socket: haagent.sock", "socket", "begin with `/`"),
+    ("socket: '/a b'", "socket", "begin with `/`"),
+    (f"socket: /{'x' * 107}", "socket", "too long for the name of a socket; write at most 107 bytes"),
+    ("replication: maybe", "replication", "not known here"),
+    ("sync_timeout: 1ms", "sync_timeout", "too short; write 5ms to 1m"),
+    (
+        "replication: async, strict: true",
+        "strict",
+        "nobody waits with `replication: async`; remove it, or write `sync`",
+    ),
+    ("replication: async, sync_timeout: 1s", "sync_timeout", "nobody waits"),
+    ("max_memory: 512", "max_memory", "`512` is not a size; write a whole number with `KiB`, `MiB` or `GiB`"),
+    ("max_memory: 512MB", "max_memory", "not a size"),
+    ("max_memory: 0MiB", "max_memory", "not a size"),
+    ("max_memory: 900KiB", "max_memory", "900KiB is too little; write 1MiB to 1024GiB"),
+    ("max_memory: 2000GiB", "max_memory", "2000GiB is too much"),
+    ("eviction: lru", "eviction", "not known here"),
+    ("max_value: 32MiB", "max_value", "too much; write 1KiB to 16MiB"),
+    ("max_memory: 1MiB, max_value: 2MiB", "max_value", "2MiB is more than `max_memory`, 1MiB; write less"),
+    ("password_file: secret", "password_file", "not an absolute path"),
+    ("session_keys: []", "session_keys", "the list is empty"),
+    ("session_keys: ['a b']", "session_keys[0]", "cannot be the beginning of keys"),
+    ("session_keys: [a, a]", "session_keys[1]", "twice"),
+    ("logout_guard: 6m", "logout_guard", "too long; write 0s to 5m"),
+    ("logout_guard: 2m, horizon: 1m", "logout_guard", "2m is longer than the horizon of 1m; write at most 1m"),
+    ("horizon: 1s", "horizon", "too short"),
+]
+
+
+@pytest.mark.parametrize(("written", "key", "words"), ONE_MISTAKE)
+def test_one_mistake_is_one_fault(written: str, key: str, words: str) -> None:
+    fault = the_fault(FILE % written)
+    assert (fault.line, fault.path) == (7, f"sessions.{key}")
+    assert words in f"{fault.message}; {fault.hint}"
+
+
+def test_it_does_not_listen_where_the_agent_answers_http() -> None:
+    for mine, theirs in (("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1")):
+        text = FILE % f"listen: '{mine}:7000', password_file: /p"
+        fault = the_fault(text + f"http: {{listen: '{theirs}:7000', token_file: /t}}\n")
+        assert (fault.path, fault.hint) == ("sessions.listen", "write another port")
+        assert "taken by `http.listen`" in fault.message
+    check = FILE % "listen: '127.0.0.1:7000'" + "http: {agent_check: '127.0.0.1:7000'}\n"
+    assert "taken by `http.agent_check`" in the_fault(check).message
+    text = FILE % "listen: '127.0.0.2:7000'"
+    assert parse((text + "http: {listen: '127.0.0.1:7000'}\n").encode(), "test.yaml").sessions
+
+
+def test_the_link_needs_an_address_of_each_node_that_keeps_sessions() -> None:
+    text = FILE % ""
+    fault = the_fault(text.replace("B: {address: 10.20.1.11}", "B: {}"))
+    assert (fault.path, fault.hint) == ("nodes.B.address", "write `address: 10.20.1.10`")
+    assert "`sessions` needs it" in fault.message
+    with_witness = text.replace("B: {address: 10.20.1.11}", "B: {address: 10.20.1.11}\n  W: {witness: true}")
+    assert parse(with_witness.encode(), "test.yaml").sessions
+    fault = the_fault(text.replace("10.20.1.11}", "'fd00::11'}"))
+    assert fault.path == "nodes.B.address"
+    assert "fd00::11 cannot talk to 10.20.1.10 of another node" in fault.message
+
+
+def test_where_unicast_asks_for_the_address_it_is_asked_for_once() -> None:
+    text = (FILE % "").replace("interfaces: [eth0]", "transport: unicast").replace("/24]", "/24], interface: eth0")
+    assert [fault.message for fault in faults_of(text.replace("{address: 10.20.1.11}", "{}"))] == [
+        "missing, and unicast needs it"
+    ]
+
+
+def test_nodes_can_say_in_which_of_its_keys_their_files_differ() -> None:
+    outline = outline_of({"sessions": {"replication": "sync", "max_memory": "1GiB"}})
+    assert set(outline.parts["sessions"].parts) == {"replication", "max_memory"}
