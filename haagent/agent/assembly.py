@@ -37,6 +37,7 @@ from haagent.heartbeats.part import Heartbeats
 from haagent.kernel.host import Host
 from haagent.kernel.layouts import Layouts
 from haagent.parts import Parts
+from haagent.sessions.part import Sessions
 from haagent.status.report import Cluster
 from haagent.web import AgentCheck, Web
 
@@ -161,6 +162,7 @@ class Assembly:
             self.notifier,
             Web(config, facade, is_stepped=shell.is_stepped),
             AgentCheck(config, facade, is_stepped=shell.is_stepped),
+            Sessions(config, background=shell.background),
         )
 
     def perform(self, action: AnyAction) -> None:

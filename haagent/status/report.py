@@ -62,7 +62,7 @@ class Cluster(Still):
             "voters": list(view.voters),
             "members": {member.name: _member(member, config) for member in view.members},
             "groups": {group.name: _group(group, view, config) for group in view.groups if group.name != LEADER},
-            "sessions": {},  # this release has no session store
+            "sessions": {},  # where there are none
             "pids": {"guardian": None, "agent": None, "store": None},
             "warnings": [*warnings(view), *lately(view, now=time.time())],
         }

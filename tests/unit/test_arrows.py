@@ -38,15 +38,15 @@ ARROWS: dict[str, set[str]] = {
         *("backends", "checks", "config", "fencing", "gate", "kernel", "parts", "plugins", "processes"),
     },
     "trace": set(),
-    "sessions": {"peerlink"},
     "coordination": {"config", "kernel", "parts", "status"},
     "simulate": {"config", "coordination"},
     "control": {"config", "fencing", "parts", "status", "trace"},
     "heartbeats": {"config", "guardian", "kernel", "parts"},
     "web": {"config", "parts"},
+    "sessions": {"config", "guardian", "kernel", "parts", "peerlink"},
     "agent": {
         *("activation", "config", "control", "coordination", "fencing", "gate", "guardian", "guards", "heartbeats"),
-        *("kernel", "parts", "status", "trace", "web"),
+        *("kernel", "parts", "sessions", "status", "trace", "web"),
     },
     "lab": {"control", "kernel"},
     "doctor": {"config", "control", "gate", "guards", "heartbeats", "kernel", "status"},
@@ -139,6 +139,15 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         for name in free:  # it imports nothing that is left, so it is part of no circle
             del left[name]
     assert not left, f"in circles, or above one: {sorted(left)}"
+
+
+def test_the_process_of_the_store_loads_no_room_of_the_agent() -> None:
+    """It starts fast, and whoever breaks into it finds little."""
+    program = "import sys, haagent.sessions.child, haagent.sessions.store.server; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    names = run.stdout.split()
+    assert {name.split(".")[1] for name in names if name.startswith("haagent.")} == {"core", "sessions"}
+    assert not {name.split(".")[0] for name in names} & {"cryptography", "pyroute2", "scapy", "yaml"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["status", "--run-dir", "/nonexistent"]])

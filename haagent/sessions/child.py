@@ -1,0 +1,115 @@
+"""The store's process. Its standard input is a socket to the agent: from it come the settings, and its end is the end.
+
+It imports no room of the agent, so it starts fast and there is little in it to break into. The agent's privileges are
+given up first: a port above 1023 needs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from haagent.sessions.messages import MOST, Facts, Refused, Serving, Settings
+
+if TYPE_CHECKING:
+    from haagent.sessions.store.server import Server
+
+NAME = "haagent-store"  # the kernel keeps 15 characters
+TELL_S = 1.0
+_PR_SET_DUMPABLE, _PR_CAP_AMBIENT, _CLEAR_ALL = 4, 47, 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal, or systemd, tells all processes:
+        signal.signal(number, signal.SIG_IGN)  # the agent decides when this one ends
+    channel = socket.socket(fileno=os.dup(0))
+    settings = msgspec.msgpack.decode(channel.recv(MOST), type=Settings)
+    _become_store()
+    channel.setblocking(False)
+    try:
+        server = _server(settings)
+    except ImportError as missing:
+        hint = "install `haagent[sessions]`, or `python3-hiredis`"
+        _tell(channel, Refused(f"it needs the Python package {missing.name}; {hint}"))
+        return
+    work = _live(channel, server)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
+
+
+def _server(settings: Settings) -> Server:
+    from haagent.sessions.store.server import Options, Server
+
+    return Server(
+        Options(
+            host=settings.host,
+            port=settings.port,
+            path=settings.path,
+            password=settings.password,
+            node_number=settings.node_number,
+            store=settings.store,
+        )
+    )
+
+
+async def _live(channel: socket.socket, server: Server) -> None:
+    try:
+        await server.open()
+    except OSError as error:
+        _tell(channel, Refused(os.strerror(error.errno) if error.errno else str(error)))
+        return
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(channel, ended.set)  # the agent says nothing more: this is its end
+    try:
+        while not ended.is_set():
+            _tell(channel, Serving(_facts(server)))
+            try:
+                async with asyncio.timeout(TELL_S):
+                    await ended.wait()
+            except TimeoutError:
+                pass
+    finally:
+        await server.close()
+
+
+def _facts(server: Server) -> Facts:
+    door = server.door
+    keys = sum(door.store.size(door.now_ms, db) for db in range(door.store.settings.databases))
+    return Facts(len(door.clients), keys, door.store.bytes_used(), dict(door.counts))
+
+
+def _tell(channel: socket.socket, what: Serving | Refused) -> None:
+    try:
+        channel.send(msgspec.msgpack.encode(what))
+    except BlockingIOError:
+        pass  # the agent is held up: it hears the next one
+    except BrokenPipeError:
+        pass  # and when it has ended, so do we
+
+
+def _become_store() -> None:
+    """Named, and without privileges: neither what systemd gave the agent nor those of root. Nobody reads its memory."""
+    with open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(NAME)
+    _LIBC.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    none = (ctypes.c_uint32 * 6)()
+    if _LIBC.capset(header, none):
+        raise OSError(ctypes.get_errno(), "capset")
+    _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()

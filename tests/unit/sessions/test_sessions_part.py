@@ -1,0 +1,231 @@
+"""The store's process, kept by a part of the agent: started with its settings, told of, started again, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haagent.config import parse
+from haagent.parts import CannotReload
+from haagent.sessions.part import Sessions, settings_of
+
+PATIENCE_S = 60.0
+FILE = """\
+cluster: shop
+nodes: {{A: {{address: 10.20.1.10}}, B: {{address: 10.20.1.11}}, W: {{address: 10.20.1.12, witness: true}}}}
+heartbeat: {{interfaces: [eth0]}}
+groups: {{web: {{addresses: [10.20.1.100/24]}}}}
+sessions: {{listen: "127.0.0.1:{port}"{more}}}
+"""
+
+
+def config(port: int, more: str = "", *, node: str = "A") -> Any:
+    return parse(FILE.format(port=port, more=more).encode(), "haagent.yaml", node=node)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def kept(wanted: Any) -> AsyncIterator[Sessions]:
+    tasks: list[asyncio.Task[None]] = []
+
+    def background(work: Coroutine[Any, Any, None]) -> None:
+        tasks.append(asyncio.create_task(work))
+
+    part = Sessions(wanted, background=background)
+    await part.open()
+    try:
+        yield part
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await part.close()
+
+
+def serves(part: Sessions) -> bool:
+    return bool(part.status()["sessions"]["serving"])
+
+
+def pid_of(part: Sessions) -> int:
+    return int(part.status()["pids"]["store"])
+
+
+async def ask(port: int, *words: str) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(" ".join(words).encode() + b"\r\n")
+    answer = await reader.readline()
+    writer.close()
+    return answer.strip()
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_it_serves_and_says_so_and_ends_with_the_agent(port: int) -> None:
+    async def story() -> None:
+        async with kept(config(port)) as part:
+            await until(lambda: serves(part))
+            assert await ask(port, "SET", "session:1", "x") == b"+OK"
+            await until(lambda: part.status()["sessions"].get("keys") == 1)
+            told, pid = part.status(), pid_of(part)
+            assert told["warnings"] == []
+            assert (told["sessions"]["listen"], told["sessions"]["starts"]) == (f"127.0.0.1:{port}", 1)
+            assert Path(f"/proc/{pid}/comm").read_text().strip() == "haagent-store"
+        assert not is_alive(pid)
+
+    asyncio.run(story())
+
+
+def test_nothing_of_the_settings_is_in_its_arguments_or_environment(port: int, place: Path) -> None:
+    secret = place / "password"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+
+    async def story() -> None:
+        async with kept(config(port, f", password_file: {secret}")) as part:
+            await until(lambda: serves(part))
+            told = [Path(f"/proc/{pid_of(part)}/{file}").read_bytes() for file in ("cmdline", "environ")]
+            assert not any(b"sesame" in each or str(port).encode() in each for each in told)
+            assert (await ask(port, "GET", "x")).startswith(b"-NOAUTH")
+
+    asyncio.run(story())
+
+
+def test_it_has_none_of_the_agents_privileges(port: int) -> None:
+    async def story() -> None:
+        async with kept(config(port)) as part:
+            await until(lambda: serves(part))
+            status = Path(f"/proc/{pid_of(part)}/status").read_text()
+            found = dict(line.split(":\t", 1) for line in status.splitlines() if line.startswith("Cap"))
+            assert {int(found[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+
+    asyncio.run(story())
+
+
+def test_one_that_dies_is_started_again(port: int) -> None:
+    async def story() -> None:
+        async with kept(config(port)) as part:
+            await until(lambda: serves(part))
+            first = pid_of(part)
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: serves(part) and pid_of(part) != first)
+            assert part.status()["sessions"]["starts"] == 2
+            assert part.counters()["sessions_restarts"] == 1
+            assert await ask(port, "PING") == b"+PONG"
+
+    asyncio.run(story())
+
+
+def test_it_serves_on_while_systemd_stops_the_agent(port: int) -> None:
+    """systemd tells all processes of a service to end, and the agent has its groups to hand over first."""
+
+    async def story() -> None:
+        async with kept(config(port)) as part:
+            await until(lambda: serves(part))
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                os.kill(pid_of(part), number)
+            assert await ask(port, "PING") == b"+PONG"
+            assert part.status()["sessions"]["starts"] == 1
+
+    asyncio.run(story())
+
+
+def test_one_that_does_not_end_is_killed(port: int) -> None:
+    async def story() -> None:
+        async with kept(config(port)) as part:
+            await until(lambda: serves(part))
+            pid = pid_of(part)
+            os.kill(pid, signal.SIGSTOP)
+        assert not is_alive(pid)
+
+    asyncio.run(story())
+
+
+def test_it_ends_when_the_agent_is_killed(port: int) -> None:
+    """The kernel closes the agent's end of the socket."""
+
+    async def story() -> None:
+        async with kept(config(port)) as part:
+            await until(lambda: serves(part))
+            pid, process = pid_of(part), part._process
+            assert process is not None
+            process._loop.remove_reader(process._channel)
+            process._channel.close()
+            await until(lambda: not is_alive(pid))
+
+    asyncio.run(story())
+
+
+def test_a_port_that_is_taken_is_told_and_tried_again(port: int) -> None:
+    async def story() -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", port))
+            other.listen()
+            async with kept(config(port)) as part:
+                await until(lambda: "in use" in part.status()["warnings"][0])
+                assert f"does not serve on 127.0.0.1:{port}" in part.status()["warnings"][0]
+                other.close()
+                await until(lambda: serves(part))
+                assert part.status()["warnings"] == []
+
+    asyncio.run(story())
+
+
+def test_a_reload_changes_other_things_only(port: int) -> None:
+    async def story() -> None:
+        async with kept(config(port)) as part:
+            (await part.prepare(config(port))).apply()
+            with pytest.raises(CannotReload, match="restart the agents one after the other"):
+                await part.prepare(config(port, ", max_memory: 1GiB"))
+
+    asyncio.run(story())
+
+
+def test_a_witness_keeps_no_sessions(port: int) -> None:
+    async def story() -> None:
+        async with kept(config(port, node="W")) as part:
+            assert part.status() == {}
+            assert part._process is None
+
+    asyncio.run(story())
+
+
+def test_what_is_written_in_the_file_is_what_the_store_is_told() -> None:
+    found = settings_of(
+        config(
+            6380,
+            ", max_memory: 1MiB, max_value: 1KiB, eviction: volatile-ttl, session_keys: [a], logout_guard: 2s,"
+            " horizon: 2m, socket: /run/x.sock",
+            node="B",
+        )
+    )
+    assert found is not None
+    assert (found.host, found.port, found.path, found.password, found.node_number) == (
+        *("127.0.0.1", 6380, "/run/x.sock", ""),
+        2,
+    )
+    store = found.store
+    assert (store.max_memory, store.max_value_bytes, store.eviction) == (1 << 20, 1 << 10, "volatile-ttl")
+    assert (store.session_keys, store.logout_guard_ms, store.horizon_ms) == ((b"a",), 2000, 120_000)
+    assert "sesame" not in repr(found)
