@@ -14,6 +14,7 @@ from haagent.config.durations import format_duration
 from haagent.config.faults import quoted
 from haagent.config.kinds import OWN_ADDRESS_AND_PORT, PATH, Address, Kind, Wrong, choice, duration, list_of, of_text
 from haagent.config.schema import Draft, Option, Section
+from haagent.core.store.stamps import number_of
 
 MAX_SOCKET = 107  # bytes: what the kernel takes for the name of a socket
 ONLY_SYNC = ("sync_timeout", "strict")
@@ -140,8 +141,19 @@ def find_session_contradictions(top: Draft) -> None:
         sessions.refuse(
             "max_value", f"{format_size(value)} is more than `max_memory`, {format_size(most)}", "write less"
         )
+    _numbers(top)
     if heartbeat.get("transport") == "multicast":  # else its addresses are asked for already
         _addresses({name: node for name, node in top.sections("nodes").items() if not node.get("witness")})
+
+
+def _numbers(top: Draft) -> None:
+    taken: dict[int, str] = {}
+    for name, node in top.sections("nodes").items():
+        if node.get("witness"):
+            continue
+        if (other := taken.setdefault(number_of(name), name)) != name:
+            message = f"{quoted(name)} and {quoted(other)} have by chance the same number in the session store"
+            node.place.refuse(message, "give one of them another name")
 
 
 def _door(sessions: Draft, http: Draft | None, port: int | None) -> None:

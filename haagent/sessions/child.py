@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from haagent.sessions.messages import MOST, Facts, Refused, Serving, Settings
+from haagent.sessions.messages import MOST, Changed, Facts, PeerFacts, Refused, Serving, Settings
 
 if TYPE_CHECKING:
-    from haagent.sessions.store.server import Server
+    from haagent.sessions.store.member import Member
 
 NAME = "haagent-store"  # the kernel keeps 15 characters
 TELL_S = 1.0
@@ -35,12 +35,12 @@ def main() -> None:
     _become_store()
     channel.setblocking(False)
     try:
-        server = _server(settings)
+        member = _member(settings)
     except ImportError as missing:
         hint = "install `haagent[sessions]`, or `python3-hiredis`"
         _tell(channel, Refused(f"it needs the Python package {missing.name}; {hint}"))
         return
-    work = _live(channel, server)
+    work = _live(channel, member)
     try:
         import uvloop
     except ImportError:
@@ -49,45 +49,72 @@ def main() -> None:
         uvloop.run(work)
 
 
-def _server(settings: Settings) -> Server:
-    from haagent.sessions.store.server import Options, Server
+def _member(settings: Settings) -> Member:
+    from haagent.sessions.store.member import Member, MemberOptions
+    from haagent.sessions.store.server import Options
 
-    return Server(
-        Options(
-            host=settings.host,
-            port=settings.port,
-            path=settings.path,
-            password=settings.password,
-            node_number=settings.node_number,
-            store=settings.store,
-        )
+    door = Options(
+        host=settings.host,
+        port=settings.port,
+        path=settings.path,
+        password=settings.password,
+        node_number=settings.replica.number,
+        store=settings.store,
     )
+    return Member(MemberOptions(door=door, link=settings.link, replica=settings.replica))
 
 
-async def _live(channel: socket.socket, server: Server) -> None:
+async def _live(channel: socket.socket, member: Member) -> None:
     try:
-        await server.open()
+        await member.open()
     except OSError as error:
         _tell(channel, Refused(os.strerror(error.errno) if error.errno else str(error)))
         return
     ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(channel, ended.set)  # the agent says nothing more: this is its end
+
+    def hear() -> None:
+        """The agent's next message; when it says nothing more, this is its end."""
+        try:
+            data = channel.recv(MOST)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(channel)
+            ended.set()
+            return
+        changed = msgspec.msgpack.decode(data, type=Changed)
+        member.configure(changed.link, changed.peers)
+
+    asyncio.get_running_loop().add_reader(channel, hear)
     try:
         while not ended.is_set():
-            _tell(channel, Serving(_facts(server)))
+            _tell(channel, Serving(_facts(member)))
             try:
                 async with asyncio.timeout(TELL_S):
                     await ended.wait()
             except TimeoutError:
                 pass
     finally:
-        await server.close()
+        await member.close()
 
 
-def _facts(server: Server) -> Facts:
-    door = server.door
+def _facts(member: Member) -> Facts:
+    door, replica = member.server.door, member.replica
+    peers = [
+        PeerFacts(
+            status.peer,
+            status.is_linked,
+            replica.peers[status.peer].is_in_sync,
+            replica.stream.seq - replica.peers[status.peer].reader.acked,
+            status.why,
+        )
+        for status in member.link.status()
+    ]
     keys = sum(door.store.size(door.now_ms, db) for db in range(door.store.settings.databases))
-    return Facts(len(door.clients), keys, door.store.bytes_used(), dict(door.counts))
+    counts = {**door.counts, **{f"link_{cause}": count for cause, count in member.link.counts.items()}}
+    return Facts(replica.is_ready, len(door.clients), keys, door.store.bytes_used(), peers, counts)
 
 
 def _tell(channel: socket.socket, what: Serving | Refused) -> None:

@@ -9,31 +9,51 @@ import socket
 
 import msgspec
 
+from haagent.core.store.events import ReplicaSettings
 from haagent.core.store.settings import StoreSettings
+from haagent.peerlink.settings import LinkSettings
 
 MOST = 128 * 1024  # bytes of one message
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The first message, and the only one to the store."""
+    """The first message to the store."""
 
     host: str
     port: int
     path: str
     password: str
-    node_number: int
     store: StoreSettings
+    link: LinkSettings
+    replica: ReplicaSettings
 
     def __repr__(self) -> str:
         return f"Settings({self.host}:{self.port}, ...)"
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """The store's, once it serves and then every second."""
+class Changed(msgspec.Struct, frozen=True):
+    """Each later one: nodes have come or gone, or keys have been changed."""
 
+    link: LinkSettings
+    peers: dict[str, int]
+
+
+class PeerFacts(msgspec.Struct, frozen=True):
+    name: str
+    is_linked: bool
+    is_in_sync: bool
+    behind: int  # changes of ours that it has not confirmed
+    why: str  # it is not linked
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """The store's, once it serves and then every second, and when it becomes ready."""
+
+    is_ready: bool
     clients: int
     keys: int
     bytes: int
+    peers: list[PeerFacts]
     counts: dict[str, int]  # since its start
 
 

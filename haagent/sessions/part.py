@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
-from haagent.config import Config
+import msgspec
+
+from haagent import __version__
+from haagent.config import Config, load_keys
 from haagent.config.keys import load_password
+from haagent.core.store.events import ReplicaSettings
 from haagent.core.store.settings import SESSION_KEYS, StoreSettings
+from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload, Commit, Still
 from haagent.parts import Facts as Told
-from haagent.sessions.messages import Facts, Refused, Serving, Settings
+from haagent.peerlink.settings import Identity, LinkSettings
+from haagent.sessions.messages import Changed, Facts, PeerFacts, Refused, Serving, Settings
 from haagent.sessions.process import StoreProcess
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
@@ -36,7 +43,6 @@ def settings_of(config: Config) -> Settings | None:
         port=int(port),
         path=sessions.socket,
         password=load_password(sessions.password_file) if sessions.password_file else "",
-        node_number=1 + sorted(config.nodes).index(config.me),
         store=StoreSettings(
             horizon_ms=round(sessions.horizon_s * 1000),
             logout_guard_ms=round(sessions.logout_guard_s * 1000),
@@ -45,7 +51,49 @@ def settings_of(config: Config) -> Settings | None:
             max_value_bytes=sessions.max_value,
             session_keys=prefixes or SESSION_KEYS,
         ),
+        link=_link_of(config),
+        replica=ReplicaSettings(
+            me=config.me,
+            number=number_of(config.me),
+            peers={name: number_of(name) for name in _others(config)},
+            is_sync=sessions.replication == "sync",
+            is_strict=sessions.strict,
+            sync_timeout_s=sessions.sync_timeout_s,
+        ),
     )
+
+
+def _others(config: Config) -> list[str]:
+    return [name for name, node in config.nodes.items() if name != config.me and not node.witness]
+
+
+def _link_of(config: Config) -> LinkSettings:
+    from haagent.peerlink.identity import derive  # loads `cryptography`, in the thread that reads the keys
+
+    keys = () if config.heartbeat.insecure else load_keys(config.key_files)
+    return LinkSettings(
+        cluster=config.cluster,
+        me=config.me,
+        life=0,  # each process of the store has its own
+        release=__version__,
+        addresses=config.nodes[config.me].addresses,
+        peers={name: config.nodes[name].addresses for name in _others(config)},
+        port=config.heartbeat.port,
+        identity=derive(keys, cluster=config.cluster),
+    )
+
+
+def _fixed(settings: Settings | None) -> Settings | None:
+    """What cannot change while it runs: all but who the others are, and with which keys they are known."""
+    if settings is None:
+        return None
+    replica = msgspec.structs.replace(settings.replica, peers={})
+    return msgspec.structs.replace(settings, link=_NO_LINK, replica=replica)
+
+
+_NO_LINK = LinkSettings(
+    cluster="", me="", life=0, release="", addresses=(), peers={}, port=0, identity=Identity(b"", ())
+)
 
 
 class Sessions(Still):
@@ -64,13 +112,20 @@ class Sessions(Still):
     async def open(self) -> None:
         self._settings = await asyncio.to_thread(settings_of, self._config)
         if self._settings is not None:
-            self._background(self._keep(self._settings))
+            self._background(self._keep())
 
     async def prepare(self, config: Config) -> Commit:
         """Its sessions are in its memory, so it is not started anew behind anybody's back."""
-        if await asyncio.to_thread(settings_of, config) != self._settings:
+        settings = await asyncio.to_thread(settings_of, config)
+        if _fixed(settings) != _fixed(self._settings):
             raise CannotReload("`sessions` cannot change while the agent runs; restart the agents one after the other")
-        return Commit()
+
+        def change() -> None:
+            self._config, self._settings = config, settings
+            if settings is not None and self._process is not None:
+                self._process.change(Changed(settings.link, settings.replica.peers))
+
+        return Commit(change)
 
     async def close(self) -> None:
         self._is_closed = True
@@ -84,9 +139,23 @@ class Sessions(Still):
         facts = self._facts
         sessions: dict[str, Any] = {"serving": facts is not None, "listen": f"{self._listen}", "starts": self._starts}
         if facts is not None:
-            sessions |= {"clients": facts.clients, "keys": facts.keys, "bytes": facts.bytes}
-        warnings = [] if facts is not None else [f"The session store does not serve on {self._listen}: {self._why}."]
-        return {"sessions": sessions, "pids": {"store": pid}, "warnings": warnings}
+            sessions |= {
+                "ready": facts.is_ready,
+                "clients": facts.clients,
+                "keys": facts.keys,
+                "bytes": facts.bytes,
+                "peers": [_peer(peer) for peer in facts.peers],
+            }
+        return {"sessions": sessions, "pids": {"store": pid}, "warnings": list(self._warnings(facts))}
+
+    def _warnings(self, facts: Facts | None) -> Iterator[str]:
+        if facts is None:
+            yield f"The session store does not serve on {self._listen}: {self._why}."
+        elif not facts.is_ready:
+            yield "The session store is not ready: it takes over what the other nodes have, or waits for them."
+        elif away := [peer for peer in facts.peers if not (peer.is_linked and peer.is_in_sync)]:
+            each = "; ".join(f"{peer.name}: {peer.why or 'it takes over what it lacks'}" for peer in away)
+            yield f"Sessions are not replicated to {', '.join(peer.name for peer in away)} ({each})."
 
     def counters(self) -> Mapping[str, int]:
         now = self._counted + Counter(self._facts.counts if self._facts is not None else {})
@@ -98,13 +167,15 @@ class Sessions(Still):
     def _listen(self) -> str:
         return self._config.sessions.listen if self._config.sessions is not None else ""
 
-    async def _keep(self, settings: Settings) -> None:
+    async def _keep(self) -> None:
         loop, failed = asyncio.get_running_loop(), 0
         while not self._is_closed:
             began = loop.time()
             self._starts += 1
             self._why, self._refused = "it is starting", ""
-            self._process = process = StoreProcess(settings, tell=self._heard)
+            assert self._settings is not None  # no reload takes it away
+            link = msgspec.structs.replace(self._settings.link, life=secrets.randbits(63))
+            self._process = process = StoreProcess(msgspec.structs.replace(self._settings, link=link), tell=self._heard)
             try:
                 ended = await process.ended()
                 self._why = self._refused or ended
@@ -121,3 +192,7 @@ class Sessions(Still):
             self._facts = told.facts
         else:
             self._refused = told.why
+
+
+def _peer(peer: PeerFacts) -> Told:
+    return {"name": peer.name, "linked": peer.is_linked, "in_sync": peer.is_in_sync, "behind": peer.behind}

@@ -6,6 +6,7 @@ Its start may hang (a disk that does not answer), so it is started and waited fo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import msgspec
 
 from haagent.guardian.process import as_ordinary
 from haagent.kernel.aside import aside
-from haagent.sessions.messages import MOST, Refused, Serving, Settings, pair
+from haagent.sessions.messages import MOST, Changed, Refused, Serving, Settings, pair
 
 END_S = 2.0  # until one that does not end by itself is killed
 KILLED_S = 1.0
@@ -51,6 +52,11 @@ class StoreProcess:
             return self._process.wait()
 
         self._ended = aside(live)
+
+    def change(self, changed: Changed) -> None:
+        """One that is just ending does not hear it; who follows is told all anew."""
+        with contextlib.suppress(OSError):
+            self._channel.send(msgspec.msgpack.encode(changed))
 
     async def ended(self) -> str:
         """How it ended. Raises OSError when it could not be started."""

@@ -146,7 +146,7 @@ def test_the_process_of_the_store_loads_no_room_of_the_agent() -> None:
     program = "import sys, haagent.sessions.child, haagent.sessions.store.server; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     names = run.stdout.split()
-    assert {name.split(".")[1] for name in names if name.startswith("haagent.")} == {"core", "sessions"}
+    assert {name.split(".")[1] for name in names if name.startswith("haagent.")} == {"core", "peerlink", "sessions"}
     assert not {name.split(".")[0] for name in names} & {"cryptography", "pyroute2", "scapy", "yaml"}
 
 

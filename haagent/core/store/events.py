@@ -50,6 +50,12 @@ class Received(NamedTuple):
     message: Message
 
 
+class Peered(NamedTuple):
+    """These are the others from now on, and their numbers."""
+
+    peers: dict[str, int]
+
+
 class Wrote(NamedTuple):
     """What a command has changed. Whoever waits for it to be safe holds a ticket."""
 
@@ -61,7 +67,7 @@ class Woke(NamedTuple):
     """The deadline has come."""
 
 
-Event = Linked | Unlinked | Died | Received | Wrote | Woke
+Event = Linked | Unlinked | Died | Received | Peered | Wrote | Woke
 
 
 # Actions

@@ -30,6 +30,7 @@ from haagent.core.store.events import (
     Linked,
     Note,
     Outcome,
+    Peered,
     Ready,
     Received,
     ReplicaSettings,
@@ -98,6 +99,8 @@ class Replica:
                 self._linked(now_ms, self.peers[event.peer], event.life)
             case Unlinked():
                 self._unlinked(now, self.peers[event.peer])
+            case Peered():
+                self._peered(event.peers)
             case Died():
                 self._end_locks(now, now_ms, self.peers[event.peer], LATEST)
         self._tick(now, now_ms)
@@ -136,6 +139,15 @@ class Replica:
         peer.parted_at = now
         if self._comparison is not None and self._comparison.peer == peer.name:
             self._comparison = None
+
+    def _peered(self, peers: dict[str, int]) -> None:
+        """Who goes is no longer waited for; its link has ended before. Who comes is linked after."""
+        for name in self.peers.keys() - peers.keys():
+            self._sync.drop(self.peers[name], "is no longer in the configuration")
+            del self.peers[name]
+        for name in peers.keys() - self.peers.keys():
+            self.peers[name] = Peer(name, peers[name])
+        self._queue = [name for name in self._queue if name in peers]
 
     def _received(self, now: float, now_ms: int, peer: Peer, message: Message) -> None:
         match message:

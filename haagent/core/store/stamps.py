@@ -14,11 +14,19 @@ ahead of our own clock: the change does not count here until our clock gets ther
 
 from __future__ import annotations
 
+from zlib import crc32
+
 NODE_BITS = 11
 COUNTER_BITS = 8
 SHIFT = NODE_BITS + COUNTER_BITS
 STEP = 1 << NODE_BITS  # from a stamp to the next one of its node
 MAX_NODE_NUMBER = STEP - 1
+
+
+def number_of(name: str) -> int:
+    """Of the node with that name. It follows from the name alone, so it stays when other nodes come and go. Two names
+    may have the same one by chance; the configuration refuses that."""
+    return crc32(name.encode()) % STEP
 
 
 def wall_ms(stamp: int) -> int:

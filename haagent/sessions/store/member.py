@@ -79,6 +79,13 @@ class Member:
                 logger.error("a bug: the peer link ended", exc_info=outcome)
         self._tasks.clear()
 
+    def configure(self, link: LinkSettings, peers: dict[str, int]) -> None:
+        """Nodes come and go, keys change; its life goes on. Who comes is known before it is linked, and who goes until
+        its link has ended."""
+        self._step(events.Peered({name: peer.number for name, peer in self.replica.peers.items()} | peers))
+        self.link.configure(msgspec.structs.replace(link, life=self.replica.life))
+        self._step(events.Peered(peers))
+
     # ------------------------------------------------------------------ what happens
 
     def _wrote(self, effects: list[Effect]) -> Ticket | None:

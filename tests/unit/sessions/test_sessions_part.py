@@ -14,21 +14,27 @@ from typing import Any
 import pytest
 
 from haagent.config import parse
+from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload
 from haagent.sessions.part import Sessions, settings_of
 
 PATIENCE_S = 60.0
 FILE = """\
 cluster: shop
-nodes: {{A: {{address: 10.20.1.10}}, B: {{address: 10.20.1.11}}, W: {{address: 10.20.1.12, witness: true}}}}
-heartbeat: {{interfaces: [eth0]}}
+nodes: {{A: {{address: 127.0.0.1}}{others}, W: {{address: 127.0.0.3, witness: true}}}}
+heartbeat: {{interfaces: [eth0], insecure: true, port: {link}}}
 groups: {{web: {{addresses: [10.20.1.100/24]}}}}
 sessions: {{listen: "127.0.0.1:{port}"{more}}}
 """
 
 
-def config(port: int, more: str = "", *, node: str = "A") -> Any:
-    return parse(FILE.format(port=port, more=more).encode(), "haagent.yaml", node=node)
+B = ", B: {address: 127.0.0.2}"
+
+
+def config(port: int, more: str = "", *, node: str = "A", others: str = "", link: int = 7265) -> Any:
+    """Alone with a witness, which keeps no sessions, a node waits for nobody."""
+    text = FILE.format(port=port, more=more, others=others, link=link)
+    return parse(text.encode(), "haagent.yaml", node=node)
 
 
 @pytest.fixture
@@ -216,16 +222,73 @@ def test_what_is_written_in_the_file_is_what_the_store_is_told() -> None:
         config(
             6380,
             ", max_memory: 1MiB, max_value: 1KiB, eviction: volatile-ttl, session_keys: [a], logout_guard: 2s,"
-            " horizon: 2m, socket: /run/x.sock",
+            " horizon: 2m, socket: /run/x.sock, sync_timeout: 200ms, strict: true",
             node="B",
+            others=B,
         )
     )
     assert found is not None
-    assert (found.host, found.port, found.path, found.password, found.node_number) == (
-        *("127.0.0.1", 6380, "/run/x.sock", ""),
-        2,
-    )
+    assert (found.host, found.port, found.path, found.password) == ("127.0.0.1", 6380, "/run/x.sock", "")
+    assert (found.replica.me, found.replica.number) == ("B", number_of("B"))
+    assert found.replica.peers == {"A": number_of("A")}, "a witness keeps no sessions"
+    assert (found.replica.is_sync, found.replica.is_strict, found.replica.sync_timeout_s) == (True, True, 0.2)
+    assert (found.link.addresses, found.link.peers, found.link.port) == (("127.0.0.2",), {"A": ("127.0.0.1",)}, 7265)
     store = found.store
     assert (store.max_memory, store.max_value_bytes, store.eviction) == (1 << 20, 1 << 10, "volatile-ttl")
     assert (store.session_keys, store.logout_guard_ms, store.horizon_ms) == ((b"a",), 2000, 120_000)
     assert "sesame" not in repr(found)
+
+
+@pytest.fixture
+def link() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_two_nodes_replicate_and_say_so(port: int, link: int) -> None:
+    async def story() -> None:
+        def both(node: str, at: int) -> Any:
+            return config(at, node=node, others=B, link=link)
+
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            second = int(probe.getsockname()[1])
+        async with kept(both("A", port)) as a:
+            await until(lambda: serves(a))
+            assert (await ask(port, "GET", "x")).startswith(b"-LOADING")
+            assert "not ready" in a.status()["warnings"][0]
+            async with kept(both("B", second)) as b:
+                await until(
+                    lambda: serves(b) and serves(a) and not a.status()["warnings"] and not b.status()["warnings"]
+                )
+                assert a.status()["sessions"]["peers"] == [{"name": "B", "linked": True, "in_sync": True, "behind": 0}]
+                assert await ask(port, "SET", "session:1", "x") == b"+OK"
+                assert await ask(second, "STRLEN", "session:1") == b":1"
+            await until(lambda: a.status()["warnings"])
+            assert a.status()["warnings"][0].startswith("Sessions are not replicated to B (B: ")
+            assert await ask(port, "STRLEN", "session:1") == b":1"
+
+    asyncio.run(story())
+
+
+def test_a_node_that_is_added_is_linked_without_a_restart(port: int, link: int) -> None:
+    async def story() -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            second = int(probe.getsockname()[1])
+        async with kept(config(port, link=link)) as a:
+            await until(lambda: serves(a))
+            assert await ask(port, "SET", "session:1", "x") == b"+OK"
+            async with kept(config(second, node="B", others=B, link=link)) as b:
+                await until(lambda: serves(b))
+                (await a.prepare(config(port, others=B, link=link))).apply()
+                await until(lambda: [peer["in_sync"] for peer in a.status()["sessions"].get("peers", ())] == [True])
+                await until(lambda: b.status()["sessions"].get("ready"))
+                assert await ask(second, "STRLEN", "session:1") == b":1"
+                (await a.prepare(config(port, link=link))).apply()
+                await until(lambda: a.status()["sessions"]["peers"] == [])
+                assert await ask(port, "SET", "session:2", "x") == b"+OK"
+            assert a.status()["sessions"]["starts"] == 1
+
+    asyncio.run(story())
