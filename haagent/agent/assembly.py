@@ -146,6 +146,7 @@ class Assembly:
         self.facade = facade = Facade(
             self.cluster, node, trace=self.recorder.trace, fences=self._fences, post=shell.post, reload=shell.reload
         )
+        sessions = Sessions(config, background=shell.background)
         self.parts = facade.parts = Parts(
             self.cluster,
             self.recorder,
@@ -160,9 +161,9 @@ class Assembly:
             strays,
             ControlServer(facade, run_dir=start.run_dir),
             self.notifier,
-            Web(config, facade, is_stepped=shell.is_stepped),
-            AgentCheck(config, facade, is_stepped=shell.is_stepped),
-            Sessions(config, background=shell.background),
+            sessions,
+            Web(config, facade, is_stepped=shell.is_stepped, why_unready=sessions.why_unready),
+            AgentCheck(config, facade, is_stepped=shell.is_stepped, why_unready=sessions.why_unready),
         )
 
     def perform(self, action: AnyAction) -> None:

@@ -24,6 +24,8 @@ def status_text(facts: Facts, *, style: Style, now: float, width: int = WIDTH) -
     if facts["groups"]:
         parts.append(_groups(facts, style, now))
         parts.append("\n".join([*(_why(group, width) for group in facts["groups"]), *_gates(facts, width)]))
+    if facts["sessions"]:
+        parts.append(_sessions(facts, width))
     if facts["warnings"]:
         parts.append("\n".join(_warning(text, style, width) for text in facts["warnings"]))
     return "\n\n".join(parts)
@@ -111,6 +113,16 @@ def _gates(facts: Facts, width: int) -> list[str]:
     """What the kernel of the node that was asked lets through."""
     said = [f"{group['name']} {group['gate']['state']}" for group in facts["groups"] if group["gate"]["state"]]
     return textwrap.wrap(f"Gate on {facts['node']}: {', '.join(said)}.", width) if said else []
+
+
+def _sessions(facts: Facts, width: int) -> str:
+    sessions = facts["sessions"]
+    if not sessions.get("ready"):
+        return f"Sessions on {facts['node']}: not ready."
+    others = [peer["name"] for peer in sessions["peers"] if peer["linked"] and peer["in_sync"]]
+    where = f"also on {', '.join(others)}" if others else "on this node alone"
+    clients = f"{sessions['clients']} clients at {sessions['listen']}"
+    return textwrap.fill(f"Sessions on {facts['node']}: {sessions['keys']} keys, {where}; {clients}.", width)
 
 
 def _warning(text: str, style: Style, width: int) -> str:

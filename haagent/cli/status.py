@@ -20,6 +20,7 @@ REDRAW_S = 0.5
 ANNOYING = (
     *("last_heard_ms", "silent_ms", "lease_ms", "jitter_ms", "clock_slew_percent"),
     *("counters", "links", "activation", "coordination"),
+    *("clients", "keys", "bytes", "behind"),  # of sessions
 )
 
 

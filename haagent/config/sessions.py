@@ -7,6 +7,7 @@ other over the link between peers, which goes from address to address over TCP, 
 from __future__ import annotations
 
 import re
+from importlib import metadata
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from haagent.config.kinds import OWN_ADDRESS_AND_PORT, PATH, Address, Kind, Wron
 from haagent.config.schema import Draft, Option, Section
 from haagent.core.store.stamps import number_of
 
+OLDEST_HIREDIS = (3, 1)  # as in pyproject.toml; that of Debian 12 is older
 MAX_SOCKET = 107  # bytes: what the kernel takes for the name of a socket
 ONLY_SYNC = ("sync_timeout", "strict")
 HTTP_DOORS = ("listen", "agent_check")
@@ -124,6 +126,8 @@ def find_session_contradictions(top: Draft) -> None:
     sessions, heartbeat = top.section("sessions"), top.get("heartbeat")
     if sessions is None:
         return
+    if why := _lack_of_hiredis():
+        sessions.place.refuse(f"needs the Python package hiredis, {why}", "install `haagent[sessions]` with pip")
     _door(sessions, top.section("http"), heartbeat.get("port"))
     if sessions.get("replication") == "async":
         for key in ONLY_SYNC:
@@ -144,6 +148,15 @@ def find_session_contradictions(top: Draft) -> None:
     _numbers(top)
     if heartbeat.get("transport") == "multicast":  # else its addresses are asked for already
         _addresses({name: node for name, node in top.sections("nodes").items() if not node.get("witness")})
+
+
+def _lack_of_hiredis() -> str:
+    try:
+        version = metadata.version("hiredis")
+    except metadata.PackageNotFoundError:
+        return "which is not here"
+    found = tuple(int(number) for number in re.findall(r"[0-9]+", version)[:2])
+    return "" if found >= OLDEST_HIREDIS else f"{OLDEST_HIREDIS[0]}.{OLDEST_HIREDIS[1]} or later, and {version} is here"
 
 
 def _numbers(top: Draft) -> None:

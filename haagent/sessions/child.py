@@ -37,7 +37,7 @@ def main() -> None:
     try:
         member = _member(settings)
     except ImportError as missing:
-        hint = "install `haagent[sessions]`, or `python3-hiredis`"
+        hint = "install `haagent[sessions]` with pip"
         _tell(channel, Refused(f"it needs the Python package {missing.name}; {hint}"))
         return
     work = _live(channel, member)

@@ -148,12 +148,20 @@ class Sessions(Still):
             }
         return {"sessions": sessions, "pids": {"store": pid}, "warnings": list(self._warnings(facts))}
 
+    def why_unready(self) -> str:
+        """A sentence; empty: applications on this node may be sent users."""
+        if self._settings is None:
+            return ""
+        if self._facts is None:
+            return f"The session store does not serve on {self._listen}: {self._why}."
+        if not self._facts.is_ready:
+            return "The session store takes over what the other nodes have, or waits for them."
+        return ""
+
     def _warnings(self, facts: Facts | None) -> Iterator[str]:
-        if facts is None:
-            yield f"The session store does not serve on {self._listen}: {self._why}."
-        elif not facts.is_ready:
-            yield "The session store is not ready: it takes over what the other nodes have, or waits for them."
-        elif away := [peer for peer in facts.peers if not (peer.is_linked and peer.is_in_sync)]:
+        if why := self.why_unready():
+            yield why
+        elif facts is not None and (away := [peer for peer in facts.peers if not (peer.is_linked and peer.is_in_sync)]):
             each = "; ".join(f"{peer.name}: {peer.why or 'it takes over what it lacks'}" for peer in away)
             yield f"Sessions are not replicated to {', '.join(peer.name for peer in away)} ({each})."
 

@@ -11,6 +11,11 @@ from haagent.parts import Facts
 ALIVE_S = 1.0  # the core may be so late before this agent is not well
 
 
+def ready() -> str:
+    """Nothing keeps this node from serving."""
+    return ""
+
+
 class Agent(Protocol):
     def view(self) -> View: ...
     def status(self) -> Facts: ...

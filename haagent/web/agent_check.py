@@ -1,8 +1,8 @@
 """HAProxy's agent-check: a word to whoever connects, and the connection is closed.
 
 `up ready`: this node may have new clients. `drain`: it is in standby, and only clients that are its own already may
-come. `maint`: it is stopping, and nobody may. `down`: its agent hangs. What a client sends is not read, so there is
-nothing to parse, and there is nothing to wait for: a word fits every socket's buffer.
+come. `maint`: it is stopping, or not ready yet, and nobody may. `down`: its agent hangs. What a client sends is not
+read, so there is nothing to parse, and there is nothing to wait for: a word fits every socket's buffer.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ from collections.abc import Callable, Mapping
 from haagent.config import Config
 from haagent.core.view import MemberState
 from haagent.parts import Commit, Ending, Facts, Still
-from haagent.web.agent import ALIVE_S, Agent
+from haagent.web.agent import ALIVE_S, Agent, ready
 from haagent.web.sockets import bound
 
 
 class AgentCheck(Still):
     name = "agent-check"
 
-    def __init__(self, config: Config, agent: Agent, *, is_stepped: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        agent: Agent,
+        *,
+        is_stepped: Callable[[float], bool],
+        why_unready: Callable[[], str] = ready,
+    ) -> None:
         self._listen = _wanted(config)
-        self._agent, self._is_stepped = agent, is_stepped
+        self._agent, self._is_stepped, self._why_unready = agent, is_stepped, why_unready
         self._server: asyncio.Server | None = None
         self._counters = {"agent_checks_answered": 0}
 
@@ -58,7 +65,7 @@ class AgentCheck(Still):
         if not self._is_stepped(ALIVE_S):
             return "down"
         view = self._agent.view()
-        if view.stopping:
+        if view.stopping or self._why_unready():
             return "maint"
         state = next((member.state for member in view.members if member.me), None)
         return "drain" if state is MemberState.STANDBY else "up ready"

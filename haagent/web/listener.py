@@ -36,8 +36,17 @@ PATHS = "There are /health, /metrics and /groups/NAME/active."
 
 
 class Listener:
-    def __init__(self, sock: socket.socket, agent: Agent, *, is_stepped: Callable[[float], bool], token: bytes) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        agent: Agent,
+        *,
+        is_stepped: Callable[[float], bool],
+        why_unready: Callable[[], str],
+        token: bytes,
+    ) -> None:
         """The socket listens; nobody is answered before `begin`."""
+        self._why_unready = why_unready
         self.token = token
         self.counters = {"http_answered": 0, "http_refused": 0}
         self._sock, self._agent, self._is_stepped = sock, agent, is_stepped
@@ -95,6 +104,8 @@ class Listener:
             return _text(503, f"{view.node} is stopping: it hands over what it holds.")
         if not self._is_stepped(ALIVE_S):
             return _text(503, f"{view.node} does not decide: its agent hangs.")
+        if why := self._why_unready():
+            return _text(503, f"{view.node} is not ready: {why}")
         return _text(200, f"{view.node} is well.")
 
     def _active(self, view: View, name: str) -> web.Response:

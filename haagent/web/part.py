@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from haagent.config import Config, HttpConfig
 from haagent.config.keys import load_password
 from haagent.parts import Commit, Ending, Facts, Still
-from haagent.web.agent import Agent
+from haagent.web.agent import Agent, ready
 from haagent.web.sockets import CannotServe, bound
 
 if TYPE_CHECKING:
@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 class Web(Still):
     name = "http"
 
-    def __init__(self, config: Config, agent: Agent, *, is_stepped: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        agent: Agent,
+        *,
+        is_stepped: Callable[[float], bool],
+        why_unready: Callable[[], str] = ready,
+    ) -> None:
         self._wanted = config.http
-        self._agent, self._is_stepped = agent, is_stepped
+        self._agent, self._is_stepped, self._why_unready = agent, is_stepped, why_unready
         self._listener: Listener | None = None
         self._counted: dict[str, int] = {}  # by listeners that have ended
 
@@ -80,7 +87,13 @@ class Web(Still):
             hint = "install it with `pip install 'haagent[web]'`, or remove `http:`"
             raise CannotServe(f"`http:` needs {missing.name}, which is not here; {hint}") from missing
         token = await self._token(wanted)
-        return Listener(bound(wanted.listen, key="http.listen"), self._agent, is_stepped=self._is_stepped, token=token)
+        return Listener(
+            bound(wanted.listen, key="http.listen"),
+            self._agent,
+            is_stepped=self._is_stepped,
+            why_unready=self._why_unready,
+            token=token,
+        )
 
     @staticmethod
     async def _token(wanted: HttpConfig) -> bytes:

@@ -52,6 +52,7 @@ def test_a_session_outlives_its_host_and_ends_everywhere(make_lab: MakeLab, tmp_
     wait_replicated(lab, "A", "B")
 
     assert ask(lab, "A", "SETEX session:US_1 3600 three-books") == ["OK"]
+    assert "Sessions on A: " in lab.run("A", ["haagent", "status"]).stdout
     if replication == "async":
         lab.wait_for(lambda: ask(lab, "B", "EXISTS session:US_1") == ["1"], what="it has come over")
     lab.faults.crash("A")
@@ -65,9 +66,7 @@ def test_a_session_outlives_its_host_and_ends_everywhere(make_lab: MakeLab, tmp_
     lab.wait_for(lambda: ask(lab, "B", "EXISTS session:US_1") == ["0"], what="it is gone everywhere")
 
 
-def test_a_store_that_is_killed_comes_back_and_moves_nothing(
-    make_lab: MakeLab, tmp_path: Path
-) -> None:
+def test_a_store_that_is_killed_comes_back_and_moves_nothing(make_lab: MakeLab, tmp_path: Path) -> None:
     extra = tmp_path / "sessions.yaml"
     extra.write_text("sessions: {}\n")
     lab = make_lab(nodes=2, wishes=Wishes(extra=str(extra)))

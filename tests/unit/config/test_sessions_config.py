@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import pytest
 
-from haagent.config import Config, SessionsConfig, parse
+from haagent.config import Config, ConfigError, SessionsConfig, parse, sessions
 from haagent.config.outline import outline_of
+from haagent.core.store.stamps import number_of
 from tests.unit.config.test_config_faults import faults_of, the_fault
 
 FILE = """\
@@ -19,8 +22,8 @@ sessions: {%s}
 """
 
 
-def config(sessions: str = "") -> Config:
-    return parse((FILE % sessions).encode(), "/etc/haagent/haagent.yaml", node="A")
+def config(written: str = "") -> Config:
+    return parse((FILE % written).encode(), "/etc/haagent/haagent.yaml", node="A")
 
 
 def test_nothing_is_there_unless_it_is_asked_for() -> None:
@@ -137,3 +140,37 @@ def test_where_unicast_asks_for_the_address_it_is_asked_for_once() -> None:
 def test_nodes_can_say_in_which_of_its_keys_their_files_differ() -> None:
     outline = outline_of({"sessions": {"replication": "sync", "max_memory": "1GiB"}})
     assert set(outline.parts["sessions"].parts) == {"replication", "max_memory"}
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("1.1.0", "3.1 or later, and 1.1.0 is here"), ("3.1.1", ""), ("10.0", ""), (None, "which is not here")],
+)
+def test_what_parses_the_protocol_has_to_be_there(
+    monkeypatch: pytest.MonkeyPatch, version: str | None, said: str
+) -> None:
+    def asked(name: str) -> str:
+        assert name == "hiredis"
+        if version is None:
+            raise metadata.PackageNotFoundError
+        return version
+
+    monkeypatch.setattr(metadata, "version", asked)
+    assert sessions._lack_of_hiredis() == said
+
+
+def test_two_nodes_that_have_by_chance_one_number_are_told_apart_by_another_name() -> None:
+    first = "n0"
+    twin = next(name for name in (f"n{number}" for number in range(1, 100_000)) if number_of(name) == number_of(first))
+    with pytest.raises(ConfigError, match="have by chance the same number in the session store"):
+        parse(
+            f"""
+cluster: shop
+nodes: {{{first}: {{address: 10.20.1.10}}, {twin}: {{address: 10.20.1.11}}}}
+heartbeat: {{interfaces: [eth0]}}
+groups: {{web: {{addresses: [10.20.1.100/24]}}}}
+sessions: {{}}
+""".encode(),
+            "haagent.yaml",
+            node=first,
+        )

@@ -257,11 +257,13 @@ def test_two_nodes_replicate_and_say_so(port: int, link: int) -> None:
         async with kept(both("A", port)) as a:
             await until(lambda: serves(a))
             assert (await ask(port, "GET", "x")).startswith(b"-LOADING")
-            assert "not ready" in a.status()["warnings"][0]
+            assert a.why_unready().startswith("The session store takes over")
+            assert a.status()["warnings"] == [a.why_unready()]
             async with kept(both("B", second)) as b:
                 await until(
                     lambda: serves(b) and serves(a) and not a.status()["warnings"] and not b.status()["warnings"]
                 )
+                assert a.why_unready() == ""
                 assert a.status()["sessions"]["peers"] == [{"name": "B", "linked": True, "in_sync": True, "behind": 0}]
                 assert await ask(port, "SET", "session:1", "x") == b"+OK"
                 assert await ask(second, "STRLEN", "session:1") == b":1"

@@ -37,9 +37,12 @@ async def asked(port: int, *, says: bytes = b"") -> bytes:
 
 
 def test_the_word_follows_the_node() -> None:
-    agent, stepped = SmallAgent(), [True]
-    part = AgentCheck(config(0), agent, is_stepped=lambda _: stepped[0])
+    agent, stepped, why = SmallAgent(), [True], [""]
+    part = AgentCheck(config(0), agent, is_stepped=lambda _: stepped[0], why_unready=lambda: why[0])
     assert part.answer() == "up ready"
+    why[0] = "It takes over what the others have."
+    assert part.answer() == "maint"
+    why[0] = ""
     agent.now = in_state(MemberState.STANDBY)
     assert part.answer() == "drain"
     agent.now = in_state(MemberState.ONLINE, stopping=True)

@@ -45,9 +45,11 @@ class Stage:
 
     def __init__(self, http: HttpConfig | None) -> None:
         self.agent = SmallAgent()
-        self.is_stepped = True
+        self.is_stepped, self.why_unready = True, ""
         self.port = int(http.listen.rpartition(":")[2]) if http else 0
-        self.web = Web(config(http), self.agent, is_stepped=lambda _: self.is_stepped)
+        self.web = Web(
+            config(http), self.agent, is_stepped=lambda _: self.is_stepped, why_unready=lambda: self.why_unready
+        )
         self.parts = Parts(self.web)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
@@ -95,7 +97,9 @@ def staged(http: HttpConfig | None) -> Iterator[Stage]:
 
 def test_health(stage: Stage) -> None:
     assert stage.ask("/health")[:2] == (200, "A is well.\n")
-    stage.is_stepped = False
+    stage.why_unready = "The session store takes over what the other nodes have, or waits for them."
+    assert stage.ask("/health")[:2] == (503, f"A is not ready: {stage.why_unready}\n")
+    stage.is_stepped, stage.why_unready = False, ""
     assert stage.ask("/health")[:2] == (503, "A does not decide: its agent hangs.\n")
     stage.is_stepped, stage.agent.now = True, whole_view(stopping=True)
     status, text, headers = stage.ask("/health")

@@ -233,10 +233,18 @@ def test_a_peer_that_talks_nonsense_is_dropped_and_links_itself_anew() -> None:
     async def story(stage: Stage) -> None:
         await stage.start("A", "B")
         await stage.are_ready()
+        counts, seen = stage.members["A"].link.counts, 0
+
+        def is_dropped_for(nonsense: bytes) -> bool:
+            nonlocal seen
+            if counts["garbled"] == seen:  # what goes over a link that is just ending is lost
+                stage.members["B"].link.send("A", nonsense)
+                return False
+            seen = counts["garbled"]
+            return True
+
         for nonsense in (b"\x07abc", b"\x00\xff\xff", b"\x00" + b"\x91" * 5000):
-            seen = stage.members["A"].link.counts["garbled"]
-            await until(lambda: stage.members["B"].link.send("A", nonsense), "they are linked")  # noqa: B023
-            await until(lambda: stage.members["A"].link.counts["garbled"] > seen, "A has dropped B")  # noqa: B023
+            await until(lambda: is_dropped_for(nonsense), "A has dropped B")  # noqa: B023
         await stage.are_ready()
         a, b = await stage.client("A"), await stage.client("B")
         assert await a("SET", "x", "1") == b"OK"
