@@ -51,6 +51,7 @@ class Activation(Still):
         self._groups.setdefault(LEADER, self._made(None))
         self._ending: dict[str, Group] = {}  # not configured any more, until nothing of them is left
         self._prepared: dict[str, Group] = {}  # for a reload
+        self._owing: set[str] = set()  # groups that have not let go yet of what a reload took from them
         self._regularly, self._soon = Timer(self._tick), Timer(self.compare)
         self._seen: Sequence[Seen] | AddressError = ()
 
@@ -85,14 +86,25 @@ class Activation(Still):
     def take(
         self, group: str, ballot: Ballot, until: float, vanished: tuple[str, ...] = (), withheld: tuple[int, ...] = ()
     ) -> None:
-        if group in self._groups:
-            self._groups[group].take(ballot, until, vanished, withheld)
+        if (found := self._groups.get(group)) is not None:
+            self._pass_on(found.share.numbered_without(withheld))
+            found.take(ballot, until, vanished, withheld)
         else:
             self._post(TakeFailed(group=group, ballot=ballot, error=f"{group} is not configured on this node"))
 
     def withhold(self, group: str, addresses: tuple[int, ...]) -> None:
-        if group in self._groups:
-            self._groups[group].withhold(addresses)
+        if (found := self._groups.get(group)) is not None:
+            self._pass_on(found.share.numbered_without(addresses))
+            found.withhold(addresses)
+
+    def _pass_on(self, served: Collection[bytes]) -> None:
+        """What an earlier configuration's group could not remove yet is removed later: but not from who has it now."""
+        for name in self._owing:
+            if (owing := self._groups.get(name)) is not None:
+                owing.yield_up(served)
+            elif (ending := self._ending.get(name)) is not None:
+                ending.yield_up(served)
+                ending.share.lose(served)
 
     def expect(self, group: str) -> None:
         """A take or a drop of it, soon."""
@@ -197,11 +209,17 @@ class Activation(Still):
             if (old := old or self._ending.pop(name, None)) is not None:
                 group.succeed(old, going.get(name))
             self._groups[name] = group
+        self._look_who_owes()
         for group in fresh.values():
+            if group.pipeline.tenure is not None:
+                self._pass_on(group.share.served_packed)
             group.go_on()
             group.start_checks()
         self.compare()
         return self._end(endings)
+
+    def _look_who_owes(self) -> None:
+        self._owing = {*self._ending, *(name for name, group in self._groups.items() if group.pipeline.leftovers)}
 
     def _give_up(self, fresh: Mapping[str, Group]) -> dict[str, Leftover]:
         """The addresses that changed groups lose go in two calls to the kernel. Returns those that did not."""
@@ -230,6 +248,8 @@ class Activation(Still):
             del self._ending[name]
         if settled:
             self._may_have(vip.packed for vip in self._vips())
+        if self._owing:
+            self._look_who_owes()
 
     def _watch(self) -> None:
         """What is configured, what is still here and what a reload prepares, for all who look after addresses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -101,6 +101,11 @@ class Group:
         earlier.pipeline.refit(self.pipeline, leftover)
         self.pipeline = earlier.pipeline
         self._health.follow(earlier._health, [OWN_INTERFACE, *(check.name for check in self.spec.checks)])
+
+    def yield_up(self, packed: Collection[bytes]) -> None:
+        """Another group of this node serves these now. What is still to be let go of here is without them."""
+        kept = (leftover.without(packed) for leftover in self.pipeline.leftovers)
+        self.pipeline.leftovers = tuple(leftover for leftover in kept if leftover.vips)
 
     def go_on(self) -> None:
         self.pipeline.go_on()

@@ -13,11 +13,8 @@ from haagent.kernel.facts import Vip
 class Share:
     def __init__(self, vips: Mapping[int, Vip]) -> None:
         """By the numbers that the core knows them by."""
-        self._vips = dict(vips)
-        self.every = tuple(vips.values())
-        self.every_packed = _packed(self.every)
         self.served: tuple[Vip, ...] = ()
-        self.withhold(())
+        self._have(vips)
 
     def withhold(self, numbers: Collection[int]) -> bool:
         """Whether that changes anything."""
@@ -26,6 +23,19 @@ class Share:
         self.withheld = tuple(vip for vip in self.every if vip not in self.served)
         self.served_packed, self.withheld_packed = _packed(self.served), _packed(self.withheld)
         return self.served != before
+
+    def lose(self, packed: Collection[bytes]) -> None:
+        """Another group of this node serves them: they are not for this one to let go of any more."""
+        self._have({number: vip for number, vip in self._vips.items() if vip.packed not in packed})
+
+    def _have(self, vips: Mapping[int, Vip]) -> None:
+        self._vips = dict(vips)
+        self.every = tuple(vips.values())
+        self.every_packed = _packed(self.every)
+        self.withhold(())
+
+    def numbered_without(self, numbers: Collection[int]) -> tuple[bytes, ...]:
+        return tuple(vip.packed for number, vip in self._vips.items() if number not in numbers)
 
     def follow(self, earlier: Share) -> None:
         """After a reload it serves no more than before, until the core says so."""

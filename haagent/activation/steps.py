@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from haagent.activation.share import Share
@@ -119,6 +119,9 @@ class Leftover(Step):
         self.vips = tuple(vips)
         self._packed = tuple(vip.packed for vip in vips)
         self._host, self._gate = host, gate
+
+    def without(self, packed: Collection[bytes]) -> Leftover:
+        return Leftover([vip for vip in self.vips if vip.packed not in packed], self._host, self._gate)
 
     def drop(self, ballot: Ballot) -> Later | None:
         self._gate.shut(self._packed)

@@ -15,6 +15,7 @@ Fault = Callable[[World, random.Random], None]
 TWIN = "T"  # a host that has another's name
 HOSTS = "ABCDE"  # of a world in which voters come and go
 LEASES_S = 0.35, 0.35, 0.7, 1.4
+FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms; then all is mended
 
 
 def cut_one_way(world: World, rng: random.Random) -> None:
@@ -185,6 +186,8 @@ def forget_holder(world: World, rng: random.Random) -> None:
     world.cut(holder, deaf)
     world.cut(deaf, holder)
     at = world.t + rng.choice((0.4, 0.8, 1.5)) * (0.9 + 0.2 * rng.random())
+    if at >= FAULTS_S:
+        return
     world.at(at, lambda: world.split([holder], others))
     for name in others:
         if name != deaf:
@@ -194,6 +197,10 @@ def forget_holder(world: World, rng: random.Random) -> None:
 
 
 def _lose_memory(world: World, name: str) -> None:
+    """Not while there is maintenance: what a node that has stopped left in place is known from the others' memories."""
+    memories = (host.memory for host in world.hosts.values())
+    if any(order.key == "maintenance" and order.on for memory in memories for order in memory.orders):
+        return
     world.crash(name)
     world.say(f"{name} has lost its memory")
     world.hosts[name].memory = Memory()

@@ -27,10 +27,10 @@ from haagent.core.node import Node
 from haagent.core.settings import Settings
 from haagent.core.slices import ROOM
 from tests.sim import faults, kernel_faults, whole
+from tests.sim.faults import FAULTS_S
 from tests.sim.invariants import Violation, Watch, check_addresses, check_lightest, check_settled, expected_to_be_served
 from tests.sim.world import World, make_settings
 
-FAULTS_S = 3.0  # of virtual time, at an interval of 100 ms
 ALONE_AFTER_S = 0.6
 TURN_S = (0.0, 0.004)
 RELIEF_S = LIGHTER_S + 3.0  # until each group is where failing checks weigh least: that may take two tries

@@ -8,6 +8,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 import msgspec
+import pytest
 
 from haagent.activation import Activation
 from haagent.activation.backoff import RepairBackoff
@@ -20,7 +21,7 @@ from haagent.config import CheckConfig, Config, GroupConfig, PluginConfig, parse
 from haagent.core.events import AddressFound, AnyEvent, Dropped, HealthChanged, TakeFailed, Taken
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
-from haagent.kernel.facts import TAG
+from haagent.kernel.facts import TAG, Vip
 from haagent.kernel.links import Links
 from tests.support.fakes import FakeHost, around, link, run_virtual
 from tests.support.small_agent import FILE
@@ -249,6 +250,45 @@ def test_an_address_that_a_reload_moves_between_two_held_groups_waits_for_the_co
         assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.101/24", "10.20.1.120/24"]
 
     run(stage, story)
+
+
+@pytest.mark.parametrize("change", ["to another group", "from a group that ends", "away and back"])
+def test_a_removal_that_is_tried_again_takes_nothing_from_who_has_it_now(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, one, db = web("10.20.1.100/24", "10.20.1.101/24"), web("10.20.1.100/24"), web("10.20.1.101/24", name="db")
+    before, after = {
+        "to another group": ((both,), (one, db)),
+        "from a group that ends": ((web("10.20.1.101/24", name="ends"),), (db,)),
+        "away and back": ((both,), (one,)),
+    }[change]
+    stage = Stage(*before)
+
+    async def story(now: Callable[[], float]) -> None:
+        await stage.activation.open()
+        for group in before:
+            stage.activation.take(group.name, ONE, stage.time + 60)
+        stage.host.refusing = dict.fromkeys(("remove", "strike"), "cannot remove it now")
+        await stage.reload(*after)
+        taker = "db"
+        if change == "away and back":
+            await stage.reload(*before)
+            taker = "web"
+            stage.activation.drop(taker, ONE, "")
+        stage.activation.take(taker, Ballot(2, "A"), stage.time + 60)
+        assert Taken(group=taker, ballot=Ballot(2, "A")) in stage.said
+        stage.host.refusing.clear()
+        removed: list[Vip] = []
+        monkeypatch.setattr(stage.host, "remove", removed.extend)
+        await asyncio.sleep(5)
+        monkeypatch.undo()
+        assert "10.20.1.101" not in {str(vip.address.ip) for vip in removed}
+        assert change != "from a group that ends" or Dropped(group="ends", ballot=ONE) in stage.said
+        stage.activation.drop(taker, Ballot(2, "A"), "")
+        assert "10.20.1.101/24" not in stage.host.addresses()
+        await stage.activation.close()
+
+    run_virtual(story)
 
 
 def test_closing_lets_go() -> None:
