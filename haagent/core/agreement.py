@@ -7,8 +7,10 @@ MongoDB's logless reconfiguration, arXiv 2102.11960: a configuration is ordered 
 
 1.  A vote is given and counted only between nodes that have the very same `Agreed`.
 2.  Stamps are ordered by the term, which is the ballot of a tenure of the group `leader`, then by version. Whoever
-    hears a higher stamp takes it over at once, and nobody goes back. (A witness alone is not believed: it never makes
-    one, and is where a key is most easily stolen. Nor is a stamp that is far above all that was heard: `credible`.)
+    hears a higher stamp takes it over at once, and nobody goes back. (A witness alone is not believed, unless in
+    what one's own file wishes: it never makes one, and is where a key is most easily stolen. But it may be the only one
+    that remembers, when who has made it was lost at that moment. Nor is a stamp that is far above all that was heard:
+    `credible`.)
 3.  Only the holder of `leader` makes one. First it stamps the present set with its own tenure; what a former leader
     may have begun has a lower stamp from then on. Once a majority has had that for as long as any lease runs, it makes
     the next: a set that has one voter more or one fewer, as its own file wishes. So it goes, one at a time.
@@ -47,7 +49,8 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     said_by = {peer.name for peer in peers if _says(peer, theirs)}
     # It could name whom it likes: a majority of those that we know counts as well.
     electorates = ({*theirs.voters}, {*state.agreed.voters})
-    if beat.node not in state.witnesses or all(2 * len(said_by & one) > len(one) for one in electorates):
+    is_wished = {*theirs.voters} == {*state.settings.voters}
+    if beat.node not in state.witnesses or is_wished or all(2 * len(said_by & one) > len(one) for one in electorates):
         _adopt(state, now, theirs)
 
 

@@ -308,6 +308,30 @@ def edit(world: World, rng: random.Random) -> None:
         world.start(other)
 
 
+def outgrow(world: World, rng: random.Random) -> None:
+    """The leader has two new voters within moments, and is cut off from some of the others at the same time."""
+    leaders = world.serving("leader")
+    node = world.hosts[leaders[0]].node if leaders else None
+    if node is None:
+        return
+    leader, present = leaders[0], [*node.state.agreed.voters]
+    new = [name for name in HOSTS if name not in present][:2]
+    for name in new:
+        world.start(name)
+    holders = world.serving("web")
+    if holders and holders[0] != leader:
+        world.say(f"cut {holders[0]} off")
+        world.split([holders[0]], [name for name in world.hosts if name != holders[0]])
+    else:
+        deaf = [name for name in present if name != leader]
+        world.say(f"cut {' and '.join(deaf)} off")
+        world.split(deaf, [name for name in world.hosts if name not in deaf])
+    for late in range(len(new)):
+        at = world.t + (0.01, 0.06)[late] + 0.04 * rng.random()
+        voters = {*present, *new[: late + 1]}
+        world.at(at, lambda voters=voters: world.edit(leader, with_voters(world, voters)))
+
+
 def _write(world: World, rng: random.Random, name: str, voters: set[str]) -> None:
     world.say(f"the file of {name} has the voters {', '.join(sorted(voters))}")
     world.edit(name, with_voters(world, voters))

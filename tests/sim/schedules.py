@@ -296,6 +296,7 @@ def _edited(plan: Plan) -> World:
     def play() -> None:
         _disturb(world, rng, faults.ANYTHING, every_s=0.4)
         _disturb(world, rng, (faults.edit,), every_s=0.6)
+        _disturb(world, random.Random(f"outgrow {plan.seed}"), (faults.outgrow,), every_s=1.5)
         _disturb_more(world, plan)
         world.at(FAULTS_S + 1.05, lambda: _agree(world))  # the last operator has finished
         _settle(world, plan)

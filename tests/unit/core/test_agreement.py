@@ -56,6 +56,15 @@ def test_a_witness_alone_is_not_believed() -> None:
     assert agreed_by(world).version == 0
 
 
+def test_a_witness_alone_is_believed_in_what_ones_own_file_wishes() -> None:
+    """Who had made it was lost at that moment, and with it what it would have kept: else nobody ever went on."""
+    world = started("AB")
+    world.edit("A", msgspec.structs.replace(world.settings, nodes=(NodeSettings("A"), NodeSettings("B", witness=True))))
+    world.run(1.0)
+    hear_b(world, agreed=Agreed(Ballot(7, "A"), 1, ("B", "A")))
+    assert agreed_by(world) == Agreed(Ballot(7, "A"), 1, ("B", "A"))
+
+
 def test_a_leader_of_an_earlier_term_does_not_go_back() -> None:
     world = settled()
     hear_b(world, agreed=LATER)
