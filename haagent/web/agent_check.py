@@ -11,10 +11,17 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from haagent.config import Config
-from haagent.core.view import MemberState
 from haagent.parts import Commit, Ending, Facts, Still
-from haagent.web.agent import ALIVE_S, Agent, ready
+from haagent.web.agent import Agent, Verdict, ready, verdict
 from haagent.web.sockets import bound
+
+WORDS = {
+    Verdict.WELL: "up ready",
+    Verdict.STANDBY: "drain",
+    Verdict.UNREADY: "maint",
+    Verdict.STOPPING: "maint",
+    Verdict.HANGS: "down",
+}
 
 
 class AgentCheck(Still):
@@ -62,13 +69,8 @@ class AgentCheck(Still):
             self._server = None
 
     def answer(self) -> str:
-        if not self._is_stepped(ALIVE_S):
-            return "down"
-        view = self._agent.view()
-        if view.stopping or self._why_unready():
-            return "maint"
-        state = next((member.state for member in view.members if member.me), None)
-        return "drain" if state is MemberState.STANDBY else "up ready"
+        said, _ = verdict(self._agent, is_stepped=self._is_stepped, why_unready=self._why_unready)
+        return WORDS[said]
 
     def _become(self, listen: str, fresh: asyncio.Server | None) -> Ending:
         old, self._server, self._listen = self._server, fresh, listen

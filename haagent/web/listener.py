@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from haagent.web import metrics
-from haagent.web.agent import ALIVE_S
+from haagent.web.agent import ALIVE_S, verdict
 
 if TYPE_CHECKING:
     from haagent.core.view import View
@@ -86,7 +86,7 @@ class Listener:
         if request.method not in ("GET", "HEAD"):
             return _text(405, "Only GET and HEAD: this moves nothing.", Allow="GET, HEAD")
         if path == "/health":
-            return self._health(self._agent.view())
+            return self._health()
         if not self._may(request):
             return _text(401, "Send the token of `http.token_file`.", **{"WWW-Authenticate": "Bearer"})
         if path == "/metrics":
@@ -99,14 +99,9 @@ class Listener:
         said = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         return not self.token or hmac.compare_digest(said, b"Bearer " + self.token)
 
-    def _health(self, view: View) -> web.Response:
-        if view.stopping:
-            return _text(503, f"{view.node} is stopping: it hands over what it holds.")
-        if not self._is_stepped(ALIVE_S):
-            return _text(503, f"{view.node} does not decide: its agent hangs.")
-        if why := self._why_unready():
-            return _text(503, f"{view.node} is not ready: {why}")
-        return _text(200, f"{view.node} is well.")
+    def _health(self) -> web.Response:
+        _, why = verdict(self._agent, is_stepped=self._is_stepped, why_unready=self._why_unready)
+        return _text(503, why) if why else _text(200, f"{self._agent.view().node} is well.")
 
     def _active(self, view: View, name: str) -> web.Response:
         group = next((group for group in view.groups if group.name == name), None)

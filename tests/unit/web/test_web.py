@@ -105,6 +105,8 @@ def test_health(stage: Stage) -> None:
     status, text, headers = stage.ask("/health")
     assert (status, headers["Cache-Control"], headers["Connection"]) == (503, "no-store", "close")
     assert "A is stopping" in text
+    stage.is_stepped = False
+    assert "its agent hangs" in stage.ask("/health")[1], "as the agent-check says: what it says of itself may be over"
 
 
 def test_who_is_active(stage: Stage) -> None:
