@@ -28,7 +28,7 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign teeth explore replay golden docs chaos sequences bench deb \
+.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign teeth explore replay golden docs chaos sequences sessions bench deb \
         dist clean
 
 help:  ## what there is
@@ -155,6 +155,9 @@ chaos: setup  ## random faults on real agents, and nobody may ever serve twice: 
 
 sequences: setup .make/testing  ## what has made two answer somewhere, again and again: make sequences RUNS=20
 	@$(BIN)/python -m trials.sequences --runs $(RUNS) --markdown docs/reports/sequences.md
+
+sessions: setup  ## stores under faults: lost hosts, cuts, joins, a million sessions: make sessions RUNS=50
+	@$(BIN)/python -m trials.store --runs $(RUNS) --markdown docs/reports/sessions.md
 
 bench: setup .make/testing  ## beside keepalived, fault by fault: make bench RUNS=20
 	@$(ASROOT) $(BIN)/python -m trials.bench --runs $(RUNS) --markdown docs/reports/benchmarks.md

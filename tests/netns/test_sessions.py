@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from haagent.lab import Lab
 from haagent.lab.configuration import Wishes
 from tests.support.observe import PATIENCE_S, MakeLab, ballots, wait_whole
+from trials.store import trials
 
 pytestmark = pytest.mark.netns
 pytest.importorskip("hiredis")
@@ -80,3 +82,17 @@ def test_a_store_that_is_killed_comes_back_and_moves_nothing(make_lab: MakeLab, 
     wait_replicated(lab, "A", "B")
     assert ask(lab, "A", "GET session:US_1") == ["three-books"]
     assert ballots(lab) == before, "no group has moved"
+
+
+@pytest.mark.parametrize("replication", ["sync", "async"])
+def test_what_was_answered_outlives_its_host(replication: str, measured: Callable[[str, str], None]) -> None:
+    """Under load; `make sessions` does it fifty times."""
+    row = trials.host_lost(replication, 2, print)
+    measured(row.what, row.figures)
+    assert not row.complaint
+
+
+def test_two_sides_of_a_cut_become_equal_and_logouts_stand(measured: Callable[[str, str], None]) -> None:
+    row = trials.partition(1, print)
+    measured(row.what, row.figures)
+    assert not row.complaint

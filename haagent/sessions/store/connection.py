@@ -34,6 +34,8 @@ KEEPALIVE_S = 300
 
 logger = logging.getLogger(__name__)
 
+TOO_LONG = Refused("ERR the reply is longer than a client may have unread; ask for less at a time, with SCAN say")
+
 
 class Connection(asyncio.Protocol):
     def __init__(self, door: Door, everyone: set[Connection]) -> None:
@@ -203,8 +205,8 @@ class Connection(asyncio.Protocol):
         try:
             return encode(reply, client.resp, self._door.limits.output_bytes)
         except TooMuch:
-            self._drop("output_overflows")
-            return b""
+            self._door.counts["output_overflows"] += 1
+            return TOO_LONG.wire
 
     def _slice(self) -> None:
         if self._slices is None:  # the client is gone

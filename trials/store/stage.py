@@ -1,0 +1,95 @@
+"""Two nodes with stores, and what is asked of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from haagent.lab import Lab
+from haagent.lab.configuration import Wishes
+from haagent.lab.plan import CLIENT
+
+CLIENT_OF_STORE = [sys.executable, "-m", "trials.store.client"]
+PATIENCE_S = 60.0
+HEARTBEATS = "7265"
+
+
+class Stage:
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self.lab, self.directory = lab, directory
+
+    def client(self, node: str, *words: str, within_s: float = 600.0) -> str:
+        return self.lab.run(node, [*CLIENT_OF_STORE, *words], within_s=within_s).stdout
+
+    def ask(self, node: str, *commands: str) -> list[str]:
+        return self.client(node, "ask", *commands).splitlines()
+
+    def dump(self, node: str) -> dict[str, Any]:
+        return dict(json.loads(self.client(node, "dump")))
+
+    @contextmanager
+    def writing(self, node: str, connections: int) -> Iterator[Path]:
+        """The file in which the answers are noted."""
+        path = self.directory / f"notes-{node}-{len(list(self.directory.iterdir()))}"
+        path.touch()
+        process = self.lab.start_on(node, [*CLIENT_OF_STORE, "write", str(path), str(connections)])
+        try:
+            yield path
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(PATIENCE_S)
+
+    def facts(self, node: str) -> dict[str, Any]:
+        return dict(self.lab.agents.status(node)["sessions"])
+
+    def wait_replicated(self, *nodes: str) -> None:
+        def are_replicated() -> bool:
+            told = [self.facts(node) for node in nodes]
+            in_sync = [[peer for peer in one.get("peers", ()) if peer["linked"] and peer["in_sync"]] for one in told]
+            return all(one.get("ready") for one in told) and all(len(peers) == len(nodes) - 1 for peers in in_sync)
+
+        self.lab.wait_for(are_replicated, what=f"{', '.join(nodes)} replicate", within_s=PATIENCE_S)
+
+    @contextmanager
+    def ear(self, node: str) -> Iterator[Ear]:
+        """Hears that node's heartbeats as a bystander."""
+        mac = self.lab.state().plan.host(node).port("eth0").mac
+        process = self.lab.start_on(CLIENT, [sys.executable, "-m", "tests.netns.ear", "eth0", mac, HEARTBEATS])
+        ear = Ear(process)
+        ear.longest_pause_s()
+        try:
+            yield ear
+        finally:
+            process.kill()
+            process.wait()
+
+
+class Ear:
+    def __init__(self, process: Any) -> None:
+        self._process = process
+
+    def longest_pause_s(self) -> float:
+        """Between two heartbeats, since this was asked last."""
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+
+@contextmanager
+def stage(name: str, *, replication: str = "sync") -> Iterator[Stage]:
+    with tempfile.TemporaryDirectory() as place:
+        extra = Path(place) / "sessions.yaml"
+        extra.write_text(f"sessions: {{replication: {replication}}}\n")
+        notes = Path(place) / "notes"
+        notes.mkdir()
+        with Lab.create(name=name, nodes=2, wishes=Wishes(extra=str(extra)), dies_with_us=True) as lab:
+            lab.agents.wait_ready()
+            made = Stage(lab, notes)
+            made.wait_replicated("A", "B")
+            yield made
