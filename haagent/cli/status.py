@@ -20,7 +20,8 @@ REDRAW_S = 0.5
 ANNOYING = (
     *("last_heard_ms", "silent_ms", "lease_ms", "jitter_ms", "clock_slew_percent"),
     *("counters", "links", "activation", "coordination"),
-    *("clients", "keys", "bytes", "behind"),  # of sessions
+    *("clients", "keys", "bytes"),  # of sessions
+    *("behind", "queue", "queue_bytes", "lag_ms", "ack_p50_ms", "ack_p99_ms", "last_full_sync"),  # and of a peer there
 )
 
 

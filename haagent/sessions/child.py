@@ -102,16 +102,20 @@ async def _live(channel: socket.socket, member: Member) -> None:
 
 def _facts(member: Member) -> Facts:
     door, replica = member.server.door, member.replica
-    peers = [
-        PeerFacts(
-            status.peer,
-            status.is_linked,
-            replica.peers[status.peer].is_in_sync,
-            replica.stream.seq - replica.peers[status.peer].reader.acked,
-            status.why,
+    peers = {
+        status.peer: PeerFacts(
+            linked=status.is_linked,
+            in_sync=replica.peers[status.peer].is_in_sync,
+            queue=replica.stream.seq - replica.peers[status.peer].reader.acked,
+            queue_bytes=0,
+            lag_ms=0.0,
+            ack_p50_ms=None,
+            ack_p99_ms=None,
+            last_full_sync=None,
+            why=status.why,
         )
         for status in member.link.status()
-    ]
+    }
     keys = sum(door.store.size(door.now_ms, db) for db in range(door.store.settings.databases))
     counts = {**door.counts, **{f"link_{cause}": count for cause, count in member.link.counts.items()}}
     return Facts(replica.is_ready, len(door.clients), keys, door.store.bytes_used(), peers, counts)

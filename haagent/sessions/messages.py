@@ -39,10 +39,16 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class PeerFacts(msgspec.Struct, frozen=True):
-    name: str
-    is_linked: bool
-    is_in_sync: bool
-    behind: int  # changes of ours that it has not confirmed
+    """As `status --json` names them."""
+
+    linked: bool
+    in_sync: bool
+    queue: int  # changes of ours that it has not confirmed
+    queue_bytes: int  # of these, roughly
+    lag_ms: float  # since the oldest of these was made, or of those that the backlog still has
+    ack_p50_ms: float | None  # from a batch to its confirmation, of its latest thousand; None: there was none
+    ack_p99_ms: float | None
+    last_full_sync: float | None  # seconds since we have last compared all with it; None: not in this life
     why: str  # it is not linked
 
 
@@ -53,7 +59,7 @@ class Facts(msgspec.Struct, frozen=True):
     clients: int
     keys: int
     bytes: int
-    peers: list[PeerFacts]
+    peers: dict[str, PeerFacts]  # by name
     counts: dict[str, int]  # since its start
 
 

@@ -135,16 +135,16 @@ class Sessions(Still):
     def status(self) -> Told:
         if self._settings is None:
             return {}
-        pid = self._process.pid or None if self._process is not None else None
+        pid = (self._process.pid if self._process is not None else 0) or None
         facts = self._facts
-        sessions: dict[str, Any] = {"serving": facts is not None, "listen": f"{self._listen}", "starts": self._starts}
+        sessions: dict[str, Any] = {"serving": facts is not None, "listen": self._listen, "starts": self._starts}
         if facts is not None:
             sessions |= {
                 "ready": facts.is_ready,
                 "clients": facts.clients,
                 "keys": facts.keys,
                 "bytes": facts.bytes,
-                "peers": [_peer(peer) for peer in facts.peers],
+                "peers": [_peer(name, peer) for name, peer in facts.peers.items()],
             }
         return {"sessions": sessions, "pids": {"store": pid}, "warnings": list(self._warnings(facts))}
 
@@ -159,11 +159,13 @@ class Sessions(Still):
         return ""
 
     def _warnings(self, facts: Facts | None) -> Iterator[str]:
+        peers = facts.peers if facts is not None else {}
+        away = {name: peer.why for name, peer in peers.items() if not (peer.linked and peer.in_sync)}
         if why := self.why_unready():
             yield why
-        elif facts is not None and (away := [peer for peer in facts.peers if not (peer.is_linked and peer.is_in_sync)]):
-            each = "; ".join(f"{peer.name}: {peer.why or 'it takes over what it lacks'}" for peer in away)
-            yield f"Sessions are not replicated to {', '.join(peer.name for peer in away)} ({each})."
+        elif away:
+            each = "; ".join(f"{name}: {why or 'it takes over what it lacks'}" for name, why in away.items())
+            yield f"Sessions are not replicated to {', '.join(away)} ({each})."
 
     def counters(self) -> Mapping[str, int]:
         now = self._counted + Counter(self._facts.counts if self._facts is not None else {})
@@ -202,5 +204,5 @@ class Sessions(Still):
             self._refused = told.why
 
 
-def _peer(peer: PeerFacts) -> Told:
-    return {"name": peer.name, "linked": peer.is_linked, "in_sync": peer.is_in_sync, "behind": peer.behind}
+def _peer(name: str, peer: PeerFacts) -> Told:
+    return {"name": name, "behind": peer.queue, **msgspec.structs.asdict(peer)}
