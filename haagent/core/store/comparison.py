@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from haagent.core.store.effects import Effect, Remove
+from haagent.core.store.effects import Effect, Floor, Put, PutFields, Remove
 from haagent.core.store.messages import Ask, Digests, Message, Slice
 from haagent.core.store.seen import Ranges, Seen, is_gone
 from haagent.core.store.snapshot import SLICE_BYTES, held, missing, shard_of, traces, weight
@@ -76,10 +76,17 @@ class Answers:
         return Digests(number, store.digests(), sorted(self._traces), seen.ranges, store.forgotten)
 
     def slices(self, store: Store, now_ms: int, ask: Ask) -> Iterator[Slice]:
-        given = missing(
-            store.spaces, now_ms, ask.shard, ask.held, lambda entry: is_gone(ask.seen, ask.forgotten, entry)
+        given = list(
+            missing(store.spaces, now_ms, ask.shard, ask.held, lambda entry: is_gone(ask.seen, ask.forgotten, entry))
         )
-        effects = [*self._traces.pop(ask.shard, []), *given]
+        with_floors = {(effect.db, effect.key) for effect in given if isinstance(effect, Put | PutFields)}
+        # A floor alone would take what is there before its successor comes, or though that is refused.
+        effects = [
+            effect
+            for effect in self._traces.pop(ask.shard, [])
+            if not (isinstance(effect, Floor) and (effect.db, effect.key) in with_floors)
+        ]
+        effects += given
         absent = [(db, key) for db, key, _ in ask.held if store.find(now_ms, db, key) is None]
         part: list[Effect] = []
         filled = 0

@@ -15,7 +15,8 @@ Field = tuple[bytes, int, int]  # its value, its stamp, and its `born`, which or
 
 
 class Put(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A string: its whole value. `born` orders before `stamp` (store.py)."""
+    """A string: its whole value. `born` orders before `stamp` (store.py). With a floor (born, stamp), also that: all
+    versions before it are gone, for they would have lived longer. It counts with the value, or neither does."""
 
     db: int
     key: bytes
@@ -23,6 +24,7 @@ class Put(msgspec.Struct, frozen=True, array_like=True, tag=1):
     expires_ms: int
     stamp: int
     born: int
+    floor: tuple[int, int] | None = None
 
 
 class Touch(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -52,6 +54,7 @@ class PutFields(msgspec.Struct, frozen=True, array_like=True, tag=4):
     expires_ms: int
     stamp: int
     born: int
+    floor: tuple[int, int] | None = None  # as with `Put`
 
 
 class RemoveFields(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -70,7 +73,7 @@ class Flush(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class Floor(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """All versions of the key before this one are gone, though it was not removed: they would have lived longer."""
+    """The floor of a key of which the sender holds no version. Or what an older release says before a `Put`."""
 
     db: int
     key: bytes

@@ -22,6 +22,7 @@ from __future__ import annotations
 from haagent.core.store.effects import Effect, Floor, Flush, Put, PutFields, Remove, RemoveFields, Touch
 from haagent.core.store.space import Entry, Hash, Space
 
+Version = tuple[int, int]  # born and stamp
 Expiry = tuple[int, int, float]  # born, stamp, and the instant, as something to compare
 NEVER = float("inf")
 NONE = (0, 0)
@@ -30,10 +31,13 @@ MAX_EARLY = 10_000
 
 def newest_stamp(effect: Effect) -> int:
     match effect:
-        case Put() | Touch() | RemoveFields() | Floor():
+        case Put():
+            return max(effect.stamp, effect.born, *(effect.floor or ()))
+        case Touch() | RemoveFields() | Floor():
             return max(effect.stamp, effect.born)
         case PutFields():
-            return max(effect.stamp, effect.born, *(max(stamp, born) for _, stamp, born in effect.fields.values()))
+            fields = (max(stamp, born) for _, stamp, born in effect.fields.values())
+            return max(effect.stamp, effect.born, *(effect.floor or ()), *fields)
         case Remove() | Flush():
             return effect.stamp
 
@@ -42,17 +46,17 @@ def merge(space: Space, now_ms: int, change: int, effect: Effect) -> bool:
     """False: it has lost against a removal or a flush. `change` is a new stamp, for those who watch a hash."""
     match effect:
         case Put():
-            return _put(space, now_ms, effect)
+            return _put(space, now_ms, effect) and _raise_floor(space, change, effect.key, effect.floor)
         case Touch():
             return _touch(space, effect)
         case Remove():
             _remove(space, change, effect)
         case PutFields():
-            return _put_fields(space, now_ms, change, effect)
+            return _put_fields(space, now_ms, change, effect) and _raise_floor(space, change, effect.key, effect.floor)
         case RemoveFields():
             return _remove_fields(space, change, effect)
         case Floor():
-            _raise_floor(space, change, effect)
+            _raise_floor(space, change, effect.key, (effect.born, effect.stamp))
         case Flush():
             flush(space, change, effect.stamp)
     return True
@@ -166,18 +170,18 @@ def _remove_fields(space: Space, change: int, effect: RemoveFields) -> bool:
     return True
 
 
-def _raise_floor(space: Space, change: int, effect: Floor) -> None:
-    key, version = effect.key, (effect.born, effect.stamp)
-    if effect.born <= space.floor_of(key) or version <= space.floors.get(key, NONE):
-        return
-    space.raise_floor(key, version)
+def _raise_floor(space: Space, change: int, key: bytes, floor: Version | None) -> bool:
+    if floor is None or floor[0] <= space.floor_of(key) or floor <= space.floors.get(key, NONE):
+        return True
+    space.raise_floor(key, floor)
     old = space.entry(key)
     if old is None:
-        return
+        return True
     if isinstance(old[0], Hash):
-        _without(space, key, old, [name for name, field in old[0].items() if (field[2], field[1]) < version], change)
-    elif (old[2], old[1]) < version:
+        _without(space, key, old, [name for name, field in old[0].items() if (field[2], field[1]) < floor], change)
+    elif (old[2], old[1]) < floor:
         space.drop(key, old)
+    return True
 
 
 def _end_string(space: Space, key: bytes, old: Entry) -> int:

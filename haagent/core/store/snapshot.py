@@ -73,14 +73,15 @@ def of_shard(spaces: Sequence[Space], now_ms: int, shard: int) -> Iterator[Effec
     for space in spaces:
         for key, entry in list(space.shards[shard].items()):
             if not 0 < entry[3] <= now_ms:
-                yield of_key(space.number, key, entry)
+                yield of_key(space, key, entry)
 
 
-def of_key(db: int, key: bytes, entry: Entry) -> Effect:
+def of_key(space: Space, key: bytes, entry: Entry) -> Put | PutFields:
     value, stamp, born, expires_ms, _ = entry
+    floor = space.floors.get(key) if space.floors else None
     if isinstance(value, Hash):
-        return PutFields(db, key, value, expires_ms, value.expiry_stamp, born)
-    return Put(db, key, value, expires_ms, stamp, born)
+        return PutFields(space.number, key, value, expires_ms, value.expiry_stamp, born, floor)
+    return Put(space.number, key, value, expires_ms, stamp, born, floor)
 
 
 def held(spaces: Sequence[Space], now_ms: int, shard: int) -> list[Mark]:
@@ -110,13 +111,13 @@ def missing(
                 and not 0 < entry[3] <= now_ms
                 and (mark is not None or not is_gone(entry))
             ):
-                yield of_key(space.number, key, entry)
+                yield of_key(space, key, entry)
     for db, key, mark in theirs:
         space = spaces[db]
         mine = space.entry(key)
         if mine is None or space.mark(key, mine) != mark:
             if key in space.graves:
                 yield Remove(db, key, space.graves[key])
-            if key in space.floors:
+            if key in space.floors and (mine is None or 0 < mine[3] <= now_ms):  # else it is with what was given
                 yield Floor(db, key, space.floors[key][1], space.floors[key][0])
             yield from of_fields(space, key)

@@ -24,9 +24,9 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from zlib import crc32
 
-from haagent.core.store.effects import ALL, Effect, Floor, Flush, Put, PutFields, Remove, RemoveFields, Touch
+from haagent.core.store.effects import ALL, Effect, Flush, Put, PutFields, Remove, RemoveFields, Touch
 from haagent.core.store.eviction import evict_one
-from haagent.core.store.merging import flush, merge, newest_stamp
+from haagent.core.store.merging import Version, flush, merge, newest_stamp
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.space import GRAVE_BYTES, MASK, SHARDS, WORD, Entry, Hash, Space
 from haagent.core.store.stamps import MAX_NODE_NUMBER, Clock, wall_ms
@@ -110,7 +110,7 @@ class Store:
     def put(self, now_ms: int, db: int, key: bytes, value: bytes, expires_ms: int = 0) -> None:
         """A string, whatever was there. An expiry in the past removes the key."""
         self._check(key, len(value))
-        space = self.spaces[db]
+        space, floor = self.spaces[db], None
         old = self._live(now_ms, db, key)
         if expires_ms == KEEP:
             expires_ms = 0 if old is None else old[3]
@@ -131,9 +131,9 @@ class Store:
             stamp = self.clock.next(now_ms)
             born = stamp if isinstance(old[0], Hash) or not self._is_session(key) else old[2]
             if _is_sooner(expires_ms, old[3]):
-                self._raise_floor(space, key, old, (born, stamp))
+                floor = self._raise_floor(space, key, old, (born, stamp))
         space.put(key, old, value, stamp, born, expires_ms)
-        self.effects.append(Put(db, key, value, expires_ms, stamp, born))
+        self.effects.append(Put(db, key, value, expires_ms, stamp, born, floor))
 
     def expire(self, now_ms: int, db: int, key: bytes, expires_ms: int) -> bool:
         """From now on it expires then; 0: never. False: there is no such key."""
@@ -149,16 +149,15 @@ class Store:
         is_sooner = _is_sooner(expires_ms, old[3])
         stamp = self.clock.next(now_ms)
         born = old[2] if isinstance(value, Hash) or self._is_session(key) else stamp
-        if is_sooner:
-            self._raise_floor(space, key, old, (born, stamp))
+        floor = self._raise_floor(space, key, old, (born, stamp)) if is_sooner else None
         if not isinstance(value, Hash):
             space.put(key, old, value, stamp, born, expires_ms)
-            self.effects.append(Put(db, key, value, expires_ms, stamp, born))
+            self.effects.append(Put(db, key, value, expires_ms, stamp, born, floor))
             return True
         value = _at_version(value, born, stamp) if is_sooner else Hash(value)
         value.expiry_stamp = stamp
         space.put(key, old, value, stamp, born, expires_ms)
-        self.effects.append(PutFields(db, key, dict(value) if is_sooner else {}, expires_ms, stamp, born))
+        self.effects.append(PutFields(db, key, dict(value) if is_sooner else {}, expires_ms, stamp, born, floor))
         return True
 
     def remove(self, now_ms: int, db: int, key: bytes) -> bool:
@@ -354,13 +353,13 @@ class Store:
             self.effects.append(Touch(space.number, key, expires_ms, stamp, born))
         return True
 
-    def _raise_floor(self, space: Space, key: bytes, old: Entry, version: tuple[int, int]) -> None:
-        """What is put next lives shorter than what was there."""
+    def _raise_floor(self, space: Space, key: bytes, old: Entry, version: Version) -> Version | None:
+        """What is put next, with this floor, lives shorter than what was there."""
         if old[2] in self._newborn:  # nobody has seen it: what it has made is as if it had not been
-            self.effects = [effect for effect in self.effects if not _is_about(effect, space.number, key)]
-            return
+            self.effects = [effect for effect in self.effects if not _is_of(effect, space.number, key, old[2])]
+            return None
         space.raise_floor(key, version)
-        self.effects.append(Floor(space.number, key, version[1], version[0]))
+        return version
 
     def _bury(self, now_ms: int, space: Space, key: bytes) -> None:
         """It is removed, for everybody."""
@@ -373,8 +372,8 @@ def _is_sooner(expires_ms: int, than_ms: int) -> bool:
     return expires_ms > 0 and (than_ms == 0 or expires_ms < than_ms)
 
 
-def _is_about(effect: Effect, db: int, key: bytes) -> bool:
-    return not isinstance(effect, Flush | Remove | Floor) and effect.key == key and effect.db == db
+def _is_of(effect: Effect, db: int, key: bytes, born: int) -> bool:
+    return not isinstance(effect, Flush | Remove) and (effect.db, effect.key, effect.born) == (db, key, born)
 
 
 def _at_version(value: Hash, born: int, stamp: int) -> Hash:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from haagent.core.store.effects import Effect, Floor, Flush, PutFields, RemoveFields, Touch
+from haagent.core.store.effects import Effect, Flush, PutFields, RemoveFields, Touch
 from haagent.core.store.messages import Batch, Behind
 from haagent.core.store.snapshot import weight
 
@@ -64,7 +64,7 @@ class Stream:
                 self._touches[effect.db, effect.key] = effect
                 self.touches_due = min(self.touches_due, now + min(self._touch_every_s, left_s * TOUCH_SHARE))
                 continue
-            if not isinstance(effect, Flush | RemoveFields | Floor):
+            if not isinstance(effect, Flush | RemoveFields):
                 self._touches.pop((effect.db, effect.key), None)
             self._append(effect)
         return self.seq > before

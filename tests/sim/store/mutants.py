@@ -9,6 +9,7 @@ import pytest
 
 from haagent.core.store import merging, replica
 from haagent.core.store.comparison import Comparison
+from haagent.core.store.effects import Put
 from haagent.core.store.insync import InSync
 from haagent.core.store.messages import Synced
 from haagent.core.store.replica import Replica
@@ -94,6 +95,19 @@ def what_was_refused_counts_as_here(patch: pytest.MonkeyPatch) -> None:
         return True
 
     patch.setattr(Store, "apply", lying)
+
+
+@mutant
+def a_floor_counts_though_its_value_was_refused(patch: pytest.MonkeyPatch) -> None:
+    apply = Store.apply
+
+    def halving(self: Store, now_ms: int, effect: Any) -> bool:
+        is_heard = apply(self, now_ms, effect)
+        if not is_heard and isinstance(effect, Put) and effect.floor:
+            merging._raise_floor(self.spaces[0], self.clock.next(now_ms), effect.key, effect.floor)
+        return is_heard
+
+    patch.setattr(Store, "apply", halving)
 
 
 @mutant

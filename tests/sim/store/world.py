@@ -276,8 +276,6 @@ class World:
         if entry is not None and (entry[2], entry[1]) >= (written.born, written.stamp):
             return
         is_gone = max(self.removals.get(written.key, 0), node.store.spaces[0].floor) >= written.born
-        # Somebody has made its life shorter, and what was put then is refused while the clocks differ: it comes later.
-        is_gone = is_gone or node.store.spaces[0].floors.get(written.key, (0, 0)) > (written.born, written.stamp)
         later = {put for put in self.puts.get(written.key, ()) if put[:2] >= (written.born, written.stamp)}
         soonest_ms = min((expires_ms for _, _, expires_ms in later if expires_ms), default=1 << 60)
         if not is_gone and soonest_ms > self.wall_ms(node) + 10_000:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haagent.core.store.effects import Flush, Put, PutFields, Remove, Touch
+from haagent.core.store.comparison import Answers
+from haagent.core.store.effects import Floor, Flush, Put, PutFields, Remove, Touch
 from haagent.core.store.merging import MAX_EARLY
-from haagent.core.store.space import ENTRY_BYTES, WORD, Hash, size
+from haagent.core.store.messages import Ask
+from haagent.core.store.seen import Seen
+from haagent.core.store.snapshot import held
+from haagent.core.store.space import ENTRY_BYTES, MASK, WORD, Hash, size
 from haagent.core.store.stamps import SHIFT
 from tests.unit.core.store.worlds import DEEDS, NOW, contents, perform, store
 
@@ -136,6 +141,52 @@ def test_a_shorter_life_is_not_undone_by_the_longer_one_that_comes_late() -> Non
     b.expire_some(NOW + 2000, 100)
     b.apply(NOW + 2000, longer)
     assert b.find(NOW + 2000, 0, KEY) is None
+
+
+@pytest.mark.parametrize("kind", ["string", "hash"])
+def test_a_shorter_life_is_one_change_which_counts_whole_or_not_at_all(kind: str) -> None:
+    ahead, behind = store(1), store(2)
+    if kind == "hash":
+        ahead.put_hash(NOW, 0, KEY, {b"f": b"1"}, NOW + 1_000_000)
+    else:
+        ahead.put(NOW, 0, KEY, b"v", NOW + 1_000_000)
+    for effect in ahead.take_effects():
+        assert behind.apply(NOW, effect)
+    before = contents(behind)
+    ahead.expire(NOW + 15_000, 0, KEY, NOW + 500_000)
+    (shorter,) = ahead.take_effects()
+    assert not behind.apply(NOW, shorter)
+    assert contents(behind) == before
+    assert behind.apply(NOW + 5_000, shorter)
+    assert contents(behind) == contents(ahead)
+    assert behind.spaces[0].floors == ahead.spaces[0].floors != {}
+
+
+def test_a_release_that_says_the_floor_first_and_then_the_value_is_understood() -> None:
+    one, other = store(1), store(2)
+    for s in (one, other):
+        s.apply(NOW, Put(0, KEY, b"old", NOW + 1_000_000, at(-9), at(-9)))
+    one.apply(NOW, Floor(0, KEY, at(0), at(-9)))
+    one.apply(NOW, Put(0, KEY, b"v", NOW + 1_000, at(0), at(-9)))
+    other.apply(NOW, Put(0, KEY, b"v", NOW + 1_000, at(0), at(-9), (at(-9), at(0))))
+    assert contents(one) == contents(other)
+    assert one.spaces[0].floors == other.spaces[0].floors
+
+
+def test_who_lacks_a_shorter_life_is_told_its_floor_with_it() -> None:
+    one, other = store(1), store(2)
+    for s in (one, other):
+        s.apply(NOW, Put(0, KEY, b"old", NOW + 1_000_000, at(-9), at(-9)))
+    one.expire(NOW, 0, KEY, NOW + 10_000)
+    answers = Answers()
+    answers.digests(one, 1, with_traces=True, seen=Seen())
+    shard = crc32(KEY) & MASK
+    (part,) = answers.slices(one, NOW, Ask(1, shard, held(other.spaces, NOW, shard), {}, 0))
+    assert [type(effect) for effect in part.effects] == [Put]
+    for effect in part.effects:
+        other.apply(NOW, effect)
+    assert contents(one) == contents(other)
+    assert one.spaces[0].floors == other.spaces[0].floors
 
 
 @pytest.mark.parametrize("how", ["put", "expire", "hash"])

@@ -15,6 +15,7 @@ EFFECTS = [
     PutFields(0, b"k", {b"f": (b"v", 1, 2)}, 0, 1, 2),
     RemoveFields(0, b"k", [b"f"], 1, 2),
     Flush(-1, 5),
+    Put(0, b"k", b"v", 1, 2, 3, (3, 2)),
 ]
 
 
@@ -50,6 +51,13 @@ def test_a_message_without_an_end_is_refused() -> None:
     assert assembler.feed(b"\x01" + bytes(700)) is None
     with pytest.raises(ValueError, match="more than 1000 bytes"):
         assembler.feed(b"\x01" + bytes(400))
+
+
+def test_an_older_release_says_no_floor() -> None:
+    data = msgspec.msgpack.encode([4, 7, [[1, 0, b"k", b"v", 1, 2, 3], [4, 0, b"k", {}, 1, 2, 3]]])
+    assert Assembler(1000).feed(b"\x00" + data) == Batch(
+        7, [Put(0, b"k", b"v", 1, 2, 3), PutFields(0, b"k", {}, 1, 2, 3)]
+    )
 
 
 def test_a_newer_release_may_say_more() -> None:
