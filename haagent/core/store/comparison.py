@@ -14,7 +14,6 @@ from haagent.core.store.effects import Effect, Floor, Put, PutFields, Remove
 from haagent.core.store.messages import Ask, Digests, Message, Slice
 from haagent.core.store.seen import Ranges, Seen, is_gone
 from haagent.core.store.snapshot import SLICE_BYTES, held, missing, shard_of, traces, weight
-from haagent.core.store.space import SHARDS
 from haagent.core.store.store import Store
 
 SHARDS_AT_ONCE = 4
@@ -39,7 +38,7 @@ class Comparison:
         different = {shard for shard, mine in enumerate(store.digests()) if mine != message.digests[shard]}
         self.differed = len(different)
         self.seen, self.forgotten = message.seen, message.forgotten
-        self.todo = sorted(different | {shard for shard in message.traced if 0 <= shard < SHARDS}, reverse=True)
+        self.todo = sorted(different | set(message.traced), reverse=True)
 
     def asks(self, store: Store, now_ms: int, seen: Seen) -> Iterator[Message]:
         while self.todo and len(self.under_way) < SHARDS_AT_ONCE:

@@ -83,6 +83,13 @@ class Send(NamedTuple):
     message: Message
 
 
+class HangUp(NamedTuple):
+    """The peer has said what no store says. For this machine its link is over already."""
+
+    peer: str
+    why: str
+
+
 class Answer(NamedTuple):
     ticket: int
     outcome: Outcome
@@ -99,4 +106,4 @@ class Note:
     text: str
 
 
-Action = Send | Answer | Ready | Note
+Action = Send | HangUp | Answer | Ready | Note

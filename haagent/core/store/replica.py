@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import random
 
+from haagent.core.store.bounds import Nonsense, check
 from haagent.core.store.comparison import Comparison
 from haagent.core.store.events import (
     Action,
     Answer,
     Died,
     Event,
+    HangUp,
     Linked,
     Note,
     Outcome,
@@ -71,7 +73,7 @@ class Replica:
         self.is_ready = False
         self.stream = Stream(settings.backlog_bytes, settings.window_bytes, settings.touch_every_s)
         self.deadline = now
-        self.counters = dict.fromkeys(("compared", "differed", "behind", "refused", "locks"), 0)
+        self.counters = dict.fromkeys(("compared", "differed", "behind", "refused", "locks", "nonsense"), 0)
         self._sync = InSync(settings, self.peers, self._do)
         self._comparison: Comparison | None = None
         self._round = 0
@@ -94,7 +96,7 @@ class Replica:
             case Received():
                 peer = self.peers[event.peer]
                 if peer.is_linked:
-                    self._received(now, now_ms, peer, event.message)
+                    self._heard(now, now_ms, peer, event.message)
             case Linked():
                 self._linked(now_ms, self.peers[event.peer], event.life)
             case Unlinked():
@@ -148,6 +150,16 @@ class Replica:
         for name in peers.keys() - self.peers.keys():
             self.peers[name] = Peer(name, peers[name])
         self._queue = [name for name in self._queue if name in peers]
+
+    def _heard(self, now: float, now_ms: int, peer: Peer, message: Message) -> None:
+        try:
+            check(message, peer, seq=self.stream.seq, databases=len(self.store.spaces))
+        except Nonsense as nonsense:
+            self.counters["nonsense"] += 1
+            self._unlinked(now, peer)
+            self._do(HangUp(peer.name, str(nonsense)))
+        else:
+            self._received(now, now_ms, peer, message)
 
     def _received(self, now: float, now_ms: int, peer: Peer, message: Message) -> None:
         match message:

@@ -278,7 +278,7 @@ class Store:
                     self._empty(number, effect.stamp)
                 else:
                     flush(self.spaces[number], change, effect.stamp)
-        elif effect.db < len(self.spaces) and not merge(self.spaces[effect.db], now_ms, change, effect):
+        elif not merge(self.spaces[effect.db], now_ms, change, effect):
             self.late += 1
         return True
 

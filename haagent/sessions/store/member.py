@@ -20,7 +20,7 @@ import msgspec
 from haagent import peerlink
 from haagent.core.store import events
 from haagent.core.store.effects import Effect
-from haagent.core.store.events import Answer, Note, Outcome, Ready, ReplicaSettings, Send
+from haagent.core.store.events import Answer, HangUp, Note, Outcome, Ready, ReplicaSettings, Send
 from haagent.core.store.messages import Assembler, frames
 from haagent.core.store.replica import Replica
 from haagent.peerlink import LinkSettings, PeerLink
@@ -127,12 +127,15 @@ class Member:
     # ------------------------------------------------------------------ what is to be done
 
     def _step(self, event: events.Event) -> None:
+        nonsense: list[HangUp] = []
         for action in self.replica.step(time.monotonic(), self.server.door.tick(), event):
             match action:
                 case Send(peer, message):
                     if (waiting := self._outgoing.get(peer)) is not None:
                         waiting.extend(frames(message))
                         self._flush(peer)
+                case HangUp():
+                    nonsense.append(action)
                 case Answer(number, outcome):
                     self._answer(number, outcome)
                 case Ready():
@@ -141,6 +144,8 @@ class Member:
                     self.notes.append(action)
                     logger.info("%s %s: %s", action.kind, action.peer, action.text)
         self._wake_at(self.replica.deadline)
+        for peer, why in nonsense:  # last: it is heard of at once, and what is done then must not come in between
+            self.link.drop(peer, f"it says what no store says: {why}")
 
     def _flush(self, peer: str) -> None:
         waiting = self._outgoing.get(peer)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from haagent.core.store import merging, replica
+from haagent.core.store import merging
 from haagent.core.store.comparison import Comparison
 from haagent.core.store.effects import Put
+from haagent.core.store.events import Answer, Outcome
 from haagent.core.store.insync import InSync
 from haagent.core.store.messages import Synced
 from haagent.core.store.replica import Replica
@@ -60,7 +61,7 @@ def _put_anyway(space: Space, now_ms: int, effect: Any) -> bool:
 
 @mutant
 def nobody_is_waited_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(InSync, "draw", lambda self, now, number, seq: self._do(replica.Answer(number, replica.Outcome.OK)))
+    patch.setattr(InSync, "draw", lambda self, now, number, seq: self._do(Answer(number, Outcome.OK)))
 
 
 @mutant

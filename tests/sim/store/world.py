@@ -17,6 +17,7 @@ from haagent.core.store.events import (
     Action,
     Answer,
     Event,
+    HangUp,
     Linked,
     Outcome,
     Ready,
@@ -177,6 +178,8 @@ class World:
         match action:
             case Send():
                 self.carry(node.name, action)
+            case HangUp(peer, why):
+                raise Violation(f"{self.now:.3f} {node.name} does not understand {peer}: {why}")
             case Ready():
                 node.is_ready = True
             case Answer():

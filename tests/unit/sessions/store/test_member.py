@@ -12,6 +12,7 @@ import hiredis
 import pytest
 
 from haagent.core.store.events import ReplicaSettings
+from haagent.core.store.messages import Ack, frames
 from haagent.peerlink import LinkSettings
 from haagent.peerlink.identity import derive
 from haagent.sessions.store.member import Member, MemberOptions
@@ -243,8 +244,10 @@ def test_a_peer_that_talks_nonsense_is_dropped_and_links_itself_anew() -> None:
             seen = counts["garbled"]
             return True
 
-        for nonsense in (b"\x07abc", b"\x00\xff\xff", b"\x00" + b"\x91" * 5000):
+        (out_of_bounds,) = frames(Ack(1 << 40))
+        for nonsense in (b"\x07abc", b"\x00\xff\xff", b"\x00" + b"\x91" * 5000, out_of_bounds):
             await until(lambda: is_dropped_for(nonsense), "A has dropped B")  # noqa: B023
+        assert stage.members["A"].replica.counters["nonsense"] > 0
         await stage.are_ready()
         a, b = await stage.client("A"), await stage.client("B")
         assert await a("SET", "x", "1") == b"OK"
