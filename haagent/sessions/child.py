@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,8 @@ import msgspec
 from haagent.sessions.messages import MOST, Changed, Facts, PeerFacts, Refused, Serving, Settings
 
 if TYPE_CHECKING:
+    from haagent.core.store.replica import Replica
+    from haagent.peerlink import LinkStatus
     from haagent.sessions.store.member import Member
 
 NAME = "haagent-store"  # the kernel keeps 15 characters
@@ -102,23 +105,28 @@ async def _live(channel: socket.socket, member: Member) -> None:
 
 def _facts(member: Member) -> Facts:
     door, replica = member.server.door, member.replica
-    peers = {
-        status.peer: PeerFacts(
-            linked=status.is_linked,
-            in_sync=replica.peers[status.peer].is_in_sync,
-            queue=replica.stream.seq - replica.peers[status.peer].reader.acked,
-            queue_bytes=0,
-            lag_ms=0.0,
-            ack_p50_ms=None,
-            ack_p99_ms=None,
-            last_full_sync=None,
-            why=status.why,
-        )
-        for status in member.link.status()
-    }
+    peers = {status.peer: _peer(replica, status, time.monotonic()) for status in member.link.status()}
     keys = sum(door.store.size(door.now_ms, db) for db in range(door.store.settings.databases))
     counts = {**door.counts, **{f"link_{cause}": count for cause, count in member.link.counts.items()}}
+    counts |= {f"replica_{name}": count for name, count in replica.counters.items()}
     return Facts(replica.is_ready, len(door.clients), keys, door.store.bytes_used(), peers, counts)
+
+
+def _peer(replica: Replica, status: LinkStatus, now: float) -> PeerFacts:
+    peer, stream = replica.peers[status.peer], replica.stream
+    queue_bytes, since = stream.lacking(peer.reader)
+    acks_ms = sorted(took_s * 1000 for took_s in peer.reader.acks_s)
+    return PeerFacts(
+        linked=status.is_linked,
+        in_sync=peer.is_in_sync,
+        queue=stream.seq - peer.reader.acked,
+        queue_bytes=queue_bytes,
+        lag_ms=0.0 if since is None else (now - since) * 1000,
+        ack_p50_ms=acks_ms[len(acks_ms) // 2] if acks_ms else None,
+        ack_p99_ms=acks_ms[len(acks_ms) * 99 // 100] if acks_ms else None,
+        last_full_sync=None if peer.compared_at is None else now - peer.compared_at,
+        why=status.why,
+    )
 
 
 def _tell(channel: socket.socket, what: Serving | Refused) -> None:

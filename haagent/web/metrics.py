@@ -33,8 +33,24 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "haagent_link_up": ("1: heartbeats can go over that link", LINK),
     "haagent_jitter_seconds": ("how late the agent was woken at worst in the last minute", ()),
     "haagent_clock_slew_ratio": ("by how much the host's clock is made to run faster than its hardware counter", ()),
+    "haagent_sessions_ready": ("1: the session store of this node may be read and written", ()),
+    "haagent_sessions_clients": ("connections of applications to it", ()),
+    "haagent_sessions_keys": ("what it holds, of all databases", ()),
+    "haagent_sessions_bytes": ("and the memory that this takes, roughly", ()),
+    "haagent_sessions_peer_linked": ("1: the store of that node is linked to this one", NODE),
+    "haagent_sessions_peer_in_sync": ("1: it has what was changed here, or is waited for", NODE),
+    "haagent_sessions_peer_queue": ("changes of this node that it has not confirmed", NODE),
+    "haagent_sessions_peer_queue_bytes": ("the bytes of these, roughly", NODE),
+    "haagent_sessions_peer_lag_seconds": ("how long the oldest of these has waited", NODE),
+    "haagent_sessions_peer_ack_seconds": (
+        "how long its latest thousand confirmations took",
+        ("node", "quantile"),
+    ),
+    "haagent_sessions_peer_full_sync_age_seconds": ("since all was last compared with it", NODE),
     "haagent_warnings": ("sentences that `haagent status` warns with", ()),
 }
+
+_AMOUNTS = ("clients", "keys", "bytes")  # of sessions
 
 
 def exposition(facts: Facts, counters: Mapping[str, int]) -> bytes:
@@ -92,4 +108,28 @@ def _samples(facts: Facts) -> dict[str, list[tuple[tuple[str, ...], float]]]:
         "haagent_jitter_seconds": [] if jitter_ms is None else [((), jitter_ms / 1000)],
         "haagent_clock_slew_ratio": [] if slew is None else [((), slew / 100)],
         "haagent_warnings": [((), len(facts["warnings"]))],
+        **_of_sessions(facts.get("sessions", {})),
+    }
+
+
+def _of_sessions(sessions: Facts) -> dict[str, list[tuple[tuple[str, ...], float]]]:
+    """None of them but readiness while the store does not serve."""
+    peers = sessions.get("peers", ())
+
+    def of_peers(field: str, unit: float = 1) -> list[tuple[tuple[str, ...], float]]:
+        return [((peer["name"],), peer[field] / unit) for peer in peers if peer[field] is not None]
+
+    acks = {"0.5": of_peers("ack_p50_ms", 1000), "0.99": of_peers("ack_p99_ms", 1000)}
+    return {
+        "haagent_sessions_ready": [((), bool(sessions.get("ready")))] if sessions else [],
+        **{f"haagent_sessions_{word}": [((), sessions[word])] if word in sessions else [] for word in _AMOUNTS},
+        "haagent_sessions_peer_linked": of_peers("linked"),
+        "haagent_sessions_peer_in_sync": of_peers("in_sync"),
+        "haagent_sessions_peer_queue": of_peers("queue"),
+        "haagent_sessions_peer_queue_bytes": of_peers("queue_bytes"),
+        "haagent_sessions_peer_lag_seconds": of_peers("lag_ms", 1000),
+        "haagent_sessions_peer_ack_seconds": [
+            ((*labels, share), value) for share, found in acks.items() for labels, value in found
+        ],
+        "haagent_sessions_peer_full_sync_age_seconds": of_peers("last_full_sync"),
     }

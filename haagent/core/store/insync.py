@@ -33,6 +33,7 @@ class Peer:
     # Of its stream
     heard: int = 0
     is_complete: bool = False  # nothing that it had before is missing here
+    compared_at: float | None = None  # when we have last compared all
     # Of ours
     reader: Reader = field(default_factory=Reader)
     answers: Answers = field(default_factory=Answers)

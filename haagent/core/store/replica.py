@@ -86,7 +86,7 @@ class Replica:
         self.seen = Seen()
 
     def step(self, now: float, now_ms: int, event: Event) -> list[Action]:
-        self._actions = []
+        self._actions, self.stream.now = [], now
         self._since = self._since or self.store.clock.next(now_ms)
         match event:
             case Wrote():  # shipped with all that this turn of the caller brings
@@ -116,7 +116,7 @@ class Replica:
     # What happens
 
     def _wrote(self, now: float, now_ms: int, event: Wrote) -> None:
-        has_values = self.stream.add(now, now_ms, event.effects)
+        has_values = self.stream.add(now_ms, event.effects)
         if event.ticket is None:
             return
         if has_values and self.settings.is_sync:
@@ -186,7 +186,7 @@ class Replica:
                     self.store.evict(now_ms, 1_000)
                 self._send(peer, Ack(message.seq, refused))
             case Ack():
-                peer.reader.ack(message.seq)
+                peer.reader.ack(now, message.seq)
                 if message.refused:
                     peer.is_synced = False
                     self._sync.drop(peer, "refuses what was changed here: the clocks differ too much")
@@ -234,7 +234,7 @@ class Replica:
     def _end_locks(self, now: float, now_ms: int, peer: Peer, before: int) -> None:
         if peer.life:
             self.counters["locks"] += self.store.remove_locks(now_ms, peer.number, before)
-            self.stream.add(now, now_ms, self.store.take_effects())
+            self.stream.add(now_ms, self.store.take_effects())
 
     # Comparing
 
@@ -301,7 +301,7 @@ class Replica:
         if comparison.is_first:
             self._compare(now_ms, peer, with_traces=False)  # once more, for what has changed meanwhile
             return
-        peer.is_complete = True
+        peer.is_complete, peer.compared_at = True, now
         self._send(peer, Synced())
         if not self.is_ready:
             self._become_ready(f"the store is that of {peer.name}", has_kept=False)

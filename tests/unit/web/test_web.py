@@ -174,6 +174,36 @@ def test_a_part_of_ones_own_is_in_the_metrics() -> None:
     assert "haagent_warnings 1.0" in text
 
 
+def test_the_session_store_and_its_peers_are_in_the_metrics() -> None:
+    peer = {"name": "B", "linked": True, "in_sync": False, "queue": 3, "queue_bytes": 400, "lag_ms": 1500.0}
+    times = {"ack_p50_ms": 0.5, "ack_p99_ms": 20.0, "last_full_sync": None}
+    sessions: Facts = {"serving": True, "ready": True, "clients": 2, "keys": 7, "bytes": 900, "peers": [peer | times]}
+
+    class Own(Still):
+        name = "sessions"
+
+        def status(self) -> Facts:
+            return {"sessions": sessions}
+
+    parts = Parts(Cluster(RUNNING, SmallAgent().view), Own())
+    text = exposition(parts.status(), parts.counters()).decode()
+    for line in (
+        "haagent_sessions_ready 1.0",
+        "haagent_sessions_keys 7.0",
+        'haagent_sessions_peer_in_sync{node="B"} 0.0',
+        'haagent_sessions_peer_queue_bytes{node="B"} 400.0',
+        'haagent_sessions_peer_lag_seconds{node="B"} 1.5',
+        'haagent_sessions_peer_ack_seconds{node="B",quantile="0.99"} 0.02',
+    ):
+        assert line in text.splitlines()
+    assert "full_sync_age_seconds{" not in text, "there was none"
+    sessions.clear()
+    sessions["serving"] = False
+    text = exposition(parts.status(), parts.counters()).decode()
+    assert "haagent_sessions_ready 0.0" in text
+    assert "haagent_sessions_keys 7" not in text
+
+
 def test_the_document_has_every_metric() -> None:
     lines = [f"| `{name}{{{','.join(labels)}}}` | {text} |" for name, (text, labels) in METRICS.items()]
     assert [line for line in lines if line.replace("{}", "") not in DOCUMENT] == []

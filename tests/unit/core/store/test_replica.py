@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from haagent.core.store.effects import Put
 from haagent.core.store.events import Died, Outcome, Received, Woke, Wrote
 from haagent.core.store.messages import Ack, Batch, Behind
+from haagent.core.store.snapshot import weight
 from tests.unit.core.store.pairs import Pair, joined
 from tests.unit.core.store.worlds import contents
 
@@ -82,6 +84,42 @@ def test_a_slow_peer_costs_a_window_and_is_told_when_it_falls_out_of_the_backlog
     assert pair.replicas["B"].counters["behind"] == 1
     assert contents(pair.replicas["A"].store) == contents(pair.replicas["B"].store)
     assert any(isinstance(message, Batch | Behind) for message in sent)
+
+
+def test_what_a_peer_has_not_confirmed_is_known_and_since_when() -> None:
+    pair = joined(is_sync=True, sync_timeout_s=60.0)
+    stream, reader = pair.replicas["A"].stream, pair.replicas["A"].peers["B"].reader
+    assert stream.lacking(reader) == (0, None)
+    pair.slow = {"A"}  # its acks wait
+    for number in range(3):
+        pair.now += 1.0
+        pair.put("A", KEY, b"%d" % number * 100)
+    queue_bytes, since = stream.lacking(reader)
+    assert (stream.seq - reader.acked, since) == (3, pair.now - 2.0)
+    assert queue_bytes == 3 * weight(Put(0, KEY, b"v" * 100, 0, 1, 1))
+    pair.step("A", Received("B", Ack(reader.acked + 1)))
+    queue_bytes, since = stream.lacking(reader)
+    assert (queue_bytes, since) == (2 * weight(Put(0, KEY, b"v" * 100, 0, 1, 1)), pair.now - 1.0)
+    pair.now += 0.5
+    pair.flow()
+    assert stream.lacking(reader) == (0, None)
+    assert list(reader.acks_s)[-3:] == [2.0, 1.5, 0.5]
+    assert pair.replicas["A"].peers["B"].compared_at is not None
+
+
+def test_of_what_the_backlog_has_lost_the_age_is_that_of_what_is_left() -> None:
+    pair = joined(backlog_bytes=1000)
+    pair.unlink("A", "B")
+    for number in range(100, 200):
+        pair.now += 1.0
+        pair.put("A", KEY, b"%d" % number)
+    stream, reader = pair.replicas["A"].stream, pair.replicas["A"].peers["B"].reader
+    queue_bytes, since = stream.lacking(reader)
+    assert stream.seq - reader.acked == 100
+    assert queue_bytes <= 2 * 1000
+    assert since is not None
+    assert since > pair.now - 20.0
+    assert len(stream._marks) < 20
 
 
 def test_sync_answers_when_it_is_there_and_not_before() -> None:
