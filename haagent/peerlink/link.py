@@ -112,10 +112,10 @@ class PeerLink:
         link = self._links.get(peer)
         return link is not None and link.send(message)
 
-    def drop(self, peer: str, why: str) -> None:
-        """Its messages mean nothing to whoever gets them. It may link itself anew."""
+    def drop(self, peer: str, why: str, *, cause: Cause = Cause.GARBLED) -> None:
+        """Its messages mean nothing to whoever gets them, or there is another reason. It may link itself anew."""
         if link := self._links.get(peer):
-            link.end(Over(Cause.GARBLED, why))
+            link.end(Over(cause, why))
 
     def configure(self, settings: LinkSettings) -> None:
         """What goes on as before stays linked. Addresses and peers that are new are seen to at the next tick."""

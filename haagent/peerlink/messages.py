@@ -50,6 +50,7 @@ class Cause(Meaningful):
     REFUSED = "refused", "the other end has refused, and said why"
     OVERSIZED = "oversized", f"a message of more than {MAX_MESSAGE} bytes; {MAX_HELLO} before the hello is done"
     GARBLED = "garbled", "linked, and its messages mean nothing here: its release is too old or too new"
+    LOST = "lost", "linked, and the agents do not hear its node any more"
     SILENT = "silent", "linked, and nothing was heard any more, not even a ping"
     STUCK = "stuck", "linked, and it takes nothing in any more"
     CLOSED = "closed", "linked, and the other end is gone: its process or its host has ended"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from haagent.sessions.messages import MOST, Changed, Facts, PeerFacts, Refused, Serving, Settings
+from haagent.sessions.messages import MOST, Changed, Facts, Lost, PeerFacts, Refused, Serving, Settings
 
 if TYPE_CHECKING:
     from haagent.core.store.replica import Replica
@@ -27,6 +27,7 @@ NAME = "haagent-store"  # the kernel keeps 15 characters
 TELL_S = 1.0
 _PR_SET_DUMPABLE, _PR_CAP_AMBIENT, _CLEAR_ALL = 4, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
+_DECODER = msgspec.msgpack.Decoder(Changed | Lost)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -87,8 +88,11 @@ async def _live(channel: socket.socket, member: Member) -> None:
             asyncio.get_running_loop().remove_reader(channel)
             ended.set()
             return
-        changed = msgspec.msgpack.decode(data, type=Changed)
-        member.configure(changed.link, changed.peers)
+        match _DECODER.decode(data):
+            case Changed(link, peers):
+                member.configure(link, peers)
+            case Lost(peers):
+                member.lose(peers)
 
     asyncio.get_running_loop().add_reader(channel, hear)
     try:

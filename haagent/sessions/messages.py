@@ -31,11 +31,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({self.host}:{self.port}, ...)"
 
 
-class Changed(msgspec.Struct, frozen=True):
-    """Each later one: nodes have come or gone, or keys have been changed."""
+class Changed(msgspec.Struct, frozen=True, tag=True):
+    """A later one: nodes have come or gone, or keys have been changed."""
 
     link: LinkSettings
     peers: dict[str, int]
+
+
+class Lost(msgspec.Struct, frozen=True, tag=True):
+    """Or: these nodes were heard until now."""
+
+    peers: list[str]
 
 
 class PeerFacts(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload, Commit, Still
 from haagent.parts import Facts as Told
 from haagent.peerlink.settings import Identity, LinkSettings
-from haagent.sessions.messages import Changed, Facts, PeerFacts, Refused, Serving, Settings
+from haagent.sessions.messages import Changed, Facts, Lost, PeerFacts, Refused, Serving, Settings
 from haagent.sessions.process import StoreProcess
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
@@ -106,6 +106,7 @@ class Sessions(Still):
         self._facts: Facts | None = None  # None: it does not serve
         self._why, self._refused = "it has not started yet", ""
         self._starts = 0
+        self._alive: frozenset[str] = frozenset()
         self._counted: Counter[str] = Counter()  # by processes that have ended
         self._is_closed = False
 
@@ -123,7 +124,7 @@ class Sessions(Still):
         def change() -> None:
             self._config, self._settings = config, settings
             if settings is not None and self._process is not None:
-                self._process.change(Changed(settings.link, settings.replica.peers))
+                self._process.tell(Changed(settings.link, settings.replica.peers))
 
         return Commit(change)
 
@@ -147,6 +148,12 @@ class Sessions(Still):
                 "peers": [_peer(name, peer) for name, peer in facts.peers.items()],
             }
         return {"sessions": sessions, "pids": {"store": pid}, "warnings": list(self._warnings(facts))}
+
+    def alive(self, names: Iterable[str]) -> None:
+        """The other nodes that the agent hears now. Who was among them and is not any more is lost."""
+        lost, self._alive = self._alive.difference(names), frozenset(names)
+        if lost and self._process is not None:
+            self._process.tell(Lost(sorted(lost)))
 
     def why_unready(self) -> str:
         """A sentence; empty: applications on this node may be sent users."""
@@ -185,7 +192,7 @@ class Sessions(Still):
             self._why, self._refused = "it is starting", ""
             assert self._settings is not None  # no reload takes it away
             link = msgspec.structs.replace(self._settings.link, life=secrets.randbits(63))
-            self._process = process = StoreProcess(msgspec.structs.replace(self._settings, link=link), tell=self._heard)
+            self._process = process = StoreProcess(msgspec.structs.replace(self._settings, link=link), hear=self._heard)
             try:
                 ended = await process.ended()
                 self._why = self._refused or ended

@@ -17,7 +17,7 @@ import msgspec
 
 from haagent.guardian.process import as_ordinary
 from haagent.kernel.aside import aside
-from haagent.sessions.messages import MOST, Changed, Refused, Serving, Settings, pair
+from haagent.sessions.messages import MOST, Changed, Lost, Refused, Serving, Settings, pair
 
 END_S = 2.0  # until one that does not end by itself is killed
 KILLED_S = 1.0
@@ -26,10 +26,10 @@ _decoder = msgspec.msgpack.Decoder(Serving | Refused)
 
 
 class StoreProcess:
-    def __init__(self, settings: Settings, *, tell: Callable[[Serving | Refused], None]) -> None:
-        """`tell` is called in the loop."""
+    def __init__(self, settings: Settings, *, hear: Callable[[Serving | Refused], None]) -> None:
+        """`hear` is called in the loop."""
         self.pid = 0
-        self._tell = tell
+        self._hear = hear
         self._loop = asyncio.get_running_loop()
         self._channel, its = pair()
         self._loop.add_reader(self._channel, self._drain)
@@ -53,10 +53,10 @@ class StoreProcess:
 
         self._ended = aside(live)
 
-    def change(self, changed: Changed) -> None:
+    def tell(self, news: Changed | Lost) -> None:
         """One that is just ending does not hear it; who follows is told all anew."""
         with contextlib.suppress(OSError):
-            self._channel.send(msgspec.msgpack.encode(changed))
+            self._channel.send(msgspec.msgpack.encode(news))
 
     async def ended(self) -> str:
         """How it ended. Raises OSError when it could not be started."""
@@ -92,7 +92,7 @@ class StoreProcess:
             if not message:
                 self._loop.remove_reader(self._channel)
                 return
-            self._tell(_decoder.decode(message))
+            self._hear(_decoder.decode(message))
 
 
 def _environment() -> dict[str, str]:

@@ -40,7 +40,8 @@ class Unlinked(NamedTuple):
 
 
 class Died(NamedTuple):
-    """Somebody who knows says that this life of the peer is over."""
+    """Somebody who knows says that this life of the peer is over, and ends its link. If he is wrong that costs a new
+    link, and no session."""
 
     peer: str
 
@@ -84,7 +85,7 @@ class Send(NamedTuple):
 
 
 class HangUp(NamedTuple):
-    """The peer has said what no store says. For this machine its link is over already."""
+    """The peer has said what no store says. For this machine its link has ended."""
 
     peer: str
     why: str

@@ -14,7 +14,8 @@ there. What each has seen tells (seen.py).
 `sync`: who counts and who waits is in insync.py. Whoever does not answer in time is dropped, loudly, and comes in again
 when nothing is missing there. A new life is out at once.
 
-Locks belong to a life. They are removed when it is over: its successor says hello, or it was away for `dead_after_s`.
+Locks belong to a life. They are removed when it is over: its successor says hello, it was away for `dead_after_s`, or
+somebody says that its node is lost (`Died`); then it is waited for no longer, too.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Replica:
             case Peered():
                 self._peered(event.peers)
             case Died():
-                self._end_locks(now, now_ms, self.peers[event.peer], LATEST)
+                self._died(now, now_ms, event.peer)
         self._tick(now, now_ms)
         return self._actions
 
@@ -150,6 +151,15 @@ class Replica:
         for name in peers.keys() - self.peers.keys():
             self.peers[name] = Peer(name, peers[name])
         self._queue = [name for name in self._queue if name in peers]
+
+    def _died(self, now: float, now_ms: int, name: str) -> None:
+        peer = self.peers.get(name)
+        if peer is None:
+            return
+        if peer.is_linked:  # the kernel may take it for living for a while yet
+            self._unlinked(now, peer)
+        self._sync.drop(peer, "its node is lost")
+        self._end_locks(now, now_ms, peer, LATEST)
 
     def _heard(self, now: float, now_ms: int, peer: Peer, message: Message) -> None:
         try:

@@ -14,6 +14,7 @@ import logging
 import random
 import time
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
@@ -85,6 +86,12 @@ class Member:
         self._step(events.Peered({name: peer.number for name, peer in self.replica.peers.items()} | peers))
         self.link.configure(msgspec.structs.replace(link, life=self.replica.life))
         self._step(events.Peered(peers))
+
+    def lose(self, peers: Iterable[str]) -> None:
+        """Their nodes are lost, as the agent knows before any link does."""
+        for peer in peers:
+            self._step(events.Died(peer))
+            self.link.drop(peer, "its node is lost", cause=peerlink.Cause.LOST)
 
     # ------------------------------------------------------------------ what happens
 

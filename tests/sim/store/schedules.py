@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haagent.core.store.events import Died
 from haagent.core.store.space import Hash
 from tests.sim.store.world import START_MS, Node, World
 
@@ -87,7 +88,7 @@ def faults(world: World) -> None:
             world.at(world.now + chance.expovariate(1 / 5.0), strike)
         if world.now > FAULTS_S:
             return
-        match chance.randrange(7):
+        match chance.randrange(8):
             case 0:  # one way between two
                 world.cut.symmetric_difference_update([chance.choice(pairs)])
             case 1:  # one node from all others
@@ -103,6 +104,11 @@ def faults(world: World) -> None:
                 fall(world, chance.choice(list(world.nodes)))
             case 6:
                 world.delay_s[chance.choice(list(world.nodes))] = chance.choice((0.001, 0.02, 0.4))
+            case 7:  # somebody believes that a node is lost, and it is not
+                pair = chance.choice(pairs)
+                if pair in world.links:
+                    world.step(world.nodes[pair[0]], Died(pair[1]))
+                    world.unlink(pair)
         world.connect()
 
     world.at(world.now, strike)

@@ -269,6 +269,10 @@ def test_two_nodes_replicate_and_say_so(port: int, link: int) -> None:
                 assert peer.items() >= {"name": "B", "linked": True, "in_sync": True, **nothing}.items()
                 assert await ask(port, "SET", "session:1", "x") == b"+OK"
                 assert await ask(second, "STRLEN", "session:1") == b":1"
+                a.alive(("B",))
+                a.alive(())
+                await until(lambda: a.counters().get("sessions_link_lost") == 1)
+                await until(lambda: not a.status()["warnings"])  # it was not lost: it is linked anew
             await until(lambda: a.status()["warnings"])
             assert a.status()["warnings"][0].startswith("Sessions are not replicated to B (B: ")
             assert await ask(port, "STRLEN", "session:1") == b":1"

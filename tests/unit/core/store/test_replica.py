@@ -207,6 +207,30 @@ def test_locks_of_a_life_that_is_over_are_removed(how: str) -> None:
     assert pair.find("B", KEY) == b"v"
 
 
+def test_a_node_that_is_lost_is_waited_for_no_longer() -> None:
+    pair = joined(is_sync=True, sync_timeout_s=60.0)
+    pair.slow = {"A", "B"}
+    pair.put("A", KEY, b"1", ticket=1)
+    assert pair.answers == {}
+    pair.step("A", Died("B"))
+    assert pair.answers == {1: Outcome.OK}
+    assert not pair.replicas["A"].peers["B"].is_linked
+    assert ("A", "out_of_sync", "B") in pair.notes
+    pair.put("A", KEY, b"2", ticket=2)
+    assert pair.answers[2] is Outcome.OK
+    pair.step("A", Died("nobody that is known"))
+
+
+def test_who_was_taken_for_lost_and_was_not_is_in_sync_again() -> None:
+    pair = joined(is_sync=True)
+    pair.step("A", Died("B"))
+    pair.unlink("A", "B")
+    pair.put("A", KEY, b"1", ticket=1)
+    pair.link("A", "B")
+    assert pair.replicas["A"].in_sync == {"B"}
+    assert pair.find("B", KEY) == b"1"
+
+
 def test_what_went_wrong_unseen_is_found_within_a_minute() -> None:
     pair = joined(compare_every_s=60.0)
     pair.put("A", KEY, b"v")

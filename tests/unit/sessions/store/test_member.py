@@ -230,6 +230,21 @@ def test_a_peer_that_does_not_answer_holds_replies_up_for_a_bounded_time(is_stri
     play(story, Stage(is_strict=is_strict, sync_timeout_s=0.2))
 
 
+def test_nobody_waits_for_a_node_that_is_lost() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.start("A", "B")
+        await stage.are_ready()
+        stage.members["B"]._receive = lambda *_: None  # type: ignore[method-assign]  # B hangs
+        a = await stage.client("A")
+        answer = asyncio.create_task(a("SET", "x", "1"))
+        await until(lambda: bool(stage.members["A"]._tickets), "a reply waits for B")
+        stage.members["A"].lose(["B", "nobody"])
+        assert await answer == b"OK"
+        assert stage.members["A"].link.counts["lost"] == 1
+
+    play(story, Stage(sync_timeout_s=3600.0))
+
+
 def test_a_peer_that_talks_nonsense_is_dropped_and_links_itself_anew() -> None:
     async def story(stage: Stage) -> None:
         await stage.start("A", "B")
