@@ -20,6 +20,9 @@ TESTING := etcd-server etcd-client fence-agents haproxy keepalived redis-server 
            mmdebstrap systemd-container openssh-client debhelper dpkg-dev
 DAEMONS := etcd haproxy keepalived redis-server  # the tests start their own: those of the packages are stopped
 
+# For `make lab-sessions`.
+BALANCER := haproxy
+
 # For `make deb` only.
 PACKAGING := debhelper dpkg-dev
 
@@ -28,8 +31,8 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-down test system-test floors newest lint lock campaign teeth explore replay golden docs chaos sequences sessions bench deb \
-        dist clean
+.PHONY: help setup lab lab-sessions lab-down test system-test floors newest lint lock campaign teeth explore replay golden docs chaos \
+        sequences sessions bench deb dist clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | column -t -s '|'
@@ -39,10 +42,12 @@ setup: .make/venv  ## system packages and the virtual environment
 .make/system: INSTALL = $(SYSTEM)
 .make/testing: INSTALL = $(TESTING)
 .make/testing: .make/system
+.make/balancer: INSTALL = $(BALANCER)
+.make/balancer: .make/system
 .make/packaging: INSTALL = $(PACKAGING)
 .make/packaging: .make/system
 
-.make/system .make/testing .make/packaging: Makefile
+.make/system .make/testing .make/balancer .make/packaging: Makefile
 	@mkdir -p .make
 	@missing=$$(for package in $(INSTALL); do \
 	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
@@ -84,11 +89,22 @@ lab: setup  ## a live two-node cluster here: a host lost, a planned move, the me
 	@$(BIN)/haagent lab down >/dev/null 2>&1 || true
 	@$(BIN)/haagent lab demo --keep
 
+# The shop's packages are its own: haagent needs none of them.
+.make/shop/made: .make/system examples/shop/requirements.txt
+	@echo "making the shop's own virtual environment"
+	@$(PYTHON) -m venv --clear .make/shop
+	@.make/shop/bin/$(PIP) --require-hashes -r examples/shop/requirements.txt 2>.make/shop.log \
+	    || { cat .make/shop.log; exit 1; }
+	@touch $@
+
+lab-sessions: setup .make/balancer .make/shop/made  ## a shop on two nodes behind a balancer: a host lost, and a user who stays logged in
+	@$(BIN)/haagent lab demo --sessions --shop '.make/shop/bin/python examples/shop/shop.py' --name sessions
+
 lab-down: setup  ## end the cluster that `make lab` left running
 	@$(BIN)/haagent lab down
 
 # The simulator computes, the others mostly wait: it has what processor time they leave, and tells its end after theirs.
-test: setup .make/redis-suite  ## all tests
+test: setup .make/redis-suite .make/shop/made  ## all tests
 	@chrt --idle 0 $(BIN)/python -m pytest tests/sim >.make/sim.log 2>&1 & sim=$$!; \
 	trap 'kill $$sim 2>/dev/null' EXIT; \
 	$(BIN)/python -m pytest --deselect tests/sim && passed=yes; \
@@ -124,12 +140,14 @@ lint: setup  ## ruff and mypy --strict
 
 # For every Python from 3.11 on, and with what builds us. No address of an index comes into the files.
 BUILDING = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
-LOCK = $(BIN)/python -c '$(BUILDING)' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-    --no-annotate --custom-compile-command 'make lock' pyproject.toml -
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --custom-compile-command 'make lock'
+LOCK = $(BIN)/python -c '$(BUILDING)' | $(COMPILE) pyproject.toml -
 
 lock: setup  ## write down what is installed, after a change of pyproject.toml; UPGRADE=yes: the newest of all
 	@$(LOCK) --all-extras $(if $(UPGRADE),--upgrade) --output-file requirements.lock >/dev/null
 	@$(LOCK) --extra test --resolution lowest-direct --upgrade --output-file requirements.floors.lock >/dev/null
+	@cd examples/shop && ../../$(COMPILE) requirements.in $(if $(UPGRADE),--upgrade) --output-file requirements.txt >/dev/null
 	@$(MAKE) --no-print-directory setup
 
 campaign: setup  ## many simulated schedules: make campaign SEEDS=100000 FIRST=1000 WITH="--guardians --twins"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import signal
 import sys
 import time
@@ -82,7 +83,15 @@ def verb(name: str | None = None, **settings: Any) -> Callable[[Command], click.
 
 @contextmanager
 def _made(
-    invocation: Invocation, *, dies: bool, name: str, nodes: int, links: int, has_witness: bool, **wishes: str | None
+    invocation: Invocation,
+    *,
+    dies: bool,
+    name: str,
+    nodes: int,
+    links: int,
+    has_witness: bool,
+    sessions: bool = False,
+    **wishes: str | None,
 ) -> Iterator[Lab]:
     """A new lab whose agents hear each other; nothing is left of it if what is done with it fails."""
     from haagent.lab import Lab, Wishes
@@ -92,7 +101,8 @@ def _made(
         nodes=nodes,
         has_witness=has_witness,
         links=links,
-        wishes=Wishes(**{key: wish or "" for key, wish in wishes.items()}),
+        spares=1 if sessions else 0,  # for the balancer
+        wishes=Wishes(sessions=sessions, **{key: wish or "" for key, wish in wishes.items()}),
         dies_with_us=dies,
         tell=invocation.progress,
     )
@@ -122,13 +132,18 @@ def up(invocation: Invocation, /, *, name: str, **asked: Any) -> None:
 @lab.command()
 @cluster_options
 @click.option("--keep", is_flag=True, help="Leave the cluster up to look around.")
+@click.option("--sessions", is_flag=True, help="Another story: of a user of a shop, whose node is lost.")
+@click.option("--shop", metavar="COMMAND", help="What each node runs as the shop. [examples/shop/shop.py]")
 @click.pass_obj
-def demo(invocation: Invocation, /, *, keep: bool, name: str, **asked: Any) -> None:
+def demo(invocation: Invocation, /, *, keep: bool, name: str, sessions: bool, shop: str | None, **asked: Any) -> None:
     """See a host lost and a planned move, with the outage a client measured. Half a minute."""
     import msgspec
 
     from haagent.lab.demo import GROUP, next_steps, play, table
 
+    if sessions:
+        tell_of_sessions(invocation, keep=keep, name=name, shop=shop, **asked)
+        return
     with _made(invocation, dies=not keep, name=name, **asked) as made:
         seen = play(made, invocation.progress)
         holder = made.agents.holder(GROUP) or "A"
@@ -138,6 +153,31 @@ def demo(invocation: Invocation, /, *, keep: bool, name: str, **asked: Any) -> N
     else:
         made.down()
     invocation.tell({"acts": msgspec.to_builtins(seen), "kept": keep}, text)
+
+
+def tell_of_sessions(
+    invocation: Invocation, /, *, keep: bool, name: str, shop: str | None, nodes: int, **asked: Any
+) -> None:
+    import msgspec
+
+    from haagent.lab.demo import next_steps
+    from haagent.lab.shopping import default_shop, play, require
+
+    if nodes < 2:
+        raise click.UsageError("--sessions needs two nodes: one of them is lost.")
+    command = shlex.split(shop) if shop else default_shop()
+    require(command)
+    with _made(invocation, dies=not keep, name=name, nodes=nodes, sessions=True, **asked) as made:
+        story = play(made, command, invocation.progress)
+    text = (
+        f"\nThe session outlived its host. {story.second} served the next page {story.lost_ms:.0f} ms after the loss; "
+        f"{story.first} was ready {story.ready_ms:.0f} ms after its start, and served {story.back_ms:.0f} ms after it."
+    )
+    if keep:
+        text += f"\n\nThe cluster is still up.{next_steps(name, story.first)}"
+    else:
+        made.down()
+    invocation.tell(msgspec.to_builtins(story) | {"kept": keep}, text)
 
 
 @lab.command()

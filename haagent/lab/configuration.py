@@ -27,16 +27,17 @@ class Wishes(msgspec.Struct, frozen=True):
     lease: str = ""
     on_partition: str = ""
     transport: str = "multicast"
+    sessions: bool = False  # sessions, and a balancer that may ask how each node is
     extra: str = ""  # path of a YAML file laid over the generated configuration
 
 
 def write(directory: Path, plan: Plan, wishes: Wishes) -> Path:
     """Returns the file's path; the key lies beside it."""
     key_file = directory / "cluster.key"
-    descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+    _write_secret(key_file, base64.b64encode(secrets.token_bytes(32)).decode())
     tree = _tree(plan, wishes, key_file)
+    if wishes.sessions:
+        tree |= _with_sessions(directory)
     if wishes.extra:
         tree = _laid_over(tree, _read(Path(wishes.extra)))
     path = directory / "haagent.yaml"
@@ -63,6 +64,19 @@ def _tree(plan: Plan, wishes: Wishes, key_file: Path) -> Tree:
         }
     }
     return tree
+
+
+def _with_sessions(directory: Path) -> Tree:
+    token_file = directory / "http.token"
+    _write_secret(token_file, secrets.token_urlsafe())
+    http = {"listen": "0.0.0.0:7266", "token_file": str(token_file), "agent_check": "0.0.0.0:7267"}
+    return {"sessions": {}, "http": http}
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{secret}\n")
 
 
 def _nodes(plan: Plan) -> Tree:

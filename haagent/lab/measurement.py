@@ -23,7 +23,7 @@ class Measurement:
 
     def __init__(self, plan: Plan, start: Starter, *, interval_s: float = 0.001, asks_directly: bool = True) -> None:
         wanted = msgspec.json.encode(Specification(plan, interval_s, asks_directly)).decode()
-        self._process = start([sys.executable, "-c", _probe_program(), wanted])
+        self._process = start([sys.executable, "-c", program("haagent.lab.probe"), wanted])
         self._traces: list[Trace] | None = None
 
     def __enter__(self) -> Measurement:
@@ -100,7 +100,7 @@ class Measurement:
         return self._process.communicate(timeout=10)[1].decode(errors="replace")
 
 
-def _probe_program() -> str:
+def program(module: str) -> str:
     """With this process's own search path: an installed package may lie where Python does not look by itself."""
-    run = "runpy.run_module('haagent.lab.probe', run_name='__main__', alter_sys=True)"
+    run = f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     return f"import runpy, sys; sys.path[:] = {sys.path!r}; {run}"

@@ -76,6 +76,21 @@ class Site:
         self.adopt(child)
         return child
 
+    def serve_on(self, name: str, command: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+        """A service of a host, which goes on when this process has ended; ends with the lab at the latest."""
+        ending = ["setpriv", "--pdeathsig", "KILL", "--"] if self.dies_with_us else []
+        with log.open("ab") as file:
+            child = subprocess.Popen(  # noqa: S603 - running commands is what this is for
+                self.command_line(name, [*ending, *command]),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=self.environment_on(name),
+                start_new_session=True,
+            )
+        self.adopt(child)
+        return child
+
     def run_directory(self, name: str) -> Path:
         return self.directory / name / "run"
 

@@ -1,0 +1,260 @@
+"""The story of a user's session, told with real requests: a shop on two nodes, a balancer in front, a customer.
+
+The balancer is a HAProxy on a host of its own, with the configuration that `haagent lb haproxy` prints. Each claim of
+the story is checked while it is told: one that does not hold ends it with a LabError. Figures are told and not judged.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from haagent.lab import namespaces
+from haagent.lab.agents import executable
+from haagent.lab.cluster import Lab, Tell
+from haagent.lab.customer import Answer, Customer
+from haagent.lab.errors import EarlyEnd, LabError
+from haagent.lab.plan import CLIENT
+
+SHOP = Path(__file__).parents[2] / "examples" / "shop" / "shop.py"
+SHOP_PORT, HEALTH_PORT, BALANCED_PORT = 8080, 7266, 80
+COOKIE = "HANODE"  # as `haagent lb haproxy` names it
+USER = "US"
+PATIENCE_S = 30.0
+PAUSE_S = 0.01  # between two looks of a customer who waits
+HINT = "`make lab-sessions` installs what the shop needs; examples/shop/README.md says how to do it by hand"
+
+
+class Told(msgspec.Struct, frozen=True):
+    at_s: float  # since the shop opened
+    text: str
+
+
+class Story(msgspec.Struct):
+    """What was told, and the figures in it."""
+
+    first: str = ""  # the node that the user came to, and that was lost
+    second: str = ""
+    lines: list[Told] = []
+    lost_ms: float = 0.0  # from the loss of the host to a page of the other node
+    change_ms: float = 0.0  # the first change there: it waits for the lost one at most `sync_timeout`
+    ready_ms: float = 0.0  # from the start of the agent to the first "I am well" that was seen
+    back_ms: float = 0.0  # ... to a page of that node
+    failed: int = 0  # so many pages did not come when they were asked for, and were asked for again
+
+
+def default_shop() -> list[str]:
+    return [sys.executable, str(SHOP)]
+
+
+def require(shop: Sequence[str]) -> None:
+    """Before anything is built."""
+    if not shutil.which("haproxy", path=namespaces.search_path()):
+        raise LabError("the balancer is missing: apt install haproxy")
+    if not shutil.which(shop[0], path=namespaces.search_path()):
+        raise LabError(f"there is no {shop[0]}; {HINT}")
+    if missing := [word for word in shop[1:] if word.endswith((".py", ".js")) and not Path(word).exists()]:
+        raise LabError(f"there is no {missing[0]}; the shop is in examples/shop of haagent's source")
+
+
+def play(lab: Lab, shop: Sequence[str], tell: Tell) -> Story:
+    """On a lab with sessions, two nodes or more, and a spare host for the balancer."""
+    with _opened(lab, shop) as customer:
+        told = Shopping(lab, shop, customer, tell)
+        told.log_in()
+        told.lose_host()
+        told.come_back()
+        told.log_out()
+        return told.story
+
+
+class Shopping:
+    def __init__(self, lab: Lab, shop: Sequence[str], customer: Customer, tell: Tell) -> None:
+        self._lab, self._shop, self._customer, self._tell = lab, shop, customer, tell
+        self._began_s = time.monotonic()
+        self.story = Story()
+
+    # ---- the acts, in this order ----
+
+    def log_in(self) -> None:
+        answer = self._customer.post("/login", user=USER)
+        first = self._customer.cookies.get(COOKIE, "")
+        _claim(
+            answer.is_of(USER) and answer.served_by == first, f"{USER} is logged in by the node of the cookie", answer
+        )
+        second = next(node.name for node in self._lab.state().plan.nodes if node.name != first and not node.witness)
+        self.story.first, self.story.second = first, second
+        self._say(f"{USER} logs in at {first}: the balancer's cookie is {COOKIE}={first}.")
+        for item in ("book", "lamp", "kettle"):
+            answer = self._customer.post("/add", item=item)
+        _claim(answer.cart == ["A book", "A lamp", "A kettle"], "three things are in the cart", answer)
+        self._say(f"{USER} puts in three things: {_listed(answer)}.")
+        self._wait(lambda: self._past_balancer(second).cart == answer.cart, f"{second} has the cart")
+        self._say(f"{second} has the cart too, before it is needed there.")
+
+    def lose_host(self) -> None:
+        first, second, cart = self.story.first, self.story.second, self._seen().cart
+        self._say(f"Host {first} is lost: its cable is pulled and all its processes are killed.")
+        self._lab.faults.crash(first)
+        lost_s = time.monotonic()
+        answer = self._seen()
+        self.story.lost_ms = _ms_since(lost_s)
+        _claim(answer.served_by == second, f"{second} serves", answer)
+        _claim(answer.is_of(USER), f"{USER} is still logged in", answer)
+        _claim(answer.cart == cart, "the cart is as it was", answer)
+        self._say(
+            f"{second} serves the next page, {self.story.lost_ms:.0f} ms after the loss: {USER} is logged in, and the "
+            f"cart is there.{self._failures()}"
+        )
+        asked_s = time.monotonic()
+        answer = self._customer.post("/add", item="chair")
+        self.story.change_ms = _ms_since(asked_s)
+        _claim(answer.cart == [*cart, "A chair"], "there is one thing more in the cart", answer)
+        self._say(
+            f"{USER} puts in one more, on {second}, which takes {self.story.change_ms:.0f} ms: {_listed(answer)}."
+        )
+
+    def come_back(self) -> None:
+        """While it is not ready no page comes from it, and each page has what was made meanwhile."""
+        story, lab, customer = self.story, self._lab, self._customer
+        first, second, cart = story.first, story.second, self._seen().cart
+        tab = {**customer.cookies, COOKIE: first}
+        lab.faults.boot(first)
+        _open_shop(lab, first, self._shop)
+        lab.agents.start(first)
+        started_s = time.monotonic()
+        self._say(f"{first} boots, and its store is empty. A tab that was left open goes on asking for {first}.")
+        why = ""
+        while True:
+            answer = self._seen(tab)
+            _claim(answer.is_of(USER) and answer.cart == cart, f"each page has what was made on {second}", answer)
+            # after the page: what has served must be ready
+            health = customer.ask(lab.state().plan.host(first).address, HEALTH_PORT, "/health")
+            if health.status == 503 and health.page != why:
+                why = health.page
+                self._say(f"{first} answers its balancer 503: {why.strip()}")
+            if health.is_good and not story.ready_ms:
+                story.ready_ms = _ms_since(started_s)
+                direct = self._past_balancer(first)
+                _claim(direct.cart == cart, f"{first} is ready with what was made on {second}", direct)
+                self._say(f"{first} has joined, and only now is ready: {story.ready_ms:.0f} ms after its start.")
+            if answer.served_by == first:
+                break
+            self._in_time(started_s, f"a page from {first}", answer)
+            time.sleep(PAUSE_S)
+        _claim(health.is_good, f"{first} serves only when it is ready", health)
+        story.back_ms = _ms_since(started_s)
+        customer.cookies[COOKIE] = first
+        self._say(f"{first} serves the tab again, {story.back_ms:.0f} ms after its start: {_listed(answer)}.")
+
+    def log_out(self) -> None:
+        tabs = {name: {**self._customer.cookies, COOKIE: name} for name in (self.story.first, self.story.second)}
+        for name, tab in tabs.items():
+            self._wait(lambda: self._is_known(tab, name), f"{name} serves {USER}")  # noqa: B023 - called at once
+        answer = self._customer.post("/logout")
+        _claim(answer.is_good and not answer.is_of(USER), f"{USER} is logged out", answer)
+        for name, tab in tabs.items():
+            self._wait(lambda: self._is_known(tab, name) is False, f"{USER} is logged out on {name}")  # noqa: B023
+        both = " and ".join(tabs)
+        self._say(f"{USER} logs out on {answer.served_by}, and is logged out on {both}.{self._failures()}")
+
+    # ---- how ----
+
+    def _seen(self, tab: dict[str, str] | None = None) -> Answer:
+        """The page; what fails is counted, and the user asks again."""
+        asked_s = time.monotonic()
+        while True:
+            answer = self._customer.look() if tab is None else self._customer.look_with(tab)
+            if answer.is_good:
+                return answer
+            self.story.failed += 1
+            self._in_time(asked_s, "a page", answer)
+            time.sleep(PAUSE_S)
+
+    def _is_known(self, tab: dict[str, str], name: str) -> bool | None:
+        """None: another node served the tab, or none."""
+        answer = self._customer.look_with(tab)
+        return answer.is_of(USER) if answer.is_good and answer.served_by == name else None
+
+    def _past_balancer(self, name: str) -> Answer:
+        address = self._lab.state().plan.host(name).address
+        return self._customer.ask(address, SHOP_PORT, "/", with_cookies=True)
+
+    def _wait(self, condition: Callable[[], object], what: str) -> None:
+        self._lab.wait_for(condition, what=what, within_s=PATIENCE_S)
+
+    @staticmethod
+    def _in_time(since_s: float, what: str, answer: Answer) -> None:
+        _claim(time.monotonic() - since_s < PATIENCE_S, f"{what} within {PATIENCE_S:g} s", answer)
+
+    def _failures(self) -> str:
+        return f" {self.story.failed} pages had to be asked for again." if self.story.failed else ""
+
+    def _say(self, text: str) -> None:
+        told = Told(round(time.monotonic() - self._began_s, 3), text)
+        self.story.lines.append(told)
+        self._tell(f"{told.at_s:9.3f}  {text}")
+
+
+def _claim(held: bool, what: str, answer: Answer) -> None:
+    if not held:
+        raise LabError(
+            f"the story does not hold. It says: {what}. But {answer.served_by or 'nobody'} answers with status "
+            f"{answer.status}, in the cart: {_listed(answer)}. The page: {answer.page!r}"
+        )
+
+
+def _listed(answer: Answer) -> str:
+    return ", ".join(answer.cart) or "nothing"
+
+
+def _ms_since(since_s: float) -> float:
+    return round((time.monotonic() - since_s) * 1000, 1)
+
+
+@contextmanager
+def _opened(lab: Lab, shop: Sequence[str]) -> Iterator[Customer]:
+    """The stores replicate, a shop serves on each node, and the balancer stands before them."""
+    plan = lab.state().plan
+    nodes, balancer = [node for node in plan.nodes if not node.witness], plan.servers[-1]
+    for node in nodes:
+        lab.wait_for(partial(_replicates, lab, node.name), what=f"{node.name} has joined", within_s=PATIENCE_S)
+    shops = {node.name: _open_shop(lab, node.name, shop) for node in nodes}
+    file = lab.directory / "haproxy.cfg"
+    words = ["lb", "haproxy", "--app-port", str(SHOP_PORT), "--config", str(lab.directory / "haagent.yaml")]
+    file.write_text(lab.run(nodes[0].name, [*executable(), *words, "--bind", f":{BALANCED_PORT}"]).stdout)
+    lab.serve_on(balancer.name, ["haproxy", "-db", "-f", str(file)], log=lab.directory / "haproxy.log")
+
+    def serves(name: str, address: str) -> bool:
+        if shops[name].poll() is not None:
+            said = _log(lab, name).read_text(errors="replace").strip().splitlines()
+            raise EarlyEnd(f"the shop ended on {name}: {said[-1] if said else 'without a word'}. {HINT}")
+        return customer.ask(address, SHOP_PORT, "/").is_good
+
+    with Customer(partial(lab.start_on, CLIENT), balancer.address, BALANCED_PORT) as customer:
+        for node in nodes:
+            lab.wait_for(partial(serves, node.name, node.address), what=f"{node.name} serves", within_s=PATIENCE_S)
+        lab.wait_for(lambda: customer.look().is_good, what="the balancer serves", within_s=PATIENCE_S)
+        customer.cookies.clear()
+        yield customer
+
+
+def _replicates(lab: Lab, name: str) -> bool:
+    told = lab.agents.status(name)["sessions"]
+    return bool(told.get("ready")) and all(peer["linked"] and peer["in_sync"] for peer in told["peers"])
+
+
+def _open_shop(lab: Lab, name: str, shop: Sequence[str]) -> subprocess.Popen[bytes]:
+    return lab.serve_on(name, shop, log=_log(lab, name))
+
+
+def _log(lab: Lab, name: str) -> Path:
+    return lab.directory / name / "shop.log"
