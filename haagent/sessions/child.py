@@ -94,6 +94,7 @@ async def _live(channel: socket.socket, member: Member) -> None:
             case Lost(peers):
                 member.lose(peers)
 
+    member.on_ready = lambda: _tell(channel, Serving(_facts(member)))  # a balancer waits for it
     asyncio.get_running_loop().add_reader(channel, hear)
     try:
         while not ended.is_set():

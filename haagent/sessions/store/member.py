@@ -14,7 +14,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -53,6 +53,7 @@ class Member:
             now=time.monotonic(),
             rng=random.Random(),  # noqa: S311 it spreads work, and guards nothing
         )
+        self.on_ready: Callable[[], None] = lambda: None
         self._waits = options.replica.is_sync
         self._tickets: dict[int, Ticket] = {}
         self._last_ticket = 0
@@ -147,6 +148,7 @@ class Member:
                     self._answer(number, outcome)
                 case Ready():
                     self.server.door.load(is_loading=False)
+                    self.on_ready()
                 case Note():
                     self.notes.append(action)
                     logger.info("%s %s: %s", action.kind, action.peer, action.text)

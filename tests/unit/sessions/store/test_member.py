@@ -57,31 +57,34 @@ class Stage:
         self.members: dict[str, Member] = {}
         self.clients: list[Client] = []
 
+    def make(self, name: str) -> Member:
+        numbers = {other: number for number, other in enumerate(self.names, 1)}
+        return Member(
+            MemberOptions(
+                door=Options(port=0, node_number=numbers[name]),
+                link=LinkSettings(
+                    cluster="shop",
+                    me=name,
+                    life=next(_lives),
+                    release="1",
+                    addresses=(self.hosts[name],),
+                    peers={other: (host,) for other, host in self.hosts.items() if other != name},
+                    port=self.port,
+                    identity=IDENTITY,
+                    tick_s=0.05,
+                ),
+                replica=ReplicaSettings(
+                    me=name,
+                    number=numbers.pop(name),
+                    peers=numbers,
+                    **self.settings,
+                ),
+            )
+        )
+
     async def start(self, *names: str) -> None:
         for name in names:
-            numbers = {other: number for number, other in enumerate(self.names, 1)}
-            member = Member(
-                MemberOptions(
-                    door=Options(port=0, node_number=numbers[name]),
-                    link=LinkSettings(
-                        cluster="shop",
-                        me=name,
-                        life=next(_lives),
-                        release="1",
-                        addresses=(self.hosts[name],),
-                        peers={other: (host,) for other, host in self.hosts.items() if other != name},
-                        port=self.port,
-                        identity=IDENTITY,
-                        tick_s=0.05,
-                    ),
-                    replica=ReplicaSettings(
-                        me=name,
-                        number=numbers.pop(name),
-                        peers=numbers,
-                        **self.settings,
-                    ),
-                )
-            )
+            member = self.make(name)
             await member.open()
             self.members[name] = member
 
