@@ -242,9 +242,13 @@ def _opened(lab: Lab, shop: Sequence[str]) -> Iterator[Customer]:
     with Customer(partial(lab.start_on, CLIENT), balancer.address, BALANCED_PORT) as customer:
         for node in nodes:
             lab.wait_for(partial(serves, node.name, node.address), what=f"{node.name} serves", within_s=PATIENCE_S)
-        lab.wait_for(lambda: customer.look().is_good, what="the balancer serves", within_s=PATIENCE_S)
-        customer.cookies.clear()
+            is_balanced = partial(_is_balanced, customer, node.name)
+            lab.wait_for(is_balanced, what=f"{node.name} serves by the balancer", within_s=PATIENCE_S)
         yield customer
+
+
+def _is_balanced(customer: Customer, name: str) -> bool:
+    return customer.look_with({COOKIE: name}).served_by == name
 
 
 def _replicates(lab: Lab, name: str) -> bool:
