@@ -89,22 +89,32 @@ lab: setup  ## a live two-node cluster here: a host lost, a planned move, the me
 	@$(BIN)/haagent lab down >/dev/null 2>&1 || true
 	@$(BIN)/haagent lab demo --keep
 
-# The shop's packages are its own: haagent needs none of them.
-.make/shop/made: .make/system examples/shop/requirements.txt
+# Both shops serve the same pages. Their packages are their own: haagent needs none of them.
+SHOP ?= python
+SHOP_python := .make/shop-python/bin/python examples/shop/shop.py
+SHOP_node := env NODE_PATH=.make/shop-node/node_modules node examples/shop/node/shop.js
+
+.make/shop-python/made: .make/system examples/shop/requirements.txt
 	@echo "making the shop's own virtual environment"
-	@$(PYTHON) -m venv --clear .make/shop
-	@.make/shop/bin/$(PIP) --require-hashes -r examples/shop/requirements.txt 2>.make/shop.log \
+	@$(PYTHON) -m venv --clear .make/shop-python
+	@.make/shop-python/bin/$(PIP) --require-hashes -r examples/shop/requirements.txt 2>.make/shop.log \
 	    || { cat .make/shop.log; exit 1; }
 	@touch $@
 
-lab-sessions: setup .make/balancer .make/shop/made  ## a shop on two nodes behind a balancer: a host lost, and a user who stays logged in
-	@$(BIN)/haagent lab demo --sessions --shop '.make/shop/bin/python examples/shop/shop.py' --name sessions
+.make/shop-node/made: examples/shop/node/package-lock.json
+	@command -v npm >/dev/null || { echo "the shop in JavaScript needs Node.js and npm: apt install nodejs npm"; exit 1; }
+	@mkdir -p .make/shop-node && cp examples/shop/node/package*.json .make/shop-node/
+	@npm ci --prefix .make/shop-node --no-audit --no-fund >.make/shop.log 2>&1 || { cat .make/shop.log; exit 1; }
+	@touch $@
+
+lab-sessions: setup .make/balancer .make/shop-$(SHOP)/made  ## a shop behind a balancer: a host lost, and its users stay; or with SHOP=node
+	@$(BIN)/haagent lab demo --sessions --shop '$(SHOP_$(SHOP))' --name sessions
 
 lab-down: setup  ## end the cluster that `make lab` left running
 	@$(BIN)/haagent lab down
 
 # The simulator computes, the others mostly wait: it has what processor time they leave, and tells its end after theirs.
-test: setup .make/redis-suite .make/shop/made  ## all tests
+test: setup .make/redis-suite .make/shop-python/made  ## all tests
 	@chrt --idle 0 $(BIN)/python -m pytest tests/sim >.make/sim.log 2>&1 & sim=$$!; \
 	trap 'kill $$sim 2>/dev/null' EXIT; \
 	$(BIN)/python -m pytest --deselect tests/sim && passed=yes; \

@@ -45,7 +45,7 @@ class Story(msgspec.Struct):
     second: str = ""
     lines: list[Told] = []
     lost_ms: float = 0.0  # from the loss of the host to a page of the other node
-    change_ms: float = 0.0  # the first change there: it waits for the lost one at most `sync_timeout`
+    change_ms: float = 0.0  # for the first change there
     ready_ms: float = 0.0  # from the start of the agent to the first "I am well" that was seen
     back_ms: float = 0.0  # ... to a page of that node
     failed: int = 0  # so many pages did not come when they were asked for, and were asked for again
@@ -143,7 +143,7 @@ class Shopping:
                 self._say(f"{first} answers its balancer 503: {why.strip()}")
             if health.is_good and not story.ready_ms:
                 story.ready_ms = _ms_since(started_s)
-                direct = self._past_balancer(first)
+                direct = self._opened(first)
                 _claim(direct.cart == cart, f"{first} is ready with what was made on {second}", direct)
                 self._say(f"{first} has joined, and only now is ready: {story.ready_ms:.0f} ms after its start.")
             if answer.served_by == first:
@@ -183,6 +183,11 @@ class Shopping:
         """None: another node served the tab, or none."""
         answer = self._customer.look_with(tab)
         return answer.is_of(USER) if answer.is_good and answer.served_by == name else None
+
+    def _opened(self, name: str) -> Answer:
+        """Past the balancer, when the shop has started: the agent does not wait for it."""
+        self._wait(lambda: self._past_balancer(name).is_good, f"the shop of {name} opens")
+        return self._past_balancer(name)
 
     def _past_balancer(self, name: str) -> Answer:
         address = self._lab.state().plan.host(name).address

@@ -16,17 +16,24 @@ from haagent.lab import processes
 from haagent.lab.state import directory_of
 
 PROJECT = Path(__file__).parents[2]
-PYTHON = PROJECT / ".make" / "shop" / "bin" / "python"
-SHOP = f"{PYTHON} {PROJECT / 'examples' / 'shop' / 'shop.py'}"
+SHOPS, MADE = PROJECT / "examples" / "shop", PROJECT / ".make"
+PYTHON = f"{MADE}/shop-python/bin/python {SHOPS}/shop.py"
+NODE = f"env NODE_PATH={MADE}/shop-node/node_modules node {SHOPS}/node/shop.js"
 DEMO = [sys.executable, "-c", "import sys; from haagent.cli import main; sys.exit(main())", "lab", "demo", "--sessions"]
 
 pytestmark = [
     pytest.mark.netns,
     pytest.mark.skipif(shutil.which("haproxy") is None, reason="no HAProxy on this host"),
-    pytest.mark.skipif(not PYTHON.exists(), reason="`make .make/shop/made` installs what the shop needs"),
 ]
 pytest.importorskip("aiohttp")
 pytest.importorskip("hiredis")
+
+
+def made(shop: str) -> pytest.MarkDecorator:
+    file = MADE / f"shop-{shop}" / "made"
+    return pytest.mark.skipif(
+        not file.exists(), reason=f"what the shop needs is not installed: make {file.relative_to(PROJECT)}"
+    )
 
 
 def assert_nothing_is_left(name: str) -> None:
@@ -35,10 +42,13 @@ def assert_nothing_is_left(name: str) -> None:
     assert processes.marked(directory) == []
 
 
-def test_the_story_holds() -> None:
+@pytest.mark.parametrize(
+    "shop", [pytest.param(PYTHON, marks=made("python"), id="python"), pytest.param(NODE, marks=made("node"), id="node")]
+)
+def test_the_story_holds(shop: str) -> None:
     name = f"shop{os.getpid()}"
     done = subprocess.run(
-        [*DEMO, "--json", "--name", name, "--shop", SHOP], capture_output=True, text=True, check=False
+        [*DEMO, "--json", "--name", name, "--shop", shop], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     story = json.loads(done.stdout)
@@ -52,9 +62,10 @@ def test_the_story_holds() -> None:
     assert_nothing_is_left(name)
 
 
+@made("python")
 def test_nothing_is_left_when_it_is_interrupted() -> None:
     name = f"shop{os.getpid()}i"
-    words = [*DEMO, "--name", name, "--shop", SHOP]
+    words = [*DEMO, "--name", name, "--shop", PYTHON]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as telling:
         assert telling.stderr is not None
         said = []
