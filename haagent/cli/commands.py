@@ -27,6 +27,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "unstandby": ("haagent.cli.operate:unstandby", "Let a node hold groups again."),
         "maintenance": ("haagent.cli.operate:maintenance", "Freeze everything, or end that."),
         "clear": ("haagent.cli.operate:clear", "Forget failures, so that a node is tried again."),
+        "sessions": ("haagent.cli.sessions:sessions", "Look at, save and empty the session store."),
         "node": ("haagent.cli.node:node", "Add or remove a node, one at a time."),
         "fence": ("haagent.cli.fencing:fence", "Make sure that a node is down, by its fence."),
         "confirm-down": ("haagent.cli.fencing:confirm_down", "Say that a node is down for certain."),

@@ -63,7 +63,7 @@ def _members(facts: Facts, style: Style) -> str:
         )
         for member in facts["members"]
     ]
-    return _table(("MEMBER", "STATE", "ADDRESS", "HEARD", "LINKS", "VERSION"), rows, style)
+    return table(("MEMBER", "STATE", "ADDRESS", "HEARD", "LINKS", "VERSION"), rows, style)
 
 
 def _heard(member: Facts) -> str:
@@ -93,7 +93,7 @@ def _groups(facts: Facts, style: Style, now: float) -> str:
             )
         )
         rows += [("", "", "", "", "", address) for address in addresses[1:]]
-    return _table(("GROUP", "STATE", "HOLDER", "FOR", "LEASE", "ADDRESSES"), rows, style)
+    return table(("GROUP", "STATE", "HOLDER", "FOR", "LEASE", "ADDRESSES"), rows, style)
 
 
 def _why(group: Facts, width: int) -> str:
@@ -130,7 +130,7 @@ def _warning(text: str, style: Style, width: int) -> str:
     return "\n".join(style.paint(line, YELLOW) for line in wrapped)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (head, *rows)]
     for cells in padded[1:]:

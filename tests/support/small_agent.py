@@ -120,6 +120,7 @@ class SmallAgent:
         self.guarded: dict[str, Any] = {"arp": True, "outside": None, "groups": {}, "faults": []}
         self.fenced: dict[str, Any] = {"nodes": {}, "faults": []}
         self.fence_says: str | Exception = "Success: Powered OFF"
+        self.sessions: dict[str, Any] = {}
         self.confirmed: list[tuple[str, str]] = []
         self._script: list[dict[str, Any]] = []
         self._changed = asyncio.Event()
@@ -212,6 +213,7 @@ class _Canned(Still):
             "coordination": agent.arbiter,
             "guards": agent.guarded,
             "fencing": agent.fenced,
+            "sessions": agent.sessions,
             "warnings": [
                 *part.warnings(agent.now, links, agent.counted, agent.config),
                 *realtime.warnings(agent.jitter_ms, agent.scheduling, agent.config),
