@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 from haagent.sessions.store.patterns import compiled
 from haagent.sessions.store.replies import OK, Refused, Reply, Verbatim, status
@@ -173,6 +174,7 @@ def info(client: Client, args: list[bytes]) -> Reply:
 
 
 def _sections(door: Door) -> dict[str, dict[str, object]]:
+    settings = door.store.settings
     uptime_s, used = (door.now_ms - door.started_ms) // 1000, door.store.bytes_used()
     spaces = {f"db{db}": door.store.size(door.now_ms, db) for db in range(DATABASES)}
     unknown = {f"unknown_{name.decode()}": count for name, count in sorted(door.unknown.items())}
@@ -182,6 +184,7 @@ def _sections(door: Door) -> dict[str, dict[str, object]]:
             "redis_version": REDIS_VERSION.decode(),
             "redis_mode": "standalone",
             "os": "Linux",
+            "arch_bits": 8 * struct.calcsize("P"),
             "process_id": os.getpid(),
             "tcp_port": door.port,
             "uptime_in_seconds": uptime_s,
@@ -191,7 +194,7 @@ def _sections(door: Door) -> dict[str, dict[str, object]]:
             "connected_clients": len(door.clients),
             "maxclients": door.limits.clients,
         },
-        "Memory": {"used_memory": used, "maxmemory": door.store.settings.max_memory, "maxmemory_policy": "noeviction"},
+        "Memory": {"used_memory": used, "maxmemory": settings.max_memory, "maxmemory_policy": settings.eviction},
         "Persistence": {**loading, "rdb_bgsave_in_progress": 0, "aof_enabled": 0, "aof_rewrite_in_progress": 0},
         "Stats": {
             "total_connections_received": door.last_id,
