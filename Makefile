@@ -82,6 +82,9 @@ endef
 .make/redis-suite: .make/testing tests/support/redis-suite
 	@tests/support/redis-suite $(CURDIR)/$@
 
+.make/redis-py: .make/system tests/support/redis-py/requirements.txt
+	@tests/support/redis-py/fetch $(PYTHON) $(CURDIR)/$@ && touch $@
+
 .make/floors/made: .make/venv .make/redis-suite requirements.floors.lock
 	$(call environment,.make/floors,requirements.floors.lock)
 
@@ -114,7 +117,7 @@ lab-down: setup  ## end the cluster that `make lab` left running
 	@$(BIN)/haagent lab down
 
 # The simulator computes, the others mostly wait: it has what processor time they leave, and tells its end after theirs.
-test: setup .make/redis-suite .make/shop-python/made  ## all tests
+test: setup .make/redis-suite .make/redis-py .make/shop-python/made  ## all tests
 	@chrt --idle 0 $(BIN)/python -m pytest tests/sim >.make/sim.log 2>&1 & sim=$$!; \
 	trap 'kill $$sim 2>/dev/null' EXIT; \
 	$(BIN)/python -m pytest --deselect tests/sim && passed=yes; \
@@ -124,13 +127,13 @@ test: setup .make/redis-suite .make/shop-python/made  ## all tests
 system-test: setup .make/testing  ## of these only the ones on booted hosts: systemd, SSH, Ansible; needs root
 	@$(BIN)/python -m pytest tests/system
 
-# tests/unit in .make/floors or .make/newest: first which versions are there that requirements.lock does not have. Redis's
-# own suite tells of our commands, and nothing of a library that the others do not tell: it runs with the others.
+# tests/unit in .make/floors or .make/newest: first which versions are there that requirements.lock does not have. What
+# Redis and redis-py test tells of our commands, and nothing of a library that the others do not tell.
 define unit-tests
 	@echo "tests/unit with the $(1) versions that pyproject.toml allows, not as in requirements.lock:" \
 	    $$(.make/$@/bin/pip freeze --exclude-editable | tr A-Z_ a-z- \
 	    | awk 'NR == FNR {locked[$$1]} NR > FNR && !($$1 in locked)' requirements.lock -)
-	@.make/$@/bin/python -m pytest -q tests/unit --deselect tests/unit/sessions/store/test_redis_suite.py \
+	@.make/$@/bin/python -m pytest -q tests/unit --ignore-glob '*/store/test_redis_*suite.py' \
 	    || { echo "tests/unit failed with the $(1) versions, named above; again: make $@"; exit 1; }
 endef
 
@@ -150,14 +153,15 @@ lint: setup  ## ruff and mypy --strict
 
 # For every Python from 3.11 on, and with what builds us. No address of an index comes into the files.
 BUILDING = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
-COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+COMPILE = pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
     --custom-compile-command 'make lock'
-LOCK = $(BIN)/python -c '$(BUILDING)' | $(COMPILE) pyproject.toml -
+LOCK = $(BIN)/python -c '$(BUILDING)' | $(BIN)/uv $(COMPILE) pyproject.toml -
 
 lock: setup  ## write down what is installed, after a change of pyproject.toml; UPGRADE=yes: the newest of all
 	@$(LOCK) --all-extras $(if $(UPGRADE),--upgrade) --output-file requirements.lock >/dev/null
 	@$(LOCK) --extra test --resolution lowest-direct --upgrade --output-file requirements.floors.lock >/dev/null
-	@cd examples/shop && ../../$(COMPILE) requirements.in $(if $(UPGRADE),--upgrade) --output-file requirements.txt >/dev/null
+	@for place in examples/shop tests/support/redis-py; do (cd $$place && $(abspath $(BIN))/uv $(COMPILE) \
+	    requirements.in $(if $(UPGRADE),--upgrade) --output-file requirements.txt >/dev/null) || exit 1; done
 	@$(MAKE) --no-print-directory setup
 
 campaign: setup  ## many simulated schedules: make campaign SEEDS=100000 FIRST=1000 WITH="--guardians --twins"
