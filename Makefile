@@ -111,6 +111,7 @@ SHOP_node := env NODE_PATH=.make/shop-node/node_modules node examples/shop/node/
 	@touch $@
 
 lab-sessions: setup .make/balancer .make/shop-$(SHOP)/made  ## a shop behind a balancer: a host lost, and its users stay; or with SHOP=node
+	@$(BIN)/haagent lab down --name sessions >/dev/null 2>&1 || true
 	@$(BIN)/haagent lab demo --sessions --shop '$(SHOP_$(SHOP))' --name sessions
 
 lab-down: setup  ## end the cluster that `make lab` left running

@@ -141,6 +141,8 @@ def demo(invocation: Invocation, /, *, keep: bool, name: str, sessions: bool, sh
 
     from haagent.lab.demo import GROUP, next_steps, play, table
 
+    if shop and not sessions:
+        raise click.UsageError("--shop goes with --sessions.")
     if sessions:
         tell_of_sessions(invocation, keep=keep, name=name, shop=shop, **asked)
         return
