@@ -51,6 +51,8 @@ def check(message: Message, peer: Peer, *, seq: int, databases: int) -> None:
             _within("a digest", min(message.digests), 0, WORD)
             _shards(message.traced)
             _seen(message.seen, message.forgotten)
+            _within("the number of horizons", len(message.horizons), 0, databases)
+            _numbers(*message.horizons)
         case Ask():
             _shards([message.shard])
             _keys(((db, key) for db, key, _ in message.held), databases)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from haagent.core.store.effects import Effect, Floor, Put, PutFields, Remove
 from haagent.core.store.messages import Ask, Digests, Message, Slice
-from haagent.core.store.seen import Ranges, Seen, is_gone
+from haagent.core.store.seen import Ranges, is_gone
 from haagent.core.store.snapshot import SLICE_BYTES, held, missing, shard_of, traces, weight
 from haagent.core.store.store import Store
 
@@ -28,6 +28,7 @@ class Comparison:
     is_first: bool  # of a join: one more follows
     seen: Ranges = field(default_factory=dict)  # by the peer
     forgotten: int = 0
+    horizons: list[int] = field(default_factory=list)
     todo: list[int] = field(default_factory=list)
     under_way: set[int] = field(default_factory=set)
     refused: int = 0
@@ -37,14 +38,21 @@ class Comparison:
     def hear_digests(self, store: Store, message: Digests) -> None:
         different = {shard for shard, mine in enumerate(store.digests()) if mine != message.digests[shard]}
         self.differed = len(different)
-        self.seen, self.forgotten = message.seen, message.forgotten
+        self.seen, self.forgotten, self.horizons = message.seen, message.forgotten, message.horizons
         self.todo = sorted(different | set(message.traced), reverse=True)
 
-    def asks(self, store: Store, now_ms: int, seen: Seen) -> Iterator[Message]:
+    def end(self, store: Store) -> None:
+        """What the peer knows, this store knows now."""
+        store.seen.merge(self.seen)
+        store.forgotten = max(store.forgotten, self.forgotten)
+        for space, horizon in zip(store.spaces, self.horizons, strict=False):
+            space.horizon = max(space.horizon, horizon)
+
+    def asks(self, store: Store, now_ms: int) -> Iterator[Message]:
         while self.todo and len(self.under_way) < SHARDS_AT_ONCE:
             shard = self.todo.pop()
             self.under_way.add(shard)
-            yield Ask(self.round, shard, held(store.spaces, now_ms, shard), seen.ranges, store.forgotten)
+            yield Ask(self.round, shard, held(store.spaces, now_ms, shard), store.seen.ranges, store.forgotten)
 
     def hear_slice(self, store: Store, now_ms: int, message: Slice) -> None:
         for effect in message.effects:
@@ -67,12 +75,13 @@ class Answers:
     def __init__(self) -> None:
         self._traces: dict[int, list[Effect]] = {}
 
-    def digests(self, store: Store, number: int, *, with_traces: bool, seen: Seen) -> Digests:
+    def digests(self, store: Store, number: int, *, with_traces: bool) -> Digests:
         self._traces = {}
         if with_traces:
             for effect in traces(store.spaces):
                 self._traces.setdefault(shard_of(effect), []).append(effect)
-        return Digests(number, store.digests(), sorted(self._traces), seen.ranges, store.forgotten)
+        horizons = [] if store.evicted else [space.horizon for space in store.spaces]
+        return Digests(number, store.digests(), sorted(self._traces), store.seen.ranges, store.forgotten, horizons)
 
     def slices(self, store: Store, now_ms: int, ask: Ask) -> Iterator[Slice]:
         given = list(

@@ -69,13 +69,15 @@ class Compare(msgspec.Struct, frozen=True, array_like=True, tag=7):
 
 
 class Digests(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """`seen` and `forgotten` as in seen.py: they tell what is gone of what I do not hold."""
+    """`seen` and `forgotten` as in seen.py: they tell what is gone of what I do not hold. And for each database, the
+    horizon."""
 
     round: int
     digests: list[int]
     traced: list[int]
     seen: dict[int, list[tuple[int, int]]]
     forgotten: int
+    horizons: list[int] = []
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=9):

@@ -84,11 +84,12 @@ class Replica:
         self._actions: list[Action] = []
         self._not_before = now  # no comparison, after one has failed
         self._since = 0  # the first stamp of this life
-        self.seen = Seen()
+        store.seen = Seen()
 
     def step(self, now: float, now_ms: int, event: Event) -> list[Action]:
         self._actions, self.stream.now = [], now
         self._since = self._since or self.store.clock.next(now_ms)
+        self.store.seen.add(self.settings.number, self._since, self.store.clock.last)
         match event:
             case Wrote():  # shipped with all that this turn of the caller brings
                 self._wrote(now, now_ms, event)
@@ -131,15 +132,15 @@ class Replica:
         peer.is_linked, peer.has_greeted, peer.is_synced = True, False, False
         peer.parted_at = NEVER
         peer.reader.is_reading = False
-        keys = sum(space.keys for space in self.store.spaces)
-        self._send(
-            peer, Hello(VERSION, self.life, self.is_ready, keys, self.stream.first, self.stream.seq, self._since)
-        )
+        stream = self.stream
+        hello = Hello(VERSION, self.life, self.is_ready, self.store.count, stream.first, stream.seq, self._since)
+        self._send(peer, hello)
 
     def _unlinked(self, now: float, peer: Peer) -> None:
         peer.is_linked = peer.has_greeted = peer.is_synced = False
         peer.reader.is_reading = False
         peer.parted_at = now
+        self.store.seen.end_link()
         if self._comparison is not None and self._comparison.peer == peer.name:
             self._comparison = None
 
@@ -170,6 +171,7 @@ class Replica:
             self._do(HangUp(peer.name, str(nonsense)))
         else:
             self._received(now, now_ms, peer, message)
+            self.stream.add(now_ms, self.store.take_effects())
 
     def _received(self, now: float, now_ms: int, peer: Peer, message: Message) -> None:
         match message:
@@ -188,7 +190,7 @@ class Replica:
                 peer.heard = message.seq
                 if peer.is_complete and not refused:
                     newest = max(effect.stamp for effect in message.effects)
-                    self.seen.add(peer.number, peer.since, newest)
+                    self.store.seen.add(peer.number, peer.since, newest)
                 if refused:
                     self.counters["refused"] += refused
                     self._lost_something(peer)
@@ -207,8 +209,7 @@ class Replica:
                 self.stream.release_touches()
                 self._pump(peer)
                 self.store.expire_some(now_ms, 10_000)
-                seen = self._seen_now()
-                self._send(peer, peer.answers.digests(self.store, message.round, with_traces=message.traces, seen=seen))
+                self._send(peer, peer.answers.digests(self.store, message.round, with_traces=message.traces))
             case Ask():
                 for part in peer.answers.slices(self.store, now_ms, message):
                     self._send(peer, part)
@@ -254,7 +255,6 @@ class Replica:
             donors = [peer for peer in there if peer.is_ready]
             if donors:
                 self.store.clear()
-                self.seen = Seen()
                 self._compare(now_ms, max(donors, key=lambda peer: (peer.keys, peer.name)), with_traces=True)
             elif len(there) == len(self.peers) and self._is_first(there):
                 self._become_ready("all peers are here, and none is ready")
@@ -276,8 +276,7 @@ class Replica:
                 return
 
     def _is_first(self, there: list[Peer]) -> bool:
-        keys = sum(space.keys for space in self.store.spaces)
-        return all((keys, self.settings.me) > (peer.keys, peer.name) for peer in there)
+        return all((self.store.count, self.settings.me) > (peer.keys, peer.name) for peer in there)
 
     def _compare(self, now_ms: int, peer: Peer, *, with_traces: bool) -> None:
         self._round += 1
@@ -295,7 +294,7 @@ class Replica:
             comparison.hear_digests(self.store, message)
         else:
             comparison.hear_slice(self.store, now_ms, message)
-        for ask in comparison.asks(self.store, now_ms, self._seen_now()):
+        for ask in comparison.asks(self.store, now_ms):
             self._send(peer, ask)
         if not comparison.is_done:
             return
@@ -306,8 +305,7 @@ class Replica:
         if comparison.refused or comparison.is_void:
             self._not_before = now + RETRY_S if comparison.refused else now
             return
-        self.seen.merge(comparison.seen)
-        self.store.forgotten = max(self.store.forgotten, comparison.forgotten)
+        comparison.end(self.store)
         if comparison.is_first:
             self._compare(now_ms, peer, with_traces=False)  # once more, for what has changed meanwhile
             return
@@ -318,7 +316,7 @@ class Replica:
 
     def _become_ready(self, why: str, *, has_kept: bool = True) -> None:
         self.is_ready = True
-        has_kept = has_kept and any(space.keys for space in self.store.spaces)
+        has_kept = has_kept and self.store.count > 0
         self._note("ready", self.settings.me, why)
         self._do(Ready())
         for peer in self.peers.values():
@@ -363,10 +361,6 @@ class Replica:
             self._sync.deadline,
             *(peer.parted_at + self.settings.dead_after_s for peer in self.peers.values()),
         )
-
-    def _seen_now(self) -> Seen:
-        self.seen.add(self.settings.number, self._since, self.store.clock.last)
-        return self.seen
 
     # Out
 

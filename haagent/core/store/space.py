@@ -54,6 +54,12 @@ class Hash(dict[bytes, Field]):
             self.mark -= field[1] + crc32(name) * FIELD_FACTOR
             self.bytes -= len(name) + len(field[0]) + FIELD_BYTES
 
+    def at_version(self, born: int, stamp: int) -> Hash:
+        new = Hash()
+        for name, (text, _, _) in self.items():
+            new.set(name, (text, stamp, born))
+        return new
+
 
 # The value; the stamp of the last change; `born`: the stamp at which the key came to be; when it expires, in
 # milliseconds (0: never); the second of its bucket in the wheel (0: in none).
@@ -73,6 +79,7 @@ class Space:
         self.bytes = 0
         self.floor = 0  # what was born no later has been flushed
         self.forgotten = 0  # the newest stamp of a removal that left no trace
+        self.horizon = 0  # and of one that a peer may not have heard of (seen.py)
         self.graves: dict[bytes, int] = {}  # keys that were removed, and the stamp of that
         self.field_graves: dict[bytes, dict[bytes, tuple[int, int]]] = {}  # of hashes: born and stamp of each removal
         self.floors: dict[bytes, tuple[int, int]] = {}  # born and stamp: earlier versions are gone
@@ -133,14 +140,20 @@ class Space:
         return max(self.floor, self.graves.get(key, 0))
 
     def forget(self, before_ms: int, most: int, limit: int) -> int:
-        """Drop traces of what was removed before that, and all but so many; how many. They lie nearly in order."""
+        """Drop traces of what was removed before that, and all but so many; how many. They lie nearly in order.
+
+        0: a peer is away, and all of them should stay."""
         done = 0
+        if wall_ms(self.horizon) < before_ms:
+            self.horizon = 0
         while self.graves and done < limit:
             stamp = self.graves[oldest := next(iter(self.graves))]
             if wall_ms(stamp) >= before_ms and len(self.graves) <= most:
                 break
             del self.graves[oldest]
             self.forgotten = max(self.forgotten, stamp)
+            if not before_ms:
+                self.horizon = max(self.horizon, stamp)
             done += 1
         while self.field_graves and done < limit:
             oldest = next(iter(self.field_graves))

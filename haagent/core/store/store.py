@@ -27,6 +27,7 @@ from zlib import crc32
 from haagent.core.store.effects import ALL, Effect, Flush, Put, PutFields, Remove, RemoveFields, Touch
 from haagent.core.store.eviction import evict_one
 from haagent.core.store.merging import Version, flush, merge, newest_stamp
+from haagent.core.store.seen import Seen
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.space import GRAVE_BYTES, MASK, SHARDS, WORD, Entry, Hash, Space
 from haagent.core.store.stamps import MAX_NODE_NUMBER, Clock, wall_ms
@@ -48,6 +49,7 @@ class Store:
         self.effects: list[Effect] = []
         self.expired = 0  # keys that were freed because their time was over
         self.evicted = 0
+        self.seen = Seen()  # by the life that owns it
         self.forgotten = 0  # the newest stamp of a removal that may be forgotten here
         self.is_apart = False  # a peer does not hear what is removed: then that is remembered for longer
         self.late = 0  # changes of other nodes that have lost against a removal
@@ -98,6 +100,10 @@ class Store:
             found += self._in_shard(now_ms, db, cursor)
             cursor += 1
         return cursor % SHARDS, found
+
+    @property
+    def count(self) -> int:  # of all databases, as `size`
+        return sum(space.keys for space in self.spaces)
 
     def bytes_used(self) -> int:
         return sum(space.bytes + GRAVE_BYTES * space.traces for space in self.spaces)
@@ -154,7 +160,7 @@ class Store:
             space.put(key, old, value, stamp, born, expires_ms)
             self.effects.append(Put(db, key, value, expires_ms, stamp, born, floor))
             return True
-        value = _at_version(value, born, stamp) if is_sooner else Hash(value)
+        value = value.at_version(born, stamp) if is_sooner else Hash(value)
         value.expiry_stamp = stamp
         space.put(key, old, value, stamp, born, expires_ms)
         self.effects.append(PutFields(db, key, dict(value) if is_sooner else {}, expires_ms, stamp, born, floor))
@@ -228,6 +234,7 @@ class Store:
 
     def clear(self) -> None:
         """Forget all of it, here alone: also what was removed."""
+        self.seen = Seen()
         for number in range(len(self.spaces)):
             self._empty(number, 0)
 
@@ -235,7 +242,7 @@ class Store:
         """Those that this node has made, or changed last, before this stamp. For its locks die with its life."""
         gone = 0
         for space in self.spaces:
-            for key in list(space.locks):
+            for key in sorted(space.locks):  # the same seed, the same life
                 entry = space.entry(key)
                 if entry is not None and entry[1] < before and entry[1] & MAX_NODE_NUMBER == node_number:
                     gone += self.remove(now_ms, space.number, key)
@@ -265,7 +272,8 @@ class Store:
         return [sum(parts) & WORD for parts in zip(*used, strict=True)] or [0] * SHARDS
 
     def apply(self, now_ms: int, effect: Effect) -> bool:
-        """What another node has changed. False: it lies too far in the future, and does not count."""
+        """What another node has changed. False: it lies too far in the future, and does not count. What comes of it
+        for all others is in `effects`."""
         last = self.clock.last
         if not self.clock.hear(newest_stamp(effect), now_ms):
             return False
@@ -278,6 +286,10 @@ class Store:
                     self._empty(number, effect.stamp)
                 else:
                     flush(self.spaces[number], change, effect.stamp)
+            return True
+        if isinstance(effect, Put | PutFields) and self._was_removed(effect):
+            self.late += 1
+            self._bury(now_ms, self.spaces[effect.db], effect.key)  # whoever holds it hears of it
         elif not merge(self.spaces[effect.db], now_ms, change, effect):
             self.late += 1
         return True
@@ -333,6 +345,18 @@ class Store:
     def _is_session(self, key: bytes) -> bool:
         return key.startswith(self.settings.session_keys) and not key.endswith(self.settings.lock_keys)
 
+    def _was_removed(self, effect: Put | PutFields) -> bool:
+        """By a removal that had to be forgotten while a peer was away."""
+        self.seen.hear_birth(effect.born)
+        space = self.spaces[effect.db]
+        return (
+            effect.born <= space.horizon
+            and not self.evicted
+            and space.entry(effect.key) is None
+            and self._is_session(effect.key)
+            and self.seen.knows_birth(effect.born)
+        )
+
     def _is_guarded(self, now_ms: int, space: Space, key: bytes) -> bool:
         guard_ms = self.settings.logout_guard_ms
         return guard_ms > 0 and space.buried_since(key, now_ms - guard_ms) and self._is_session(key)
@@ -374,10 +398,3 @@ def _is_sooner(expires_ms: int, than_ms: int) -> bool:
 
 def _is_of(effect: Effect, db: int, key: bytes, born: int) -> bool:
     return not isinstance(effect, Flush | Remove) and (effect.db, effect.key, effect.born) == (db, key, born)
-
-
-def _at_version(value: Hash, born: int, stamp: int) -> Hash:
-    new = Hash()
-    for name, (text, _, _) in value.items():
-        new.set(name, (text, stamp, born))
-    return new

@@ -49,6 +49,11 @@ def removals_are_forgotten_while_a_peer_is_away(patch: pytest.MonkeyPatch) -> No
 
 
 @mutant
+def what_had_to_be_forgotten_was_never_removed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Store, "_was_removed", lambda self, effect: False)
+
+
+@mutant
 def the_order_is_that_of_arrival(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(merging, "_put", _put_anyway)
 

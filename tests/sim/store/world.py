@@ -80,6 +80,7 @@ class World:
         names = "ABC"[: self.chance.choice((2, 3, 3))]
         self.nodes = {name: Node(name, number) for number, name in enumerate(names, 1)}
         self.is_sync = self.chance.random() < 0.6
+        self.keeping = msgspec.structs.replace(STORE, max_removals=self.chance.choice((100_000, 5)))
         self.settings = {
             "is_sync": self.is_sync,
             "is_strict": self.chance.random() < 0.3,
@@ -129,7 +130,7 @@ class World:
             {"me": name, "number": node.number, "peers": others, **self.settings}, ReplicaSettings
         )
         rng = random.Random(self.chance.random())
-        store = kept or Store(STORE, node_number=node.number, rng=rng)
+        store = kept or Store(self.keeping, node_number=node.number, rng=rng)
         node.replica = Replica(settings, store, life=node.life, now=self.now, rng=rng)
         node.is_ready, node.tickets, node.removed = False, {}, set()
         self.wake(node)
@@ -158,7 +159,11 @@ class World:
 
     def step(self, node: Node, event: Event) -> None:
         if node.replica is not None:
-            for action in node.replica.step(self.now, self.wall_ms(node), event):
+            stream = node.replica.stream
+            before, actions = stream.seq, node.replica.step(self.now, self.wall_ms(node), event)
+            for seq in range(max(before, stream.first) + 1, stream.seq + 1):
+                self.note_removal(stream._backlog[seq][0])  # also what no client has asked for: locks, for instance
+            for action in actions:
                 self.perform(node, action)
             self.wake(node)
 

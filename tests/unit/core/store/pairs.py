@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from typing import Any
 
 from haagent.core.store.events import (
     Action,
@@ -22,7 +23,8 @@ from haagent.core.store.events import (
 )
 from haagent.core.store.messages import Message
 from haagent.core.store.replica import Replica
-from tests.unit.core.store.worlds import NOW, store
+from haagent.core.store.settings import StoreSettings
+from tests.unit.core.store.worlds import NOW, SETTINGS, store
 
 NUMBERS = {"A": 1, "B": 2, "C": 3}
 
@@ -30,9 +32,9 @@ NUMBERS = {"A": 1, "B": 2, "C": 3}
 class Pair:
     """Replicas whose messages are delivered at once, unless their link is slow."""
 
-    def __init__(self, names: str = "AB", **settings: object) -> None:
+    def __init__(self, names: str = "AB", *, keeping: StoreSettings = SETTINGS, **settings: object) -> None:
         self.now = 0.0
-        self.settings = settings
+        self.settings, self.keeping = settings, keeping
         self.names = names
         self.replicas: dict[str, Replica] = {}
         self.slow: set[str] = set()  # what these receive waits
@@ -57,7 +59,7 @@ class Pair:
         settings = ReplicaSettings(me=name, number=NUMBERS[name], peers=peers, **self.settings)  # type: ignore[arg-type]
         life = self.lives[name]
         self.replicas[name] = Replica(
-            settings, store(NUMBERS[name]), life=life, now=self.now, rng=random.Random(NUMBERS[name])
+            settings, store(NUMBERS[name], self.keeping), life=life, now=self.now, rng=random.Random(NUMBERS[name])
         )
 
     def step(self, name: str, event: object) -> None:
@@ -124,7 +126,7 @@ class Pair:
         return self.replicas[name].store.find(self.ms(), 0, key)
 
 
-def joined(**settings: object) -> Pair:
+def joined(**settings: Any) -> Pair:
     pair = Pair(**settings)
     pair.link("A", "B")
     assert pair.ready == {"A", "B"}

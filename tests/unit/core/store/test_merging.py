@@ -13,7 +13,6 @@ from haagent.core.store.comparison import Answers
 from haagent.core.store.effects import Floor, Flush, Put, PutFields, Remove, Touch
 from haagent.core.store.merging import MAX_EARLY
 from haagent.core.store.messages import Ask
-from haagent.core.store.seen import Seen
 from haagent.core.store.snapshot import held
 from haagent.core.store.space import ENTRY_BYTES, MASK, WORD, Hash, size
 from haagent.core.store.stamps import SHIFT
@@ -179,7 +178,7 @@ def test_who_lacks_a_shorter_life_is_told_its_floor_with_it() -> None:
         s.apply(NOW, Put(0, KEY, b"old", NOW + 1_000_000, at(-9), at(-9)))
     one.expire(NOW, 0, KEY, NOW + 10_000)
     answers = Answers()
-    answers.digests(one, 1, with_traces=True, seen=Seen())
+    answers.digests(one, 1, with_traces=True)
     shard = crc32(KEY) & MASK
     (part,) = answers.slices(one, NOW, Ask(1, shard, held(other.spaces, NOW, shard), {}, 0))
     assert [type(effect) for effect in part.effects] == [Put]

@@ -7,6 +7,7 @@ import pytest
 from haagent.core.store.effects import Put
 from haagent.core.store.events import Died, Outcome, Received, Woke, Wrote
 from haagent.core.store.messages import Ack, Batch, Behind
+from haagent.core.store.settings import StoreSettings
 from haagent.core.store.snapshot import weight
 from tests.unit.core.store.pairs import Pair, joined
 from tests.unit.core.store.worlds import contents
@@ -229,6 +230,79 @@ def test_who_was_taken_for_lost_and_was_not_is_in_sync_again() -> None:
     pair.link("A", "B")
     assert pair.replicas["A"].in_sync == {"B"}
     assert pair.find("B", KEY) == b"1"
+
+
+def parted_for_long(**settings: object) -> Pair:
+    """While they are parted A removes a session, and then so many that this has to be forgotten. B saves it again."""
+    pair = joined(keeping=StoreSettings(databases=2, max_removals=10), **settings)
+    pair.put("A", KEY, b"1")
+    pair.put("B", b"sess:2", b"1")
+    pair.put("B", b"plain", b"1")
+    pair.now += 1.0
+    pair.unlink("A", "B")
+    a = pair.replicas["A"].store
+    for key in (KEY, b"sess:2", b"plain"):
+        assert a.remove(pair.ms(), 0, key)
+    for number in range(20):
+        a.put(pair.ms(), 0, b"sess:a%d" % number, b"v")
+        a.remove(pair.ms(), 0, b"sess:a%d" % number)
+    pair.step("A", Wrote(a.take_effects()))
+    a.expire_some(pair.ms(), 1000)
+    assert KEY not in a.spaces[0].graves
+    pair.now += 1.0
+    for key in (KEY, b"sess:2", b"plain", b"sess:born-there"):
+        pair.put("B", key, b"2")
+    pair.now += 1.0
+    return pair
+
+
+@pytest.mark.parametrize("backlog_bytes", [1_000_000, 300])
+def test_a_removal_that_had_to_be_forgotten_during_a_split_stands(backlog_bytes: int) -> None:
+    pair = parted_for_long(backlog_bytes=backlog_bytes)
+    pair.link("A", "B")
+    for name in "AB":
+        assert pair.find(name, KEY) is pair.find(name, b"sess:2") is None
+        assert pair.find(name, b"sess:born-there") == b"2", "of that nobody has removed anything"
+        assert pair.find(name, b"plain") == b"2", "here the last writer wins"
+    assert contents(pair.replicas["A"].store) == contents(pair.replicas["B"].store)
+    assert pair.replicas["A"].in_sync == {"B"}
+    pair.pass_time(3 * 3600.0)
+    for name in "AB":
+        pair.replicas[name].store.expire_some(pair.ms(), 1000)
+        assert pair.replicas[name].store.spaces[0].horizon == 0
+
+
+def test_who_has_joined_during_the_split_knows_that_removals_were_forgotten() -> None:
+    pair = Pair("ABC", keeping=StoreSettings(databases=2, max_removals=10), backlog_bytes=300)
+    for one, other in ("AB", "AC", "BC"):
+        pair.link(one, other)
+    pair.put("A", KEY, b"1")
+    pair.now += 1.0
+    pair.unlink("A", "B")
+    pair.unlink("B", "C")
+    a = pair.replicas["A"].store
+    a.remove(pair.ms(), 0, KEY)
+    for number in range(20):
+        a.put(pair.ms(), 0, b"sess:a%d" % number, b"v")
+        a.remove(pair.ms(), 0, b"sess:a%d" % number)
+    pair.step("A", Wrote(a.take_effects()))
+    a.expire_some(pair.ms(), 1000)
+    pair.put("B", KEY, b"2")
+    pair.now += 1.0
+    pair.unlink("A", "C")
+    pair.begin("C")
+    pair.link("A", "C")
+    assert "C" in pair.ready
+    pair.unlink("A", "C")
+    pair.link("B", "C")
+    assert pair.find("B", KEY) is pair.find("C", KEY) is None
+
+
+def test_who_evicts_takes_nothing_for_removed() -> None:
+    pair = parted_for_long(backlog_bytes=300)
+    pair.replicas["A"].store.evicted = 1
+    pair.link("A", "B")
+    assert pair.find("A", KEY) == pair.find("B", KEY) == b"2"
 
 
 def test_what_went_wrong_unseen_is_found_within_a_minute() -> None:

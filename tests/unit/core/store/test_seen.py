@@ -40,12 +40,11 @@ def test_a_key_that_was_removed_and_forgotten_elsewhere_goes_and_a_new_one_comes
     b.expire_some(NOW + 4_000_000, 100)
     assert b.forgotten > 0
     a.put(NOW + 4_000_000, 0, b"sess:new", b"v", 0)
-    seen = Seen()
-    seen.add(1, at(0), a.clock.last)
+    b.seen.add(1, at(0), a.clock.last)
     comparison = Comparison("B", 1, is_first=False)
     answers = Answers()
-    comparison.hear_digests(a, answers.digests(b, 1, with_traces=False, seen=seen))
-    while asks := list(comparison.asks(a, NOW + 4_000_000, Seen())):
+    comparison.hear_digests(a, answers.digests(b, 1, with_traces=False))
+    while asks := list(comparison.asks(a, NOW + 4_000_000)):
         for ask in asks:
             assert isinstance(ask, Ask)
             for part in answers.slices(b, NOW + 4_000_000, ask):
