@@ -111,10 +111,9 @@ async def _live(channel: socket.socket, member: Member) -> None:
 def _facts(member: Member) -> Facts:
     door, replica = member.server.door, member.replica
     peers = {status.peer: _peer(replica, status, time.monotonic()) for status in member.link.status()}
-    keys = sum(door.store.size(door.now_ms, db) for db in range(door.store.settings.databases))
     counts = {**door.counts, **{f"link_{cause}": count for cause, count in member.link.counts.items()}}
     counts |= {f"replica_{name}": count for name, count in replica.counters.items()}
-    return Facts(replica.is_ready, len(door.clients), keys, door.store.bytes_used(), peers, counts)
+    return Facts(replica.is_ready, len(door.clients), door.store.count, door.store.bytes_used(), peers, counts)
 
 
 def _peer(replica: Replica, status: LinkStatus, now: float) -> PeerFacts:

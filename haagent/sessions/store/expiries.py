@@ -5,7 +5,6 @@ from __future__ import annotations
 from haagent.sessions.store.numbers import MAX_INTEGER, needed
 from haagent.sessions.store.replies import Refused
 
-KEEP = -1  # the expiry that the key has
 SYNTAX = "ERR syntax error"
 
 # Which word, how many milliseconds its unit has, and whether it counts from now.

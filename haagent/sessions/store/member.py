@@ -54,7 +54,6 @@ class Member:
             rng=random.Random(),  # noqa: S311 it spreads work, and guards nothing
         )
         self.on_ready: Callable[[], None] = lambda: None
-        self._waits = options.replica.is_sync
         self._tickets: dict[int, Ticket] = {}
         self._last_ticket = 0
         self._assemblers: dict[str, Assembler] = {}
@@ -99,7 +98,7 @@ class Member:
     def _wrote(self, effects: list[Effect]) -> Ticket | None:
         if not effects:
             return None
-        if not self._waits:
+        if not self.replica.settings.is_sync:
             self._step(events.Wrote(effects))
             return None
         self._last_ticket += 1

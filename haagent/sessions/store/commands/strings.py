@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from haagent.core.store.store import KEEP
 from haagent.sessions.store import expiries
 from haagent.sessions.store.calls import TOO_LARGE
-from haagent.sessions.store.expiries import KEEP, absolute
+from haagent.sessions.store.expiries import absolute
 from haagent.sessions.store.numbers import MAX_INTEGER, MIN_INTEGER, added, long_double, needed
 from haagent.sessions.store.replies import OK, Refused, Reply
 from haagent.sessions.store.state import Client
