@@ -99,6 +99,7 @@ class Peer:
     stored: Heard | None = None  # newest record of ours that it has
     strangers: dict[int, Heard] = field(default_factory=dict)  # newest heartbeats of lives not confirmed yet
     past: list[int] = field(default_factory=list)  # lives that were followed by another
+    elder_heard_at: float = NEVER  # when the last of these was heard last, unless it is the younger of two (`twins`)
     rivals: dict[int, Rival] = field(default_factory=dict)  # of the confirmed life, by their boot (`twins`)
     echoed_seq: int = 0  # newest of our heartbeats of which the confirmed life has echoed a slice
     known_seq: int = 0  # and of which it has echoed all
@@ -275,6 +276,7 @@ class Membership:
     @staticmethod
     def _begin_life(peer: Peer, boot: int, echoed_seq: int) -> None:
         if peer.boot is not None:
+            peer.elder_heard_at = NEVER if boot in peer.past else peer.heard_at
             peer.past = [*(life for life in peer.past if life != boot), peer.boot][-MAX_PAST:]
         peer.first_echoed_seq = echoed_seq
         peer.boot, peer.newest, peer.whole_seq, peer.known_seq, peer.beat = boot, Newest(), 0, 0, None

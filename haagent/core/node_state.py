@@ -345,12 +345,17 @@ class NodeState:
 
     def may_have_votes(self, peer: Peer, now: float) -> bool:
         """It agrees on whose votes count, and is no life that has to stand down."""
-        return self.is_at_one(peer.beat) and not peer.has_to_stand_down(now)
+        return self.is_at_one(peer.beat) and not peer.has_to_stand_down(now) and not self._outlived(peer, now)
 
     def votes(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """`beats` of those whose votes count here."""
         beats = self.beats(now, group)
-        return [(peer, beat) for peer, beat in beats if self.is_at_one(peer.beat)]
+        return [(peer, beat) for peer, beat in beats if self.is_at_one(peer.beat) and not self._outlived(peer, now)]
+
+    def _outlived(self, peer: Peer, now: float) -> bool:
+        """An earlier life of it, heard last when this one had begun, may hold by a vote of its own. That it stops to
+        speak before anybody can tell that they are two ends no lease. (If it ended first, this one is silent still.)"""
+        return now < peer.elder_heard_at + self.settings.silence_s(self.longest_lease_s(now))
 
     def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """What each living peer says of `group`, as long as that counts."""

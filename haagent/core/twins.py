@@ -13,10 +13,11 @@ both have to stand down: who of them came first depends on who tells. Whom it te
 that hears it, or believes it.
 
 A life that is told so gives no vote, and lets go of what it has. It is silent for a lease after its start anyway; so it
-is told before it has voted for anybody. It stands down until every peer is heard, hears it, and says nothing of the
-kind (any more); and then for two leases, since the elder may only have been cut off, and a peer may need two heartbeats
-to know. A peer that is not heard might hear the elder, whether it has told this one or had not come to: then it takes a
-restart, an end of the cut, or the word that it is down.
+is told before it has voted for anybody. (If the elder falls silent first, nobody tells: then who has heard it counts no
+vote of the younger, and gives it none, for a lease from that.) It stands down until every peer is heard, hears it, and
+says nothing of the kind (any more); and then for two leases, since the elder may only have been cut off, and a peer may
+need two heartbeats to know. A peer that is not heard might hear the elder, whether it has told this one or had not come
+to: then it takes a restart, an end of the cut, or the word that it is down.
 
 A witness alone is not believed, for the reason in `identity`. But it can make a life stand down longer.
 

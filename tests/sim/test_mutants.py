@@ -17,6 +17,7 @@ from haagent.core.group.state import Group
 from haagent.core.membership import Newest, Peer
 from haagent.core.messages import Heartbeat
 from haagent.core.node import Node
+from haagent.core.node_state import NodeState
 from tests.sim import mutants
 from tests.sim.invariants import Violation
 from tests.sim.schedules import first_that_shows, run_seed
@@ -188,6 +189,15 @@ def test_a_vote_for_one_of_two_that_began_at_the_same_time_is_caught(monkeypatch
     assert play(written) != written
     with pytest.raises(Violation, match="both answer"):
         run_seed(2_000_427, has_twins=True, has_slews=True)
+
+
+def test_the_vote_of_a_life_whose_elder_was_heard_a_moment_ago_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T says that it is B. B holds, and is frozen before anybody can tell that they are two; T is silent for a lease
+    from its own start, and B's lease has begun later."""
+    run_seed(5_000_111, has_twins=True, has_slews=True, has_guardians=True)
+    monkeypatch.setattr(NodeState, "_outlived", lambda *_: False)
+    with pytest.raises(Violation, match="both answer"):
+        run_seed(5_000_111, has_twins=True, has_slews=True, has_guardians=True)
 
 
 def test_a_twin_that_nobody_notices_is_caught_by_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
