@@ -146,7 +146,7 @@ class Assembly:
         self.facade = facade = Facade(
             self.cluster, node, trace=self.recorder.trace, fences=self._fences, post=shell.post, reload=shell.reload
         )
-        self._sessions = sessions = Sessions(config, background=shell.background)
+        self._sessions = sessions = Sessions(config, note=remark, background=shell.background)
         self.parts = facade.parts = Parts(
             self.cluster,
             self.recorder,

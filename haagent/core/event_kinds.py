@@ -86,6 +86,12 @@ class Kind(Meaningful):
     CLOCK = "clock", Severity.ERROR, "this host's clock is steered further than leases are made for; the node lets go"
     CLOCK_OK = "clock_ok", Severity.INFO, "this host's clock is steered no further than that any more"
 
+    # sessions
+    JOINING = "joining", Severity.INFO, "this node's session store takes over what another node's has"
+    JOINED = "joined", Severity.INFO, "this node's session store serves; the text says with whose sessions"
+    IN_SYNC = "in_sync", Severity.INFO, "another node's session store has all that was changed on this one"
+    UNSYNCED = "unsynced", Severity.WARNING, "another node's session store lacks changes, and is not waited for"
+
     # operators
     ASKED = "asked", Severity.INFO, "an operator gave a command"
     ORDER = "order", Severity.INFO, "a command that was given on another node has arrived at this one"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from haagent.sessions.messages import MOST, Changed, Facts, Lost, PeerFacts, Refused, Serving, Settings
+from haagent.sessions.messages import MOST, Changed, Facts, Lost, News, Noted, PeerFacts, Refused, Serving, Settings
 
 if TYPE_CHECKING:
     from haagent.core.store.replica import Replica
@@ -95,6 +95,7 @@ async def _live(channel: socket.socket, member: Member) -> None:
                 member.lose(peers)
 
     member.on_ready = lambda: _tell(channel, Serving(_facts(member)))  # a balancer waits for it
+    member.on_note = lambda note: _tell(channel, Noted(note.kind, note.peer, note.text))
     asyncio.get_running_loop().add_reader(channel, hear)
     try:
         while not ended.is_set():
@@ -133,7 +134,7 @@ def _peer(replica: Replica, status: LinkStatus, now: float) -> PeerFacts:
     )
 
 
-def _tell(channel: socket.socket, what: Serving | Refused) -> None:
+def _tell(channel: socket.socket, what: News) -> None:
     try:
         channel.send(msgspec.msgpack.encode(what))
     except BlockingIOError:

@@ -75,8 +75,19 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     why: str
 
 
+class Noted(msgspec.Struct, frozen=True, tag=True):
+    """Something happened to its replication, as `core.store.events.Note` says it."""
+
+    kind: str
+    peer: str
+    text: str
+
+
 class Serving(msgspec.Struct, frozen=True, tag=True):
     facts: Facts
+
+
+News = Serving | Refused | Noted
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

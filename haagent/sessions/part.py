@@ -18,16 +18,18 @@ import msgspec
 from haagent import __version__
 from haagent.config import Config, load_keys
 from haagent.config.keys import load_password
+from haagent.core.event_kinds import Kind, Remark
 from haagent.core.store.events import ReplicaSettings
 from haagent.core.store.settings import SESSION_KEYS, StoreSettings
 from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload, Commit, Still
 from haagent.parts import Facts as Told
 from haagent.peerlink.settings import Identity, LinkSettings
-from haagent.sessions.messages import Changed, Facts, Lost, PeerFacts, Refused, Serving, Settings
+from haagent.sessions.messages import Changed, Facts, Lost, News, Noted, PeerFacts, Refused, Serving, Settings
 from haagent.sessions.process import StoreProcess
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
+SELDOM_S = 10.0  # between two events of one peer
 LASTED_S = 10.0  # who has lived for so long is started again at once
 
 
@@ -99,8 +101,10 @@ _NO_LINK = LinkSettings(
 class Sessions(Still):
     name = "sessions"
 
-    def __init__(self, config: Config, *, background: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        self._config, self._background = config, background
+    def __init__(
+        self, config: Config, *, note: Remark, background: Callable[[Coroutine[Any, Any, None]], None]
+    ) -> None:
+        self._config, self._note, self._background = config, note, background
         self._settings: Settings | None = None
         self._process: StoreProcess | None = None
         self._facts: Facts | None = None  # None: it does not serve
@@ -109,6 +113,8 @@ class Sessions(Still):
         self._alive: frozenset[str] = frozenset()
         self._counted: Counter[str] = Counter()  # by processes that have ended
         self._is_closed = False
+        self._untold: dict[str, Noted] = {}  # of each peer, the newest that the history does not have yet
+        self._told: dict[str, tuple[str, float]] = {}  # of each peer, the kind that it has, and since when
 
     async def open(self) -> None:
         self._settings = await asyncio.to_thread(settings_of, self._config)
@@ -204,11 +210,31 @@ class Sessions(Still):
             failed = 0 if loop.time() - began >= LASTED_S else failed + 1
             await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** min(failed, 10), LAST_PAUSE_S))
 
-    def _heard(self, told: Serving | Refused) -> None:
-        if isinstance(told, Serving):
-            self._facts = told.facts
-        else:
-            self._refused = told.why
+    def _heard(self, news: News) -> None:
+        match news:
+            case Serving(facts):
+                self._facts = facts
+            case Refused(why):
+                self._refused = why
+            case Noted("joins", peer, _):
+                self._note(Kind.JOINING, f"the session store takes over the sessions of {peer}")
+            case Noted("ready", _, text):
+                self._note(Kind.JOINED, f"the session store serves: {text}")
+            case Noted(_, peer, _):
+                self._untold[peer] = news
+        self._tell_of_peers(asyncio.get_running_loop().time())
+
+    def _tell_of_peers(self, now: float) -> None:
+        """A change at once, and what a peer that comes and goes does then, seldom: the history is small."""
+        for peer, news in list(self._untold.items()):
+            kind, since = self._told.get(peer, ("", -SELDOM_S))
+            if news.kind != kind and now < since + SELDOM_S:
+                continue  # each second it is looked at again
+            del self._untold[peer]
+            if news.kind != kind:
+                self._told[peer] = (news.kind, now)
+                in_history = Kind.IN_SYNC if news.kind == "in_sync" else Kind.UNSYNCED
+                self._note(in_history, f"the session store of {peer} {news.text}")
 
 
 def _peer(name: str, peer: PeerFacts) -> Told:

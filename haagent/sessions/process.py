@@ -17,16 +17,16 @@ import msgspec
 
 from haagent.guardian.process import as_ordinary
 from haagent.kernel.aside import aside
-from haagent.sessions.messages import MOST, Changed, Lost, Refused, Serving, Settings, pair
+from haagent.sessions.messages import MOST, Changed, Lost, News, Settings, pair
 
 END_S = 2.0  # until one that does not end by itself is killed
 KILLED_S = 1.0
 _HOME = str(Path(__file__).parents[2])
-_decoder = msgspec.msgpack.Decoder(Serving | Refused)
+_decoder = msgspec.msgpack.Decoder(News)
 
 
 class StoreProcess:
-    def __init__(self, settings: Settings, *, hear: Callable[[Serving | Refused], None]) -> None:
+    def __init__(self, settings: Settings, *, hear: Callable[[News], None]) -> None:
         """`hear` is called in the loop."""
         self.pid = 0
         self._hear = hear

@@ -102,7 +102,7 @@ class Ready(NamedTuple):
 
 @dataclass(frozen=True)
 class Note:
-    kind: str  # ready, in_sync, out_of_sync
+    kind: str  # joins, ready, in_sync, out_of_sync
     peer: str
     text: str
 

@@ -79,6 +79,7 @@ class Replica:
         self._comparison: Comparison | None = None
         self._round = 0
         self._join_by = now + settings.join_timeout_s
+        self._joins_since: float | None = None
         self._next_check = now + settings.compare_every_s * (0.5 + rng.random())
         self._queue: list[str] = []  # whom to compare with next
         self._actions: list[Action] = []
@@ -254,8 +255,12 @@ class Replica:
         if not self.is_ready:
             donors = [peer for peer in there if peer.is_ready]
             if donors:
+                donor = max(donors, key=lambda peer: (peer.keys, peer.name))
+                if self._joins_since is None:
+                    self._joins_since = now
+                    self._note("joins", donor.name, "has the sessions that are taken over")
                 self.store.clear()
-                self._compare(now_ms, max(donors, key=lambda peer: (peer.keys, peer.name)), with_traces=True)
+                self._compare(now_ms, donor, with_traces=True)
             elif len(there) == len(self.peers) and self._is_first(there):
                 self._become_ready("all peers are here, and none is ready")
             elif now >= self._join_by and all(peer.has_greeted for peer in self.peers.values() if peer.is_linked):
@@ -312,7 +317,10 @@ class Replica:
         peer.is_complete, peer.compared_at = True, now
         self._send(peer, Synced())
         if not self.is_ready:
-            self._become_ready(f"the store is that of {peer.name}", has_kept=False)
+            assert self._joins_since is not None
+            took_ms = 1000 * (now - self._joins_since)
+            why = f"{self.store.count} keys were taken over from {peer.name} in {took_ms:.0f} ms"
+            self._become_ready(why, has_kept=False)
 
     def _become_ready(self, why: str, *, has_kept: bool = True) -> None:
         self.is_ready = True

@@ -54,6 +54,7 @@ class Member:
             rng=random.Random(),  # noqa: S311 it spreads work, and guards nothing
         )
         self.on_ready: Callable[[], None] = lambda: None
+        self.on_note: Callable[[Note], None] = lambda note: None
         self._tickets: dict[int, Ticket] = {}
         self._last_ticket = 0
         self._assemblers: dict[str, Assembler] = {}
@@ -150,6 +151,7 @@ class Member:
                     self.on_ready()
                 case Note():
                     self.notes.append(action)
+                    self.on_note(action)
                     logger.info("%s %s: %s", action.kind, action.peer, action.text)
         self._wake_at(self.replica.deadline)
         for peer, why in nonsense:  # last: it is heard of at once, and what is done then must not come in between

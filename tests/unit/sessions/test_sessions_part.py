@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from haagent.config import parse
+from haagent.core.event_kinds import Kind
 from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload
+from haagent.sessions.messages import Noted
 from haagent.sessions.part import Sessions, settings_of
 
 PATIENCE_S = 60.0
@@ -51,13 +53,17 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def kept(wanted: Any) -> AsyncIterator[Sessions]:
+async def kept(wanted: Any, history: list[tuple[str, str]] | None = None) -> AsyncIterator[Sessions]:
     tasks: list[asyncio.Task[None]] = []
 
     def background(work: Coroutine[Any, Any, None]) -> None:
         tasks.append(asyncio.create_task(work))
 
-    part = Sessions(wanted, background=background)
+    def note(kind: Kind, text: str) -> None:
+        if history is not None:
+            history.append((kind.value, text))
+
+    part = Sessions(wanted, note=note, background=background)
     await part.open()
     try:
         yield part
@@ -254,7 +260,8 @@ def test_two_nodes_replicate_and_say_so(port: int, link: int) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             second = int(probe.getsockname()[1])
-        async with kept(both("A", port)) as a:
+        history: list[tuple[str, str]] = []
+        async with kept(both("A", port), history) as a:
             await until(lambda: serves(a))
             assert (await ask(port, "GET", "x")).startswith(b"-LOADING")
             assert a.why_unready().startswith("The session store takes over")
@@ -275,9 +282,24 @@ def test_two_nodes_replicate_and_say_so(port: int, link: int) -> None:
                 await until(lambda: not a.status()["warnings"])  # it was not lost: it is linked anew
             await until(lambda: a.status()["warnings"])
             assert a.status()["warnings"][0].startswith("Sessions are not replicated to B (B: ")
+            assert ("in_sync", "the session store of B has all that was changed here") in history
+            assert {"joined", "joining"} >= {kind for kind, _ in history} - {"in_sync", "unsynced"}
+            assert any(kind == "joined" and "the session store serves: " in text for kind, text in history)
             assert await ask(port, "STRLEN", "session:1") == b":1"
 
     asyncio.run(story())
+
+
+def test_a_peer_that_comes_and_goes_is_told_of_seldom_and_as_it_is_in_the_end() -> None:
+    history: list[tuple[float, str]] = []
+    now = 100.0
+    part = Sessions(config(6380), note=lambda kind, _: history.append((now, kind.value)), background=asyncio.run)
+    for tenths in range(300):
+        now = 100.0 + tenths / 10
+        kind = "in_sync" if tenths % 2 == 0 or tenths > 250 else "out_of_sync"
+        part._untold["B"] = Noted(kind, "B", "does something")
+        part._tell_of_peers(now)
+    assert history == [(100.0, "in_sync"), (110.1, "unsynced"), (120.2, "in_sync")]
 
 
 def test_a_node_that_is_added_is_linked_without_a_restart(port: int, link: int) -> None:

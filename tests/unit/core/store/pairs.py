@@ -44,6 +44,7 @@ class Pair:
         self.sent: list[Message] = []
         self.hung_up: list[tuple[str, str, str]] = []  # who, on whom, and why
         self.notes: list[tuple[str, str, str]] = []  # who, kind, about whom
+        self.texts: list[str] = []  # of the notes
         self.ready: set[str] = set()
         self.lives = dict.fromkeys(names, 0)
         for name in names:
@@ -94,8 +95,9 @@ class Pair:
                     self.hung_up.append((name, peer, why))
                 case Answer(ticket, outcome):
                     self.answers[ticket] = outcome
-                case Note(kind, peer, _):
+                case Note(kind, peer, text):
                     self.notes.append((name, kind, peer))
+                    self.texts.append(text)
                 case Ready():
                     self.ready.add(name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from haagent.core.store.effects import Put
-from haagent.core.store.events import Died, Outcome, Received, Woke, Wrote
+from haagent.core.store.events import Died, Linked, Outcome, Received, Woke, Wrote
 from haagent.core.store.messages import Ack, Batch, Behind
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.snapshot import weight
@@ -24,6 +24,22 @@ def test_alone_it_is_ready_after_a_while_and_without_peers_at_once() -> None:
     single = Pair("A")
     single.step("A", Woke())
     assert single.ready == {"A"}
+
+
+def test_a_join_is_told_of_with_how_much_it_has_taken_over() -> None:
+    pair = joined()
+    pair.put("A", KEY, b"1")
+    pair.unlink("A", "B")
+    pair.begin("B")
+    pair.notes.clear()
+    pair.take("A", Linked("B", pair.lives["B"]))
+    pair.slow = {"B"}
+    pair.step("B", Linked("A", pair.lives["A"]))
+    pair.now += 0.25
+    pair.flow()
+    assert next(note for note in pair.notes if note[0] == "B") == ("B", "joins", "A")
+    assert ("B", "ready", "B") in pair.notes
+    assert "1 keys were taken over from A in 250 ms" in pair.texts
 
 
 def test_what_is_written_on_one_is_on_the_other() -> None:
