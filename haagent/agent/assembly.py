@@ -146,7 +146,7 @@ class Assembly:
         self.facade = facade = Facade(
             self.cluster, node, trace=self.recorder.trace, fences=self._fences, post=shell.post, reload=shell.reload
         )
-        self._sessions = sessions = Sessions(config, note=remark, background=shell.background)
+        self.sessions = sessions = Sessions(config, note=remark, background=shell.background)
         self.parts = facade.parts = Parts(
             self.cluster,
             self.recorder,
@@ -193,7 +193,7 @@ class Assembly:
                 self._state_file.keep(kept)
             case events.Note():
                 self.notifier.say_soon()
-                self._sessions.alive(self.node.state.was_alive)  # who comes and goes is history too
+                self.sessions.alive(self.node.state.was_alive)  # who comes and goes is history too
             case events.Answer():
                 self.facade.answered(action)
             case events.Stopped(why):

@@ -29,7 +29,7 @@ from haagent.core.messages import Heartbeat
 from haagent.parts import CannotReload, Ending
 from haagent.status import log
 
-STOP_S = 15.0  # a stop that takes longer than this ends without having told the peers
+STOP_S = 15.0  # a stop that takes longer than this, its wait for sessions aside, ends without telling the peers
 SWITCH_S = 0.0005  # the longest time that a thread beside the loop (log, disk) may keep the interpreter to itself
 CLOCK_S = 60.0  # how often the history's idea of wall-clock time is corrected
 
@@ -39,7 +39,7 @@ logger = logging.getLogger("haagent")
 class Daemon:
     def __init__(self, start: Start, strays: Strays) -> None:
         self._turns = Turns(self)
-        self._is_stopping = False
+        self._is_asked_to_stop = self._is_stopping = False
         self._reloading = asyncio.Lock()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,11 +122,23 @@ class Daemon:
 
     def guardian_died(self) -> None:
         logger.error("the guardian has died; handing over, so that both start afresh")
-        self._stop_requested()
+        self._stop()
 
     def _stop_requested(self) -> None:
-        if self._is_stopping:
+        if self._is_asked_to_stop:
             return  # a terminal, or systemd, tells both processes
+        self._is_asked_to_stop = True
+        self.background(self._stop_when_sessions_are_kept())
+
+    async def _stop_when_sessions_are_kept(self) -> None:
+        """Until then this node serves as ever, so a restart of all nodes, one after the other, loses none."""
+        if given_up := await self._agent.sessions.kept_elsewhere():
+            log.say("sessions", f"stopping all the same: {given_up}", level=logging.WARNING)
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._is_stopping:
+            return
         self._is_stopping = True
         self._agent.notifier.stopping()
         self.background(self._stop_in_time())

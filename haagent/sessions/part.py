@@ -30,6 +30,9 @@ from haagent.sessions.process import StoreProcess
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
 SELDOM_S = 10.0  # between two events of one peer
+LOOK_S = 0.05
+KEPT_S = 10.0  # so long a stop waits for another node to have all sessions
+ALONE_S = 2.0  # and so long when there is none; one that has just been started is heard by then
 LASTED_S = 10.0  # who has lived for so long is started again at once
 
 
@@ -133,6 +136,29 @@ class Sessions(Still):
                 self._process.tell(Changed(settings.link, settings.replica.peers))
 
         return Commit(change)
+
+    async def kept_elsewhere(self) -> str:
+        """Before this node stops: until another one has all that is here, as when nodes restart one after the other.
+
+        Not for ever: then why this is given up.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while self._is_alone():
+            if loop.time() >= began + (KEPT_S if self._alive & self._peers() else ALONE_S):
+                return f"no other node has the {self._facts.keys if self._facts else 0} sessions of this one"
+            await asyncio.sleep(LOOK_S)
+        return ""
+
+    def _is_alone(self) -> bool:
+        """There is something here that no other node has, for all that is known."""
+        facts = self._facts
+        if facts is None or not (facts.is_ready and facts.keys and self._peers()):
+            return False
+        return not any(peer.linked and peer.in_sync for name, peer in facts.peers.items() if name in self._alive)
+
+    def _peers(self) -> set[str]:
+        return set(self._settings.replica.peers) if self._settings is not None else set()
 
     async def close(self) -> None:
         self._is_closed = True

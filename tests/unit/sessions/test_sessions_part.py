@@ -17,7 +17,8 @@ from haagent.config import parse
 from haagent.core.event_kinds import Kind
 from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload
-from haagent.sessions.messages import Noted
+from haagent.sessions import part as sessions_part
+from haagent.sessions.messages import Facts, Noted, PeerFacts, Serving
 from haagent.sessions.part import Sessions, settings_of
 
 PATIENCE_S = 60.0
@@ -320,5 +321,78 @@ def test_a_node_that_is_added_is_linked_without_a_restart(port: int, link: int) 
                 await until(lambda: a.status()["sessions"]["peers"] == [])
                 assert await ask(port, "SET", "session:2", "x") == b"+OK"
             assert a.status()["sessions"]["starts"] == 1
+
+    asyncio.run(story())
+
+
+def told(*, ready: bool = True, keys: int = 1, linked: bool = False, in_sync: bool = False) -> Serving:
+    peer = PeerFacts(
+        linked=linked,
+        in_sync=in_sync,
+        queue=0,
+        queue_bytes=0,
+        lag_ms=0.0,
+        ack_p50_ms=None,
+        ack_p99_ms=None,
+        last_full_sync=None,
+        why="",
+    )
+    return Serving(Facts(is_ready=ready, clients=0, keys=keys, bytes=0, peers={"B": peer}, counts={}))
+
+
+def about_to_stop(port: int, *, others: str = B) -> Sessions:
+    part = Sessions(config(port, others=others), background=lambda work: work.close())
+    part._settings = settings_of(part._config)
+    return part
+
+
+def test_a_stop_waits_until_a_node_that_is_heard_has_all_sessions(port: int) -> None:
+    async def story() -> None:
+        part = about_to_stop(port)
+        part.alive(["B", "W"])
+        part._heard(told(linked=True))
+        stop = asyncio.create_task(part.kept_elsewhere())
+        await asyncio.wait({stop}, timeout=4 * sessions_part.LOOK_S)
+        assert not stop.done()
+        part._heard(told(linked=True, in_sync=True))
+        assert await stop == ""
+
+    asyncio.run(story())
+
+
+def test_a_stop_waits_for_a_node_that_has_just_been_started_and_not_for_ever(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_part, "ALONE_S", 0.1)
+    monkeypatch.setattr(sessions_part, "KEPT_S", 0.2)
+
+    async def story() -> None:
+        part = about_to_stop(port)
+        part._heard(told(linked=True, in_sync=True))  # what the store has not noticed yet
+        loop = asyncio.get_running_loop()
+        for alive, least_s in (([], 0.1), (["W"], 0.1), (["B"], 0.2)):
+            part.alive(alive)
+            part._heard(told(linked=True, in_sync=alive != ["B"]))
+            began = loop.time()
+            assert await part.kept_elsewhere() == "no other node has the 1 sessions of this one"
+            assert loop.time() - began >= least_s
+
+    asyncio.run(story())
+
+
+def test_a_stop_waits_for_nobody_where_nothing_would_be_lost(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions_part, "LOOK_S", PATIENCE_S * 10)
+
+    async def story() -> None:
+        part = about_to_stop(port)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await part.kept_elsewhere() == "", "the store is not there"
+            part.alive(["B"])
+            for facts in (told(keys=0), told(ready=False), told(linked=True, in_sync=True)):
+                part._heard(facts)
+                assert await part.kept_elsewhere() == ""
+            alone = about_to_stop(port, others="")
+            alone._heard(told())
+            assert await alone.kept_elsewhere() == ""
 
     asyncio.run(story())
