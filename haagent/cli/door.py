@@ -157,7 +157,7 @@ def _connected(invocation: Invocation, place: str) -> Door:
             host = host.strip("[]")
             connection = socket.create_connection((HERE.get(host, host), int(port)), timeout=ANSWER_S)
     except PermissionError:
-        text = f"You may not use {place}. Run this as root or as the agent's user."
+        text = f"You may not use {place}. Run this as root, or as one of its group (`sessions.socket_mode`)."
         raise Failure(text, status=REFUSED) from None
     except OSError as error:
         raise _unreachable(invocation, place, error) from None

@@ -74,6 +74,11 @@ class SessionsConfig(Section, frozen=True):
     socket: Annotated[
         str, of_text("an absolute path", _socket), Option("and a Unix socket, for applications on this host")
     ] = ""
+    socket_mode: Annotated[
+        str,
+        choice("0600", "0660", "0666"),
+        Option("who may use that socket: the agent's user, its group too, or every user of this host"),
+    ] = "0660"
     replication: Annotated[
         str,
         choice("sync", "async"),
@@ -133,6 +138,8 @@ def find_session_contradictions(top: Draft) -> None:
         for key in ONLY_SYNC:
             if sessions.written(key):
                 sessions.refuse(key, "nobody waits with `replication: async`", "remove it, or write `sync`")
+    if sessions.written("socket_mode") and not sessions.get("socket"):
+        sessions.refuse("socket_mode", "there is no `socket`", "name one, or remove this")
     guard, horizon = sessions.get("logout_guard"), sessions.get("horizon")
     if guard is not None and horizon is not None and guard > horizon:
         sessions.refuse(

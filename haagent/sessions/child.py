@@ -61,6 +61,7 @@ def _member(settings: Settings) -> Member:
         host=settings.host,
         port=settings.port,
         path=settings.path,
+        mode=settings.mode,
         password=settings.password,
         node_number=settings.replica.number,
         store=settings.store,

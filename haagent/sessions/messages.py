@@ -22,6 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     path: str
+    mode: int  # of what is there
     password: str
     store: StoreSettings
     link: LinkSettings

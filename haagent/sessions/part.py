@@ -47,6 +47,7 @@ def settings_of(config: Config) -> Settings | None:
         host=host.strip("[]"),
         port=int(port),
         path=sessions.socket,
+        mode=int(sessions.socket_mode, 8),
         password=load_password(sessions.password_file) if sessions.password_file else "",
         store=StoreSettings(
             horizon_ms=round(sessions.horizon_s * 1000),

@@ -412,10 +412,9 @@ class TestErrors:
         assert capsys.readouterr().err == f"haagent: {text}\n"
 
     def test_no_agent_and_one_whose_store_is_away(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        with door() as server:
-            port = server.door.port
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port))
+        held = socket.socket()  # a port that nobody else gets, and where nobody listens
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
         stage = Stage(tmp_path, port, capsys, extra=" ")
         status, text = stage.failure("ls")
         assert status == 3
@@ -426,6 +425,7 @@ class TestErrors:
         (tmp_path / "run").mkdir()
         with run_lock(str(tmp_path / "run")), running(SmallAgent(), str(tmp_path / "run")):
             status, text = stage.failure("ls")
+        held.close()
         assert status == 1
         assert text.endswith("though the agent runs. `haagent status` says why; a witness keeps no sessions.")
 

@@ -42,13 +42,14 @@ def test_two_braces_are_enough() -> None:
 
 def test_all_of_it_can_be_written() -> None:
     found = config(
-        "store: peer, listen: '0.0.0.0:6380', socket: /run/haagent/sessions.sock, replication: sync,"
+        "store: peer, listen: '0.0.0.0:6380', socket: /run/haagent/sessions.sock, socket_mode: 0666, replication: sync,"
         " sync_timeout: 200ms, strict: true, max_memory: 2GiB, eviction: volatile-ttl, max_value: 64KiB,"
         " password_file: /etc/haagent/sessions, session_keys: ['sess:', ':1:django'], logout_guard: 2s, horizon: 2h"
     ).sessions
     assert found == SessionsConfig(
         listen="0.0.0.0:6380",
         socket="/run/haagent/sessions.sock",
+        socket_mode="0666",
         sync_timeout_s=0.2,
         strict=True,
         max_memory=2 * 1024**3,
@@ -71,6 +72,8 @@ ONE_MISTAKE = [
     ("listen: '10.20.1.10:6380'", "listen", "could read and change sessions; name a `password_file` too"),
     ("listen: '10.20.1.10:7265', password_file: /p", "listen", "port 7265 is that of the link between peers"),
     ("socket: haagent.sock", "socket", "begin with `/`"),
+    ("socket: /s, socket_mode: 0777", "socket_mode", "write one of: 0600, 0660, 0666"),
+    ("socket_mode: 0600", "socket_mode", "there is no `socket`; name one, or remove this"),
     ("socket: '/a b'", "socket", "begin with `/`"),
     (f"socket: /{'x' * 107}", "socket", "too long for the name of a socket; write at most 107 bytes"),
     ("replication: maybe", "replication", "not known here"),

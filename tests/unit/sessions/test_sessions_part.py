@@ -125,6 +125,16 @@ def test_nothing_of_the_settings_is_in_its_arguments_or_environment(port: int, p
     asyncio.run(story())
 
 
+def test_its_socket_is_for_whom_it_is_meant(port: int, place: Path) -> None:
+    async def story() -> None:
+        for more, mode in (("", 0o660), (", socket_mode: 0666", 0o666)):
+            async with kept(config(port, f", socket: {place}/store{more}")) as part:
+                await until(lambda: serves(part))
+                assert (place / "store").stat().st_mode & 0o777 == mode
+
+    asyncio.run(story())
+
+
 def test_it_has_none_of_the_agents_privileges(port: int) -> None:
     async def story() -> None:
         async with kept(config(port)) as part:
@@ -341,7 +351,7 @@ def told(*, ready: bool = True, keys: int = 1, linked: bool = False, in_sync: bo
 
 
 def about_to_stop(port: int, *, others: str = B) -> Sessions:
-    part = Sessions(config(port, others=others), background=lambda work: work.close())
+    part = Sessions(config(port, others=others), note=lambda *_: None, background=lambda work: work.close())
     part._settings = settings_of(part._config)
     return part
 

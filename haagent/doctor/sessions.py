@@ -1,0 +1,88 @@
+"""Do applications get an answer from this node's session store, and can it reach the stores of the others?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+from haagent.config import Config
+from haagent.doctor.context import Subject
+from haagent.doctor.finding import Finding, error, info, ok, warning
+
+LIMIT_S = 1.5  # a host that is there accepts or refuses in milliseconds
+HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where one that listens everywhere is found
+MOST = 200  # bytes of an answer that are shown
+
+
+async def sessions(subject: Subject) -> AsyncIterator[Finding]:
+    config = subject.config
+    if config is None or config.sessions is None or config.nodes[config.me].witness:
+        return
+    told = (subject.agent or {}).get("sessions", {})
+    linked = {peer["name"] for peer in told.get("peers", ()) if peer["linked"]}
+    looks = [_door(config.sessions.listen)] if subject.agent is not None else []
+    for finding in await asyncio.gather(*looks, *(_peer(config, name, linked) for name in _others(config))):
+        yield finding
+
+
+def _others(config: Config) -> list[str]:
+    return [name for name, node in config.nodes.items() if name != config.me and not node.witness]
+
+
+async def _door(listen: str) -> Finding:
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            reader, writer = await asyncio.open_connection(HERE.get(host, host), int(port))
+            writer.write(b"PING\r\n")
+            answer = (await reader.read(MOST)).decode(errors="replace").strip()
+            writer.close()
+    except (OSError, TimeoutError) as failed:
+        return error(
+            f"the session store does not answer at {listen}: {_words(failed)}",
+            why="Applications on this node have no sessions.",
+            mend="haagent status",
+        )
+    match answer.partition(" ")[0]:
+        case "+PONG" | "-NOAUTH":
+            return ok(f"the session store answers at {listen}")
+        case "-LOADING":
+            why = "It takes over what the other nodes have, or waits for them."
+            return info("the session store is not ready yet", why=why, mend="haagent sessions stats")
+    return error(
+        f"what answers at {listen} is no session store: {answer!r}",
+        why="Applications on this node have no sessions.",
+        mend=f"find out who listens there (`ss -ltnp`), or change `sessions.listen` from {listen}",
+    )
+
+
+async def _peer(config: Config, name: str, linked: set[str]) -> Finding:
+    """Of two nodes the one whose name comes first opens the link."""
+    port = config.heartbeat.port
+    if name in linked:
+        return ok(f"the session stores of {config.me} and {name} are linked")
+    if config.me > name:
+        return info(f"{name} opens the link of the session stores to this node", mend=f"`haagent doctor` on {name}")
+    failures = []
+    for address in config.nodes[name].addresses:
+        try:
+            async with asyncio.timeout(LIMIT_S / len(config.nodes[name].addresses)):
+                _, writer = await asyncio.open_connection(address, port)
+        except (OSError, TimeoutError) as failed:
+            failures.append(f"{address}: {_words(failed)}")
+        else:
+            writer.close()
+            return ok(f"the session store of {name} can be reached at {address}, TCP port {port}")
+    return warning(
+        f"the session store of {name} cannot be reached at TCP port {port} ({'; '.join(failures)})",
+        why="Sessions are not replicated to it. Its agent does not run, or a firewall is in the way.",
+        mend=f"start the agent on {name}, and open TCP port {port} between the nodes",
+    )
+
+
+def _words(failed: OSError | TimeoutError) -> str:
+    if isinstance(failed, TimeoutError):
+        return "no answer"
+    return os.strerror(failed.errno) if failed.errno else str(failed)
