@@ -23,6 +23,7 @@ SKIPPED = Path(__file__).with_name("skipped_redis_py.txt")
 # Each file, and how many tests of it pass.
 PARTS = {"commands": 190, "lock": 32, "pipeline": 32, "scripting": 4, "encoding": 10}
 PATIENCE_S = 300
+SELDOM = 2
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -30,25 +31,31 @@ def test_part(part: str, measured: Callable[[str, str], None]) -> None:
     if not SUITE.exists():
         pytest.fail(f"redis-py's own tests are not in {SUITE}; `make .make/redis-py` fetches them")
     with door() as server:
-        command = [
-            *(str(SUITE / "venv" / "bin" / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("--timeout", str(PATIENCE_S / 3), "--redis-url", f"redis://127.0.0.1:{server.door.port}/9"),
-            *("-p", "leave_out"),
-            f"tests/test_{part}.py",
-        ]
-        run = subprocess.run(
-            command,
-            cwd=SUITE,
-            env=os.environ | {"PYTHONPATH": str(PLUGIN), "SKIPPED": str(SKIPPED)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        told = run(server.door.port, f"tests/test_{part}.py")
+        found = re.search(r"(\d+) passed", told)
+        passed = int(found[1]) if found else 0
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", told, re.MULTILINE)
+        assert len(failed) <= SELDOM, told[-5000:]
+        for name in failed:  # some of them measure time, and a machine may be busy
+            told = run(server.door.port, name)
+            assert re.search(r"^1 passed", told, re.MULTILINE), told[-5000:]
         assert not server.door.counts["faults"]
-    told = run.stdout.decode(errors="replace")
-    found = re.search(r"(\d+) passed", told)
-    passed = int(found[1]) if found else 0
-    measured("passed", str(passed))
-    assert run.returncode == 0, told[-5000:]
-    assert passed >= PARTS[part], told[-5000:]
+    measured("passed", str(passed + len(failed)))
+    assert passed + len(failed) >= PARTS[part], told[-5000:]
+
+
+def run(port: int, what: str) -> str:
+    command = [
+        *(str(SUITE / "venv" / "bin" / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "leave_out"),
+        *("--timeout", str(PATIENCE_S / 3), "--redis-url", f"redis://127.0.0.1:{port}/9", what),
+    ]
+    told = subprocess.run(
+        command,
+        cwd=SUITE,
+        env=os.environ | {"PYTHONPATH": str(PLUGIN), "SKIPPED": str(SKIPPED), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return told.stdout.decode(errors="replace")
