@@ -133,6 +133,11 @@ def open_door(invocation: Invocation, file: str) -> tuple[Door, tuple[bytes, ...
             f"{file} has no `sessions:`, so its nodes keep none. docs/guide/sessions.md says how to begin.",
             status=USAGE,
         )
+    if sessions.store == "redis":
+        raise Failure(
+            "Sessions are in a Redis of your own (`store: redis`), beside whatever else is there: use its tools.",
+            status=USAGE,
+        )
     password = load_password(sessions.password_file) if sessions.password_file else ""
     door = _connected(invocation, sessions.socket or sessions.listen)
     replies = door.ask_all([("AUTH", password), ("PING",)] if password else [("PING",)])

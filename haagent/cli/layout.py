@@ -119,9 +119,11 @@ def _sessions(facts: Facts, width: int) -> str:
     sessions = facts["sessions"]
     if not sessions.get("ready"):
         return f"Sessions on {facts['node']}: not ready."
+    clients = f"{sessions['clients']} clients at {sessions['listen']}"
+    if sessions.get("store") == "redis":
+        return textwrap.fill(f"Sessions on {facts['node']}: in Redis at {sessions['master']}; {clients}.", width)
     others = [peer["name"] for peer in sessions["peers"] if peer["linked"] and peer["in_sync"]]
     where = f"also on {', '.join(others)}" if others else "on this node alone"
-    clients = f"{sessions['clients']} clients at {sessions['listen']}"
     return textwrap.fill(f"Sessions on {facts['node']}: {sessions['keys']} keys, {where}; {clients}.", width)
 
 

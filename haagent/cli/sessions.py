@@ -157,10 +157,12 @@ def _stats_text(facts: Facts, style: Style) -> str:
 
     if not facts["serving"]:
         return f"Sessions on {facts['node']}: not serving at {facts['listen']}. `haagent status` says why."
-    head = (
-        f"Sessions on {facts['node']}: {'ready' if facts['ready'] else 'not ready'}, {facts['keys']} keys, "
-        f"{facts['bytes'] / (1 << 20):.1f} MiB, {facts['clients']} clients at {facts['listen']}."
-    )
+    if facts.get("store") == "redis":
+        what = f"in Redis at {facts['master'] or 'no master'}"
+    else:
+        what = f"{facts['keys']} keys, {facts['bytes'] / (1 << 20):.1f} MiB"
+    is_ready = "ready" if facts["ready"] else "not ready"
+    head = f"Sessions on {facts['node']}: {is_ready}, {what}, {facts['clients']} clients at {facts['listen']}."
     columns = ("PEER", "LINKED", "IN SYNC", "QUEUE", "BYTES", "LAG", "ACK 50%", "ACK 99%", "COMPARED")
     peers = table(columns, [tuple(_row(peer)) for peer in facts["peers"]], style) if facts["peers"] else ""
     width = max(map(len, facts["counters"]), default=0)

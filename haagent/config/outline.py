@@ -1,8 +1,8 @@
 """The digests by which nodes find out in which keys their files differ (`core.outline`).
 
 What may be a secret is in none of them: whoever knows the rest of a file could try passwords. These are the options of
-fence agents, and of plug-ins, which may be anything. That they differ is known all the same, from the digest of the
-whole file.
+fence agents, and of plug-ins, which may be anything, and the URL of a Redis. That they differ is known all the same,
+from the digest of the whole file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def outline_of(value: Any, *path: str) -> Outline:
 
 def _may_be_secret(*path: str) -> bool:
     match path:
-        case "nodes", _, "fencing", "options", *_:
+        case ("nodes", _, "fencing", "options", *_) | ("sessions", "url", *_):
             return True
         case ("groups", _, "backend", key, *_) | ("groups", _, "checks", _, key, *_):
             return key not in SHOWN

@@ -1,7 +1,8 @@
 """`sessions: {...}`: the session store of every node, what can be written there and what must not.
 
 A node keeps sessions unless it is a witness. Applications reach the store of their own node; the stores reach each
-other over the link between peers, which goes from address to address over TCP, whatever the heartbeats do.
+other over the link between peers, which goes from address to address over TCP, whatever the heartbeats do. With `store:
+redis` the node keeps none, and passes everything on to a Redis that others run.
 """
 
 from __future__ import annotations
@@ -9,17 +10,33 @@ from __future__ import annotations
 import re
 from importlib import metadata
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, ClassVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
 
 from haagent.config.durations import format_duration
 from haagent.config.faults import quoted
-from haagent.config.kinds import OWN_ADDRESS_AND_PORT, PATH, Address, Kind, Wrong, choice, duration, list_of, of_text
+from haagent.config.kinds import (
+    OWN_ADDRESS_AND_PORT,
+    PATH,
+    Address,
+    Kind,
+    Wrong,
+    choice,
+    duration,
+    list_of,
+    of_text,
+    whole,
+)
 from haagent.config.schema import Draft, Option, Section
 from haagent.core.store.stamps import number_of
 
 OLDEST_HIREDIS = (3, 1)  # as in pyproject.toml; that of Debian 12 is older
 MAX_SOCKET = 107  # bytes: what the kernel takes for the name of a socket
-ONLY_SYNC = ("sync_timeout", "strict")
+ONLY_SYNC = ("sync_timeout", "strict", "replicas")
+ONLY_PEER = ("max_memory", "eviction", "max_value", "session_keys", "logout_guard", "horizon")
+ONLY_REDIS = ("url", "sentinels", "master", "replicas")
 HTTP_DOORS = ("listen", "agent_check")
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(rf"([1-9][0-9]{{0,9}})({'|'.join(UNITS)})")
@@ -62,9 +79,87 @@ def _socket(text: str) -> str:
     return text
 
 
+class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
+    host: str = ""
+    port: int = 6379
+    path: str = ""  # of a Unix socket
+    tls: bool = False
+    user: str = ""
+    password: str = ""
+    database: int = 0
+
+    def __repr__(self) -> str:  # without the password
+        return f"RedisUrl({self.host or self.path})"
+
+
+URL_HINT = "write `redis://10.0.0.5:6379/0`, `rediss://redis.example.com/0` or `unix:///run/redis/redis.sock`"
+NO_URL = Wrong("it is not the URL of a Redis", URL_HINT)  # it is not quoted: there may be a password in it
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})|[0-9a-fA-F:.]{2,45}"
+_DATABASE = re.compile("/?|/(0|[1-9][0-9]{0,4})")
+
+
+def _url(text: str) -> RedisUrl:
+    if "cluster" in text.partition(":")[0] or "," in text:
+        raise Wrong(
+            "a Redis Cluster sends its clients from node to node, and the door stays where it is",
+            "let the application use a client of its own for it",
+        )
+    try:
+        url = urlsplit(text)
+        return _unix(url) if url.scheme == "unix" else _tcp(url)
+    except ValueError:
+        raise NO_URL from None
+
+
+def _tcp(url: SplitResult) -> RedisUrl:
+    database = _DATABASE.fullmatch(url.path)
+    host = url.hostname or ""
+    if url.scheme not in ("redis", "rediss") or url.query or url.fragment or database is None:
+        raise NO_URL
+    if host and not re.fullmatch(_HOST, host):
+        raise NO_URL
+    return RedisUrl(
+        host=host,
+        port=url.port or 6379,
+        tls=url.scheme == "rediss",
+        user=unquote(url.username or ""),
+        password=unquote(url.password or ""),
+        database=int(database[1] or 0),
+    )
+
+
+def _unix(url: SplitResult) -> RedisUrl:
+    query = re.fullmatch("(?:db=(0|[1-9][0-9]{0,4}))?", url.query)
+    if url.hostname or url.fragment or query is None:
+        raise NO_URL
+    return RedisUrl(
+        path=_socket(unquote(url.path)),
+        user=unquote(url.username or ""),
+        password=unquote(url.password or ""),
+        database=int(query[1] or 0),
+    )
+
+
+def _sentinel(text: str) -> str:
+    found = re.fullmatch(rf"(?:\[([0-9a-fA-F:.]+)\]|({_HOST.partition('|')[0]})):([1-9][0-9]{{0,4}})", text)
+    if found is None or int(found[4]) > 65535:
+        raise Wrong(f"{quoted(text)} is not the address of a sentinel", "write one such as `10.0.0.5:26379`")
+    return text
+
+
+def _master(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", text):
+        return text
+    raise Wrong(f"{quoted(text)} is not the name of a master", "write what stands in `sentinel monitor NAME`")
+
+
 class SessionsConfig(Section, frozen=True):
+    LATER: ClassVar = ("managed", "cluster")
+
     store: Annotated[
-        str, choice("peer"), Option("where sessions are: `peer`, in memory, on every node that is no witness")
+        str,
+        choice("peer", "redis"),
+        Option("where sessions are: `peer`, in memory, on every node that is no witness; `redis`, in one that you run"),
     ] = "peer"
     listen: Annotated[
         str,
@@ -104,7 +199,12 @@ class SessionsConfig(Section, frozen=True):
         1 << 20
     )
     password_file: Annotated[
-        str, PATH, Option("a password in its first line, guarded like the key: applications log in with it")
+        str,
+        PATH,
+        Option(
+            "a password in its first line, guarded like the key: applications log in with it, and we at `url`, unless"
+            " that has one"
+        ),
     ] = ""
     session_keys: Annotated[
         tuple[str, ...],
@@ -125,6 +225,28 @@ class SessionsConfig(Section, frozen=True):
         duration("1m", "168h"),
         Option("how long a deletion is remembered: a node that was away for longer takes all from another"),
     ] = 3600.0
+    url: Annotated[
+        RedisUrl | None,
+        of_text("the URL of a Redis", _url),
+        Option(
+            "where Redis is, who we are there, and the database in which clients begin (`redis`)",
+            example="redis://app@10.0.0.5:6379/0",
+        ),
+    ] = None
+    sentinels: Annotated[
+        tuple[str, ...],
+        list_of(of_text("an address with a port", _sentinel), "a list of addresses with ports"),
+        Option(
+            "who knows which one is master; then `url` has no host: `redis://app@/0` (`redis`)",
+            example="[10.0.0.5:26379, 10.0.0.6:26379, 10.0.0.7:26379]",
+        ),
+    ] = ()
+    master: Annotated[
+        str, of_text("a name", _master), Option("by which name the sentinels know the master (`redis`)")
+    ] = ""
+    replicas: Annotated[
+        int, whole(1, 16), Option("how many replicas have to have a change before it is answered (`redis`, `sync`)")
+    ] = 1
 
 
 def find_session_contradictions(top: Draft) -> None:
@@ -140,6 +262,37 @@ def find_session_contradictions(top: Draft) -> None:
                 sessions.refuse(key, "nobody waits with `replication: async`", "remove it, or write `sync`")
     if sessions.written("socket_mode") and not sessions.get("socket"):
         sessions.refuse("socket_mode", "there is no `socket`", "name one, or remove this")
+    if sessions.get("store") == "redis":
+        _redis(sessions)
+    else:
+        _peers(top, sessions)
+
+
+def _redis(sessions: Draft) -> None:
+    for key in ONLY_PEER:
+        if sessions.written(key):
+            sessions.refuse(key, "that is for Redis itself to know, with `store: redis`", "remove it")
+    if sessions.get("consistency") == "strong":
+        sessions.refuse(
+            "consistency",
+            "a Redis may lose at a failover what it has confirmed, so nothing makes it strong",
+            "remove it, or write `store: peer`",
+        )
+    url, are_asked = sessions.get("url"), sessions.written("sentinels")
+    is_placed = url is not None and bool(url.host or url.path)
+    if are_asked and is_placed:
+        sessions.refuse("url", "it names a host, and the sentinels do", "remove the host: `redis://app@/0`")
+    elif not are_asked and not is_placed and (url is not None or not sessions.written("url")):
+        sessions.refuse("url", "with `store: redis` nothing says where Redis is", URL_HINT)
+    for key, other in (("master", "sentinels"), ("sentinels", "master")):
+        if sessions.written(key) and not sessions.written(other):
+            sessions.refuse(other, f"missing, and `{key}` needs it", f"write `{other}` too")
+
+
+def _peers(top: Draft, sessions: Draft) -> None:
+    for key in ONLY_REDIS:
+        if sessions.written(key):
+            sessions.refuse(key, "there is no Redis with `store: peer`", "remove it, or write `store: redis`")
     guard, horizon = sessions.get("logout_guard"), sessions.get("horizon")
     if guard is not None and horizon is not None and guard > horizon:
         sessions.refuse(
@@ -153,7 +306,7 @@ def find_session_contradictions(top: Draft) -> None:
             "max_value", f"{format_size(value)} is more than `max_memory`, {format_size(most)}", "write less"
         )
     _numbers(top)
-    if heartbeat.get("transport") == "multicast":  # else its addresses are asked for already
+    if top.get("heartbeat").get("transport") == "multicast":  # else its addresses are asked for already
         _addresses({name: node for name, node in top.sections("nodes").items() if not node.get("witness")})
 
 

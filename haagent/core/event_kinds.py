@@ -89,8 +89,16 @@ class Kind(Meaningful):
     # sessions
     JOINING = "joining", Severity.INFO, "this node's session store takes over what another node's has"
     JOINED = "joined", Severity.INFO, "this node's session store serves; the text says with whose sessions"
-    IN_SYNC = "in_sync", Severity.INFO, "another node's session store has all that was changed on this one"
-    UNSYNCED = "unsynced", Severity.WARNING, "another node's session store lacks changes, and is not waited for"
+    IN_SYNC = (
+        "in_sync",
+        Severity.INFO,
+        "another node's session store, or replicas of a Redis, have what changed here",
+    )
+    UNSYNCED = (
+        "unsynced",
+        Severity.WARNING,
+        "another node's session store, or replicas of a Redis, lack what changed here",
+    )
 
     # operators
     ASKED = "asked", Severity.INFO, "an operator gave a command"

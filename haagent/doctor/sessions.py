@@ -1,4 +1,7 @@
-"""Do applications get an answer from this node's session store, and can it reach the stores of the others?"""
+"""Do applications get an answer from this node's session store, and can it reach the stores of the others?
+
+With `store: redis` there are no others to reach: what is behind the door is looked at through it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, info, ok, warning
 
 LIMIT_S = 1.5  # a host that is there accepts or refuses in milliseconds
+HELD_S = 3.0  # a door in front of a Redis holds for half of that what it is asked for
 HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where one that listens everywhere is found
 MOST = 200  # bytes of an answer that are shown
 
@@ -21,8 +25,10 @@ async def sessions(subject: Subject) -> AsyncIterator[Finding]:
         return
     told = (subject.agent or {}).get("sessions", {})
     linked = {peer["name"] for peer in told.get("peers", ()) if peer["linked"]}
-    looks = [_door(config.sessions.listen)] if subject.agent is not None else []
-    for finding in await asyncio.gather(*looks, *(_peer(config, name, linked) for name in _others(config))):
+    is_redis = config.sessions.store == "redis"
+    looks = [_door(config.sessions.listen, is_redis=is_redis)] if subject.agent is not None else []
+    peers = () if is_redis else _others(config)
+    for finding in await asyncio.gather(*looks, *(_peer(config, name, linked) for name in peers)):
         yield finding
 
 
@@ -30,11 +36,11 @@ def _others(config: Config) -> list[str]:
     return [name for name, node in config.nodes.items() if name != config.me and not node.witness]
 
 
-async def _door(listen: str) -> Finding:
+async def _door(listen: str, *, is_redis: bool) -> Finding:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(HELD_S if is_redis else LIMIT_S):
             reader, writer = await asyncio.open_connection(HERE.get(host, host), int(port))
             writer.write(b"PING\r\n")
             answer = (await reader.read(MOST)).decode(errors="replace").strip()
@@ -48,6 +54,14 @@ async def _door(listen: str) -> Finding:
     match answer.partition(" ")[0]:
         case "+PONG" | "-NOAUTH":
             return ok(f"the session store answers at {listen}")
+        case "-NOPERM" if is_redis:  # who we are there may not say PING, and may do the rest
+            return ok(f"the Redis behind {listen} answers")
+        case "-LOADING" if is_redis:
+            return error(
+                f"there is no Redis master behind {listen}",
+                why="Applications on this node have no sessions.",
+                mend="haagent status",
+            )
         case "-LOADING":
             why = "It takes over what the other nodes have, or waits for them."
             return info("the session store is not ready yet", why=why, mend="haagent sessions stats")

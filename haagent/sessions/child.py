@@ -11,16 +11,15 @@ import ctypes
 import os
 import signal
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from haagent.sessions.messages import MOST, Changed, Facts, Lost, News, Noted, PeerFacts, Refused, Serving, Settings
+from haagent.sessions.messages import MOST, Lost, News, Noted, Refused, Serving
+from haagent.sessions.settings import Changed, PeerSettings, Settings
 
 if TYPE_CHECKING:
-    from haagent.core.store.replica import Replica
-    from haagent.peerlink import LinkStatus
+    from haagent.sessions.relay.server import Relay
     from haagent.sessions.store.member import Member
 
 NAME = "haagent-store"  # the kernel keeps 15 characters
@@ -39,7 +38,7 @@ def main() -> None:
     _become_store()
     channel.setblocking(False)
     try:
-        member = _member(settings)
+        member = _relay(settings) if settings.peers is None else _member(settings, settings.peers, channel)
     except ImportError as missing:
         hint = "install `haagent[sessions]` with pip"
         _tell(channel, Refused(f"it needs the Python package {missing.name}; {hint}"))
@@ -53,7 +52,7 @@ def main() -> None:
         uvloop.run(work)
 
 
-def _member(settings: Settings) -> Member:
+def _member(settings: Settings, peers: PeerSettings, channel: socket.socket) -> Member:
     from haagent.sessions.store.member import Member, MemberOptions
     from haagent.sessions.store.server import Options
 
@@ -63,13 +62,31 @@ def _member(settings: Settings) -> Member:
         path=settings.path,
         mode=settings.mode,
         password=settings.password,
-        node_number=settings.replica.number,
-        store=settings.store,
+        node_number=peers.replica.number,
+        store=peers.store,
     )
-    return Member(MemberOptions(door=door, link=settings.link, replica=settings.replica))
+    member = Member(MemberOptions(door=door, link=peers.link, replica=peers.replica))
+    member.on_note = lambda note: _tell(channel, Noted(note.kind, note.peer, note.text))
+    return member
 
 
-async def _live(channel: socket.socket, member: Member) -> None:
+def _relay(settings: Settings) -> Relay:
+    from haagent.sessions.relay.server import Options, Relay
+
+    assert settings.relay is not None  # there is one of the two
+    return Relay(
+        Options(
+            host=settings.host,
+            port=settings.port,
+            path=settings.path,
+            mode=settings.mode,
+            password=settings.password,
+            relay=settings.relay,
+        )
+    )
+
+
+async def _live(channel: socket.socket, member: Member | Relay) -> None:
     try:
         await member.open()
     except OSError as error:
@@ -95,12 +112,11 @@ async def _live(channel: socket.socket, member: Member) -> None:
             case Lost(peers):
                 member.lose(peers)
 
-    member.on_ready = lambda: _tell(channel, Serving(_facts(member)))  # a balancer waits for it
-    member.on_note = lambda note: _tell(channel, Noted(note.kind, note.peer, note.text))
+    member.on_ready = lambda: _tell(channel, Serving(member.facts()))  # a balancer waits for it
     asyncio.get_running_loop().add_reader(channel, hear)
     try:
         while not ended.is_set():
-            _tell(channel, Serving(_facts(member)))
+            _tell(channel, Serving(member.facts()))
             try:
                 async with asyncio.timeout(TELL_S):
                     await ended.wait()
@@ -108,31 +124,6 @@ async def _live(channel: socket.socket, member: Member) -> None:
                 pass
     finally:
         await member.close()
-
-
-def _facts(member: Member) -> Facts:
-    door, replica = member.server.door, member.replica
-    peers = {status.peer: _peer(replica, status, time.monotonic()) for status in member.link.status()}
-    counts = {**door.counts, **{f"link_{cause}": count for cause, count in member.link.counts.items()}}
-    counts |= {f"replica_{name}": count for name, count in replica.counters.items()}
-    return Facts(replica.is_ready, len(door.clients), door.store.count, door.store.bytes_used(), peers, counts)
-
-
-def _peer(replica: Replica, status: LinkStatus, now: float) -> PeerFacts:
-    peer, stream = replica.peers[status.peer], replica.stream
-    queue_bytes, since = stream.lacking(peer.reader)
-    acks_ms = sorted(took_s * 1000 for took_s in peer.reader.acks_s)
-    return PeerFacts(
-        linked=status.is_linked,
-        in_sync=peer.is_in_sync,
-        queue=stream.seq - peer.reader.acked,
-        queue_bytes=queue_bytes,
-        lag_ms=0.0 if since is None else (now - since) * 1000,
-        ack_p50_ms=acks_ms[len(acks_ms) // 2] if acks_ms else None,
-        ack_p99_ms=acks_ms[len(acks_ms) * 99 // 100] if acks_ms else None,
-        last_full_sync=None if peer.compared_at is None else now - peer.compared_at,
-        why=status.why,
-    )
 
 
 def _tell(channel: socket.socket, what: News) -> None:

@@ -1,6 +1,7 @@
 """What the agent and the store's process tell each other, over a socket that only these two have.
 
-The settings go this way because arguments and environment of a process can be read by every user of the host.
+The settings (settings.py) go this way because arguments and environment of a process can be read by every user of the
+host. An agent without sessions loads this file, and nothing of the store.
 """
 
 from __future__ import annotations
@@ -9,38 +10,11 @@ import socket
 
 import msgspec
 
-from haagent.core.store.events import ReplicaSettings
-from haagent.core.store.settings import StoreSettings
-from haagent.peerlink.settings import LinkSettings
-
 MOST = 128 * 1024  # bytes of one message
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The first message to the store."""
-
-    host: str
-    port: int
-    path: str
-    mode: int  # of what is there
-    password: str
-    store: StoreSettings
-    link: LinkSettings
-    replica: ReplicaSettings
-
-    def __repr__(self) -> str:
-        return f"Settings({self.host}:{self.port}, ...)"
-
-
-class Changed(msgspec.Struct, frozen=True, tag=True):
-    """A later one: nodes have come or gone, or keys have been changed."""
-
-    link: LinkSettings
-    peers: dict[str, int]
-
-
 class Lost(msgspec.Struct, frozen=True, tag=True):
-    """Or: these nodes were heard until now."""
+    """To the store: these nodes were heard until now."""
 
     peers: list[str]
 
@@ -59,6 +33,12 @@ class PeerFacts(msgspec.Struct, frozen=True):
     why: str  # it is not linked
 
 
+class RelayFacts(msgspec.Struct, frozen=True):
+    master: str  # its address; empty: there is none
+    why: str  # there is none
+    is_short: bool  # the latest change had too few replicas
+
+
 class Facts(msgspec.Struct, frozen=True):
     """The store's, once it serves and then every second, and when it becomes ready."""
 
@@ -68,6 +48,7 @@ class Facts(msgspec.Struct, frozen=True):
     bytes: int
     peers: dict[str, PeerFacts]  # by name
     counts: dict[str, int]  # since its start
+    relay: RelayFacts | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from haagent import __version__
-from haagent.config import Config, load_keys
-from haagent.config.keys import load_password
+from haagent.config import Config
 from haagent.core.event_kinds import Kind, Remark
-from haagent.core.store.events import ReplicaSettings
-from haagent.core.store.settings import SESSION_KEYS, StoreSettings
-from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload, Commit, Still
 from haagent.parts import Facts as Told
-from haagent.peerlink.settings import Identity, LinkSettings
-from haagent.sessions.messages import Changed, Facts, Lost, News, Noted, PeerFacts, Refused, Serving, Settings
+from haagent.sessions.messages import Facts, Lost, News, Noted, PeerFacts, Refused, RelayFacts, Serving
 from haagent.sessions.process import StoreProcess
+
+if TYPE_CHECKING:
+    from haagent.sessions.settings import Settings
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
 SELDOM_S = 10.0  # between two events of one peer
 LOOK_S = 0.05
 KEPT_S = 10.0  # so long a stop waits for another node to have all sessions
 ALONE_S = 2.0  # and so long when there is none; one that has just been started is heard by then
+REDIS = "redis"  # among the peers of which the history tells
+SHORT = "The latest change of sessions had too few replicas at Redis in time"
 LASTED_S = 10.0  # who has lived for so long is started again at once
 
 
@@ -41,65 +39,9 @@ def settings_of(config: Config) -> Settings | None:
     sessions = config.sessions
     if sessions is None or config.nodes[config.me].witness:
         return None
-    host, _, port = sessions.listen.rpartition(":")
-    prefixes = tuple(key.encode() for key in sessions.session_keys)
-    return Settings(
-        host=host.strip("[]"),
-        port=int(port),
-        path=sessions.socket,
-        mode=int(sessions.socket_mode, 8),
-        password=load_password(sessions.password_file) if sessions.password_file else "",
-        store=StoreSettings(
-            horizon_ms=round(sessions.horizon_s * 1000),
-            logout_guard_ms=round(sessions.logout_guard_s * 1000),
-            max_memory=sessions.max_memory,
-            eviction=sessions.eviction,
-            max_value_bytes=sessions.max_value,
-            session_keys=prefixes or SESSION_KEYS,
-        ),
-        link=_link_of(config),
-        replica=ReplicaSettings(
-            me=config.me,
-            number=number_of(config.me),
-            peers={name: number_of(name) for name in _others(config)},
-            is_sync=sessions.replication == "sync",
-            is_strict=sessions.strict,
-            sync_timeout_s=sessions.sync_timeout_s,
-        ),
-    )
+    from haagent.sessions import configured  # loads what the store is made of
 
-
-def _others(config: Config) -> list[str]:
-    return [name for name, node in config.nodes.items() if name != config.me and not node.witness]
-
-
-def _link_of(config: Config) -> LinkSettings:
-    from haagent.peerlink.identity import derive  # loads `cryptography`, in the thread that reads the keys
-
-    keys = () if config.heartbeat.insecure else load_keys(config.key_files)
-    return LinkSettings(
-        cluster=config.cluster,
-        me=config.me,
-        life=0,  # each process of the store has its own
-        release=__version__,
-        addresses=config.nodes[config.me].addresses,
-        peers={name: config.nodes[name].addresses for name in _others(config)},
-        port=config.heartbeat.port,
-        identity=derive(keys, cluster=config.cluster),
-    )
-
-
-def _fixed(settings: Settings | None) -> Settings | None:
-    """What cannot change while it runs: all but who the others are, and with which keys they are known."""
-    if settings is None:
-        return None
-    replica = msgspec.structs.replace(settings.replica, peers={})
-    return msgspec.structs.replace(settings, link=_NO_LINK, replica=replica)
-
-
-_NO_LINK = LinkSettings(
-    cluster="", me="", life=0, release="", addresses=(), peers={}, port=0, identity=Identity(b"", ())
-)
+    return configured.settings_of(config, sessions)
 
 
 class Sessions(Still):
@@ -128,20 +70,21 @@ class Sessions(Still):
     async def prepare(self, config: Config) -> Commit:
         """Its sessions are in its memory, so it is not started anew behind anybody's back."""
         settings = await asyncio.to_thread(settings_of, config)
-        if _fixed(settings) != _fixed(self._settings):
+        before, after = (each and each.fixed() for each in (self._settings, settings))
+        if before != after:
             raise CannotReload("`sessions` cannot change while the agent runs; restart the agents one after the other")
 
         def change() -> None:
             self._config, self._settings = config, settings
-            if settings is not None and self._process is not None:
-                self._process.tell(Changed(settings.link, settings.replica.peers))
+            if settings is not None and self._process is not None and (changed := settings.changed()) is not None:
+                self._process.tell(changed)
 
         return Commit(change)
 
     async def kept_elsewhere(self) -> str:
         """Before this node stops: until another one has all that is here, as when nodes restart one after the other.
 
-        Not for ever: then why this is given up.
+        Not for ever: then why this is given up. What is in a Redis stays there.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -159,7 +102,8 @@ class Sessions(Still):
         return not any(peer.linked and peer.in_sync for name, peer in facts.peers.items() if name in self._alive)
 
     def _peers(self) -> set[str]:
-        return set(self._settings.replica.peers) if self._settings is not None else set()
+        peers = self._settings.peers if self._settings is not None else None
+        return set(peers.replica.peers) if peers is not None else set()
 
     async def close(self) -> None:
         self._is_closed = True
@@ -171,8 +115,22 @@ class Sessions(Still):
             return {}
         pid = (self._process.pid if self._process is not None else 0) or None
         facts = self._facts
-        sessions: dict[str, Any] = {"serving": facts is not None, "listen": self._listen, "starts": self._starts}
-        if facts is not None:
+        sessions: dict[str, Any] = {
+            "store": "peer" if self._settings.peers is not None else "redis",
+            "serving": facts is not None,
+            "listen": self._listen,
+            "starts": self._starts,
+        }
+        if facts is not None and (relay := facts.relay) is not None:
+            sessions |= {
+                "ready": facts.is_ready,
+                "clients": facts.clients,
+                "master": relay.master,
+                "in_sync": not relay.is_short if self._waits else None,
+                "lag": None,  # Redis does not tell it
+                "peers": [],
+            }
+        elif facts is not None:
             sessions |= {
                 "ready": facts.is_ready,
                 "clients": facts.clients,
@@ -194,6 +152,8 @@ class Sessions(Still):
             return ""
         if self._facts is None:
             return f"The session store does not serve on {self._listen}: {self._why}."
+        if not self._facts.is_ready and (relay := self._facts.relay) is not None:
+            return f"There is no Redis master for the sessions: {relay.why}."
         if not self._facts.is_ready:
             return "The session store takes over what the other nodes have, or waits for them."
         return ""
@@ -203,6 +163,8 @@ class Sessions(Still):
         away = {name: peer.why for name, peer in peers.items() if not (peer.linked and peer.in_sync)}
         if why := self.why_unready():
             yield why
+        elif facts is not None and facts.relay is not None and facts.relay.is_short:
+            yield f"{SHORT}: look at the replicas of {facts.relay.master}."
         elif away:
             each = "; ".join(f"{name}: {why or 'it takes over what it lacks'}" for name, why in away.items())
             yield f"Sessions are not replicated to {', '.join(away)} ({each})."
@@ -212,6 +174,10 @@ class Sessions(Still):
         counters = {f"sessions_{name}": count for name, count in now.items()}
         counters["sessions_restarts"] = max(0, self._starts - 1)
         return counters
+
+    @property
+    def _waits(self) -> bool:
+        return self._config.sessions is not None and self._config.sessions.replication == "sync"
 
     @property
     def _listen(self) -> str:
@@ -224,8 +190,7 @@ class Sessions(Still):
             self._starts += 1
             self._why, self._refused = "it is starting", ""
             assert self._settings is not None  # no reload takes it away
-            link = msgspec.structs.replace(self._settings.link, life=secrets.randbits(63))
-            self._process = process = StoreProcess(msgspec.structs.replace(self._settings, link=link), hear=self._heard)
+            self._process = process = StoreProcess(self._settings.born(), hear=self._heard)
             try:
                 ended = await process.ended()
                 self._why = self._refused or ended
@@ -241,14 +206,16 @@ class Sessions(Still):
         match news:
             case Serving(facts):
                 self._facts = facts
+                if (relay := facts.relay) is not None and relay.master and facts.counts.get("waits"):
+                    self._untold[REDIS] = _replicas(relay)  # it is not known before the first change
             case Refused(why):
                 self._refused = why
             case Noted("joins", peer, _):
                 self._note(Kind.JOINING, f"the session store takes over the sessions of {peer}")
             case Noted("ready", _, text):
                 self._note(Kind.JOINED, f"the session store serves: {text}")
-            case Noted(_, peer, _):
-                self._untold[peer] = news
+            case Noted(kind, peer, text):
+                self._untold[peer] = Noted(kind, peer, f"the session store of {peer} {text}")
         self._tell_of_peers(asyncio.get_running_loop().time())
 
     def _tell_of_peers(self, now: float) -> None:
@@ -261,7 +228,13 @@ class Sessions(Still):
             if news.kind != kind:
                 self._told[peer] = (news.kind, now)
                 in_history = Kind.IN_SYNC if news.kind == "in_sync" else Kind.UNSYNCED
-                self._note(in_history, f"the session store of {peer} {news.text}")
+                self._note(in_history, news.text)
+
+
+def _replicas(relay: RelayFacts) -> Noted:
+    if relay.is_short:
+        return Noted("out_of_sync", REDIS, f"{SHORT} (of {relay.master})")
+    return Noted("in_sync", REDIS, f"changes of sessions have enough replicas at Redis (of {relay.master})")
 
 
 def _peer(name: str, peer: PeerFacts) -> Told:

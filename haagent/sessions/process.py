@@ -12,12 +12,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from haagent.guardian.process import as_ordinary
 from haagent.kernel.aside import aside
-from haagent.sessions.messages import MOST, Changed, Lost, News, Settings, pair
+from haagent.sessions.messages import MOST, Lost, News, pair
+
+if TYPE_CHECKING:
+    from haagent.sessions.settings import Changed, Settings
 
 END_S = 2.0  # until one that does not end by itself is killed
 KILLED_S = 1.0

@@ -150,6 +150,15 @@ def test_the_process_of_the_store_loads_no_room_of_the_agent() -> None:
     assert not {name.split(".")[0] for name in names} & {"cryptography", "pyroute2", "scapy", "yaml"}
 
 
+def test_an_agent_without_sessions_loads_nothing_of_the_store() -> None:
+    """But what checks that the names of nodes give different numbers."""
+    program = "import sys, haagent.agent.assembly; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    names = run.stdout.split()
+    assert {name for name in names if name.startswith("haagent.core.store.")} == {"haagent.core.store.stamps"}
+    assert not {name for name in names if name.startswith(("haagent.peerlink", "haagent.sessions.relay"))}
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["status", "--run-dir", "/nonexistent"]])
 def test_a_command_starts_without_what_only_the_daemon_needs(arguments: list[str]) -> None:
     program = (

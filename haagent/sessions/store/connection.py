@@ -12,14 +12,13 @@ A slow command is an iterator: others have their turn between two of its slices.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
 from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
 from haagent.core.store.store import TooLarge
+from haagent.sessions.sockets import address_of, keep_alive
 from haagent.sessions.store import commands as _commands  # noqa: F401 fills the table
 from haagent.sessions.store.calls import TOO_LARGE, Attack, call
 from haagent.sessions.store.replies import OK, Refused, Reply, Several, TooMuch, encode
@@ -30,7 +29,6 @@ from haagent.sessions.store.table import spelt
 HIGH_WATER = 256 * 1024  # unread bytes of replies from which on a client's commands wait
 BATCH = 64 * 1024  # bytes of replies that are made before they are written
 LARGE = 64 * 1024  # bytes of an unfinished command that count when all together are too many
-KEEPALIVE_S = 300
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +58,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        _keep_alive(transport.get_extra_info("socket"))
+        keep_alive(transport.get_extra_info("socket"))
         limits = self._door.limits
-        self.client = Client(self._door, address=_address(transport), send=self._send, kill=transport.abort)
+        self.client = Client(self._door, address=address_of(transport), send=self._send, kill=transport.abort)
         self._requests = Requests(max_bytes=limits.query_bytes, is_known=self.client.is_known)
         self._everyone.add(self)
         if len(self._everyone) > limits.clients:
@@ -354,23 +352,3 @@ class Connection(asyncio.Protocol):
 
     def drop(self, cause: str) -> None:
         self._drop(cause)
-
-
-def _keep_alive(connection: socket.socket | None) -> None:
-    """A client that has gone without a word is noticed, and replies do not wait for company."""
-    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    with contextlib.suppress(OSError):  # it is gone already
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S // 3)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-
-
-def _address(transport: asyncio.Transport) -> str:
-    match transport.get_extra_info("peername"):
-        case (str(host), int(port), *_):
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        case _:
-            return f"{transport.get_extra_info('sockname') or 'unix'}:0"

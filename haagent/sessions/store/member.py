@@ -25,6 +25,7 @@ from haagent.core.store.events import Answer, HangUp, Note, Outcome, Ready, Repl
 from haagent.core.store.messages import Assembler, frames
 from haagent.core.store.replica import Replica
 from haagent.peerlink import LinkSettings, PeerLink
+from haagent.sessions.messages import Facts, PeerFacts
 from haagent.sessions.store.server import Options, Server
 from haagent.sessions.store.state import Ticket
 
@@ -93,6 +94,13 @@ class Member:
         for peer in peers:
             self._step(events.Died(peer))
             self.link.drop(peer, "its node is lost", cause=peerlink.Cause.LOST)
+
+    def facts(self) -> Facts:
+        door, replica = self.server.door, self.replica
+        peers = {status.peer: _facts_of(replica, status, time.monotonic()) for status in self.link.status()}
+        counts = {**door.counts, **{f"link_{cause}": count for cause, count in self.link.counts.items()}}
+        counts |= {f"replica_{name}": count for name, count in replica.counters.items()}
+        return Facts(replica.is_ready, len(door.clients), door.store.count, door.store.bytes_used(), peers, counts)
 
     # ------------------------------------------------------------------ what happens
 
@@ -179,3 +187,20 @@ class Member:
     def _wake(self) -> None:
         self._timer = None
         self._step(events.Woke())
+
+
+def _facts_of(replica: Replica, status: peerlink.LinkStatus, now: float) -> PeerFacts:
+    peer, stream = replica.peers[status.peer], replica.stream
+    queue_bytes, since = stream.lacking(peer.reader)
+    acks_ms = sorted(took_s * 1000 for took_s in peer.reader.acks_s)
+    return PeerFacts(
+        linked=status.is_linked,
+        in_sync=peer.is_in_sync,
+        queue=stream.seq - peer.reader.acked,
+        queue_bytes=queue_bytes,
+        lag_ms=0.0 if since is None else (now - since) * 1000,
+        ack_p50_ms=acks_ms[len(acks_ms) // 2] if acks_ms else None,
+        ack_p99_ms=acks_ms[len(acks_ms) * 99 // 100] if acks_ms else None,
+        last_full_sync=None if peer.compared_at is None else now - peer.compared_at,
+        why=status.why,
+    )

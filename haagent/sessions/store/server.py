@@ -7,17 +7,15 @@ import contextlib
 import gc
 import os
 import random
-import resource
-import socket
 
 import msgspec
 
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.store import Store
+from haagent.sessions.sockets import bound, possible
 from haagent.sessions.store.connection import Connection
 from haagent.sessions.store.state import Door, Limits, Replicate, nothing_waits
 
-SPARE_FILES = 64  # descriptors that are not for clients
 EXPIRE_EVERY_S = 0.1
 EXPIRE_AT_ONCE = 500  # keys, in one turn: about a millisecond
 LOOK_EVERY_S = 1.0
@@ -38,7 +36,7 @@ class Server:
     def __init__(self, options: Options, *, replicate: Replicate = nothing_waits) -> None:
         self._options = options
         store = Store(options.store, node_number=options.node_number, rng=random.Random())  # noqa: S311 for eviction
-        limits = msgspec.structs.replace(options.limits, clients=_possible(options.limits.clients))
+        limits = msgspec.structs.replace(options.limits, clients=possible(options.limits.clients))
         self.door = Door(store, limits=limits, password=options.password.encode(), replicate=replicate)
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
@@ -54,7 +52,9 @@ class Server:
             self._servers.append(await loop.create_server(connected, options.host, options.port, backlog=511))
             self.door.port = self._servers[0].sockets[0].getsockname()[1]
             if options.path:
-                self._servers.append(await loop.create_unix_server(connected, sock=_bound(options), backlog=511))
+                self._servers.append(
+                    await loop.create_unix_server(connected, sock=bound(options.path, options.mode), backlog=511)
+                )
                 self.door.path = options.path
         except OSError:
             await self.close()
@@ -94,30 +94,6 @@ class Server:
                 break
             left -= unread[connection]
             connection.drop("output_overflows")
-
-
-def _possible(clients: int) -> int:
-    """As many as there can be descriptors for, after asking for more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = clients + SPARE_FILES
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(clients, soft - SPARE_FILES))
-
-
-def _bound(options: Options) -> socket.socket:
-    """A socket of the wanted mode from its first moment on; one that a former life left there is replaced."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    beside = f"{options.path}.{os.getpid()}"
-    try:
-        listener.bind(beside)
-        os.chmod(beside, options.mode)
-        os.rename(beside, options.path)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 async def serve(options: Options) -> None:

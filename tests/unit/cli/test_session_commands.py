@@ -411,6 +411,15 @@ class TestErrors:
         text = f"{config} has no `sessions:`, so its nodes keep none. docs/guide/sessions.md says how to begin."
         assert capsys.readouterr().err == f"haagent: {text}\n"
 
+    @pytest.mark.parametrize("words", [["ls"], ["flush", "--yes"]])
+    def test_a_redis_of_ones_own_is_left_alone(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+    ) -> None:
+        config = tmp_path / "haagent.yaml"
+        config.write_text(FILE % "store: redis, url: 'redis://127.0.0.1:1'")
+        assert main(["sessions", *words, "--config", str(config)]) == 2
+        assert "beside whatever else is there: use its tools" in capsys.readouterr().err
+
     def test_no_agent_and_one_whose_store_is_away(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         held = socket.socket()  # a port that nobody else gets, and where nobody listens
         held.bind(("127.0.0.1", 0))
@@ -495,6 +504,10 @@ class TestStats:
             out = capsys.readouterr().out
             assert main(["sessions", "stats", "--run-dir", str(tmp_path), "--json"]) == 0
             told = json.loads(capsys.readouterr().out)
+            redis = {"store": "redis", "master": "10.0.0.5:6379", "peers": []}
+            agent.sessions = {"serving": True, "listen": "127.0.0.1:6380", "ready": True, "clients": 4} | redis
+            assert main(["sessions", "stats", "--run-dir", str(tmp_path)]) == 0
+            assert "ready, in Redis at 10.0.0.5:6379, 4 clients" in capsys.readouterr().out
             agent.sessions = {"serving": False, "listen": "127.0.0.1:6380", "starts": 3}
             assert main(["sessions", "stats", "--run-dir", str(tmp_path)]) == 0
             assert "not serving at 127.0.0.1:6380" in capsys.readouterr().out

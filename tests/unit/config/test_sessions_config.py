@@ -8,6 +8,7 @@ import pytest
 
 from haagent.config import Config, ConfigError, SessionsConfig, parse, sessions
 from haagent.config.outline import outline_of
+from haagent.config.sessions import RedisUrl
 from haagent.core.store.stamps import number_of
 from tests.unit.config.test_config_faults import faults_of, the_fault
 
@@ -64,7 +65,27 @@ def test_all_of_it_can_be_written() -> None:
 
 # What is written in the braces; then the key that is blamed, and a part of what is said.
 ONE_MISTAKE = [
-    ("store: redis", "store", "`redis` is not known here"),
+    ("store: redis", "url", "nothing says where Redis is; write `redis://10.0.0.5:6379/0`"),
+    ("store: redis, url: 'http://10.0.0.5'", "url", "it is not the URL of a Redis"),
+    ("store: redis, url: 'redis://10.0.0.5/x'", "url", "it is not the URL of a Redis"),
+    ("store: redis, url: 'redis://10.0.0.5:70000/0'", "url", "it is not the URL of a Redis"),
+    ("store: redis, url: 'redis://10.0.0.5/0?x=1'", "url", "it is not the URL of a Redis"),
+    ("store: redis, url: 'unix://redis.sock'", "url", "it is not the URL of a Redis"),
+    ("store: redis, url: 'redis+cluster://10.0.0.5'", "url", "a Redis Cluster sends its clients from node to node"),
+    ("store: redis, url: 'redis://10.0.0.5,10.0.0.6'", "url", "a Redis Cluster sends its clients from node to node"),
+    ("store: redis, url: 'redis://10.0.0.5', managed: true", "managed", "is not in this release"),
+    ("store: redis, url: 'redis://10.0.0.5', consistency: strong", "consistency", ""),
+    ("store: redis, url: 'redis://10.0.0.5', max_memory: 1GiB", "max_memory", "for Redis itself to know"),
+    ("store: redis, url: 'redis://10.0.0.5', logout_guard: 1s", "logout_guard", "for Redis itself to know"),
+    ("store: redis, url: 'redis://10.0.0.5', replicas: 0", "replicas", "is not a number from 1 to 16"),
+    ("store: redis, url: 'redis://10.0.0.5', replication: async, replicas: 2", "replicas", "nobody waits"),
+    ("store: redis, url: 'redis://10.0.0.5', sentinels: ['10.0.0.5:26379'], master: a", "url", "the sentinels do"),
+    ("store: redis, sentinels: ['10.0.0.5:26379']", "master", "missing, and `sentinels` needs it"),
+    ("store: redis, url: 'redis://10.0.0.5', master: a", "sentinels", "missing, and `master` needs it"),
+    ("store: redis, sentinels: ['10.0.0.5'], master: a", "sentinels[0]", "not the address of a sentinel"),
+    ("store: redis, sentinels: ['10.0.0.5:26379'], master: 'a b'", "master", "is not the name of a master"),
+    ("url: 'redis://10.0.0.5'", "url", "there is no Redis with `store: peer`; remove it, or write `store: redis`"),
+    ("replicas: 2", "replicas", "there is no Redis with `store: peer`"),
     ("store: per", "store", "did you mean `peer`?"),
     ("replicaton: sync", "replicaton", "did you mean `replication`?"),
     ("consistency: strong", "consistency", "unknown key"),
@@ -100,6 +121,50 @@ ONE_MISTAKE = [
     ("logout_guard: 2m, horizon: 1m", "logout_guard", "2m is longer than the horizon of 1m; write at most 1m"),
     ("horizon: 1s", "horizon", "too short"),
 ]
+
+
+URLS = [
+    ("redis://10.0.0.5", RedisUrl(host="10.0.0.5")),
+    ("redis://[fd00::5]:7000/15", RedisUrl(host="fd00::5", port=7000, database=15)),
+    (
+        "rediss://app:p%40ss@redis.example.com:6380/2",
+        RedisUrl(host="redis.example.com", port=6380, tls=True, user="app", password="p@ss", database=2),
+    ),
+    ("redis://:x@localhost/", RedisUrl(host="localhost", password="x")),
+    ("unix:///run/redis.sock", RedisUrl(path="/run/redis.sock")),
+    ("unix://app:x@/run/redis.sock?db=3", RedisUrl(path="/run/redis.sock", user="app", password="x", database=3)),
+]
+
+
+@pytest.mark.parametrize(("text", "meant"), URLS)
+def test_urls(text: str, meant: RedisUrl) -> None:
+    found = config(f"store: redis, url: '{text}'").sessions
+    assert found is not None
+    assert found.url == meant
+    assert "p@ss" not in repr(found)
+
+
+def test_sentinels_need_no_url_and_take_one_without_a_host() -> None:
+    said = "store: redis, sentinels: ['10.0.0.5:26379', '[fd00::5]:26379', 'r.example.com:26379'], master: shop"
+    found = config(said).sessions
+    assert found is not None
+    assert found.sentinels == ("10.0.0.5:26379", "[fd00::5]:26379", "r.example.com:26379")
+    more = config(f"{said}, url: 'rediss://app@/2', replicas: 2, strict: true").sessions
+    assert more is not None
+    assert (more.url, more.replicas) == (RedisUrl(tls=True, user="app", database=2), 2)
+
+
+def test_a_password_in_an_url_is_not_quoted() -> None:
+    for url in ("http://app:sesame@10.0.0.5", "redis://app:sesame@10.0.0.5:x/", "redis+cluster://:sesame@a"):
+        fault = the_fault(FILE % f"store: redis, url: '{url}'")
+        assert "sesame" not in f"{fault.message}{fault.hint}"
+    written = {"sessions": {"url": "redis://:sesame@10.0.0.5"}}
+    assert outline_of(written).parts["sessions"].parts["url"].digest == 0
+
+
+def test_redis_needs_no_addresses_of_nodes() -> None:
+    text = FILE % "store: redis, url: 'redis://10.0.0.5'"
+    assert parse(text.replace("B: {address: 10.20.1.11}", "B: {}").encode(), "test.yaml").sessions
 
 
 @pytest.mark.parametrize(("written", "key", "words"), ONE_MISTAKE)

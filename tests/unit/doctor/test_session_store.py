@@ -19,8 +19,9 @@ cluster: shop
 heartbeat: {{interfaces: [eth0], insecure: true, port: {link}}}
 nodes: {{A: {{address: 127.0.0.1}}, B: {{address: 127.0.0.2}}, W: {{address: 127.0.0.3, witness: true}}}}
 groups: {{web: {{addresses: [10.20.1.100/24]}}}}
-sessions: {{listen: "127.0.0.1:{port}"}}
+sessions: {{listen: "127.0.0.1:{port}"{more}}}
 """
+REDIS = ", store: redis, url: 'redis://10.0.0.5:6379'"
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def shut() -> Iterator[int]:
         yield int(held.getsockname()[1])
 
 
-def keeps(subject: Subject, *, port: int = 6380, link: int = 7265, node: str = "A") -> Subject:
-    text = FILE.format(port=port, link=link)
+def keeps(subject: Subject, *, port: int = 6380, link: int = 7265, node: str = "A", more: str = "") -> Subject:
+    text = FILE.format(port=port, link=link, more=more)
     subject.config = parse(text.encode(), "shop.yaml", node=node)
     return subject
 
@@ -43,10 +44,10 @@ def listener() -> Iterator[socket.socket]:
         yield made
 
 
-def asked(subject: Subject, listener: socket.socket, answer: bytes) -> Finding:
-    """What is found at the door where somebody answers so."""
-    keeps(subject, port=listener.getsockname()[1])
-    subject.agent = told_by_agent(sessions={"peers": [{"name": "B", "linked": True}]})
+def asked(subject: Subject, listener: socket.socket, answer: bytes, *, more: str = "") -> list[Finding]:
+    """What is found where somebody answers so at the door."""
+    keeps(subject, port=listener.getsockname()[1], more=more)
+    subject.agent = told_by_agent(sessions={"peers": [] if more else [{"name": "B", "linked": True}]})
 
     def serve() -> None:
         client, _ = listener.accept()
@@ -56,10 +57,9 @@ def asked(subject: Subject, listener: socket.socket, answer: bytes) -> Finding:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    door, peer = looked(sessions, subject)
+    found = looked(sessions, subject)
     thread.join()
-    assert (peer.severity, peer.what) == (Severity.OK, "the session stores of A and B are linked")
-    return door
+    return found
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,32 @@ def asked(subject: Subject, listener: socket.socket, answer: bytes) -> Finding:
     ],
 )
 def test_the_door(subject: Subject, listener: socket.socket, answer: bytes, severity: Severity, says: str) -> None:
-    finding = asked(subject, listener, answer)
-    assert finding.severity is severity
-    assert says in finding.what
+    door, peer = asked(subject, listener, answer)
+    assert door.severity is severity
+    assert says in door.what
+    assert (peer.severity, peer.what) == (Severity.OK, "the session stores of A and B are linked")
+
+
+@pytest.mark.parametrize(
+    ("answer", "severity", "says"),
+    [
+        (b"+PONG\r\n", Severity.OK, "the session store answers at 127.0.0.1:"),
+        (b"-NOAUTH Authentication required.\r\n", Severity.OK, "the session store answers at 127.0.0.1:"),
+        (b"-NOPERM User app has no permissions to run the 'ping' command\r\n", Severity.OK, "answers"),
+        (b"-LOADING No Redis master can be reached. Try again.\r\n", Severity.ERROR, "there is no Redis master behind"),
+    ],
+)
+def test_the_door_in_front_of_a_redis(
+    subject: Subject, listener: socket.socket, answer: bytes, severity: Severity, says: str
+) -> None:
+    """It is all that is looked at: the nodes keep nothing that they would tell each other."""
+    (door,) = asked(subject, listener, answer, more=REDIS)
+    assert door.severity is severity
+    assert says in door.what
+
+
+def test_before_the_first_start_in_front_of_a_redis_nothing_is_looked_at(subject: Subject) -> None:
+    assert looked(sessions, keeps(subject, more=REDIS)) == []
 
 
 def test_a_door_that_is_shut(subject: Subject, shut: int) -> None:

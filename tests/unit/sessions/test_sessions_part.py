@@ -6,93 +6,17 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from haagent.config import parse
-from haagent.core.event_kinds import Kind
 from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload
 from haagent.sessions import part as sessions_part
 from haagent.sessions.messages import Facts, Noted, PeerFacts, Serving
 from haagent.sessions.part import Sessions, settings_of
-
-PATIENCE_S = 60.0
-FILE = """\
-cluster: shop
-nodes: {{A: {{address: 127.0.0.1}}{others}, W: {{address: 127.0.0.3, witness: true}}}}
-heartbeat: {{interfaces: [eth0], insecure: true, port: {link}}}
-groups: {{web: {{addresses: [10.20.1.100/24]}}}}
-sessions: {{listen: "127.0.0.1:{port}"{more}}}
-"""
-
-
-B = ", B: {address: 127.0.0.2}"
-
-
-def config(port: int, more: str = "", *, node: str = "A", others: str = "", link: int = 7265) -> Any:
-    """Alone with a witness, which keeps no sessions, a node waits for nobody."""
-    text = FILE.format(port=port, more=more, others=others, link=link)
-    return parse(text.encode(), "haagent.yaml", node=node)
-
-
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def kept(wanted: Any, history: list[tuple[str, str]] | None = None) -> AsyncIterator[Sessions]:
-    tasks: list[asyncio.Task[None]] = []
-
-    def background(work: Coroutine[Any, Any, None]) -> None:
-        tasks.append(asyncio.create_task(work))
-
-    def note(kind: Kind, text: str) -> None:
-        if history is not None:
-            history.append((kind.value, text))
-
-    part = Sessions(wanted, note=note, background=background)
-    await part.open()
-    try:
-        yield part
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await part.close()
-
-
-def serves(part: Sessions) -> bool:
-    return bool(part.status()["sessions"]["serving"])
-
-
-def pid_of(part: Sessions) -> int:
-    return int(part.status()["pids"]["store"])
-
-
-async def ask(port: int, *words: str) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(" ".join(words).encode() + b"\r\n")
-    answer = await reader.readline()
-    writer.close()
-    return answer.strip()
-
-
-def is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+from tests.support.session_part import PATIENCE_S, B, ask, config, is_alive, kept, pid_of, serves, until
 
 
 def test_it_serves_and_says_so_and_ends_with_the_agent(port: int) -> None:
@@ -245,22 +169,18 @@ def test_what_is_written_in_the_file_is_what_the_store_is_told() -> None:
         )
     )
     assert found is not None
+    assert found.peers is not None
+    assert found.relay is None
     assert (found.host, found.port, found.path, found.password) == ("127.0.0.1", 6380, "/run/x.sock", "")
-    assert (found.replica.me, found.replica.number) == ("B", number_of("B"))
-    assert found.replica.peers == {"A": number_of("A")}, "a witness keeps no sessions"
-    assert (found.replica.is_sync, found.replica.is_strict, found.replica.sync_timeout_s) == (True, True, 0.2)
-    assert (found.link.addresses, found.link.peers, found.link.port) == (("127.0.0.2",), {"A": ("127.0.0.1",)}, 7265)
-    store = found.store
+    replica, link = found.peers.replica, found.peers.link
+    assert (replica.me, replica.number) == ("B", number_of("B"))
+    assert replica.peers == {"A": number_of("A")}, "a witness keeps no sessions"
+    assert (replica.is_sync, replica.is_strict, replica.sync_timeout_s) == (True, True, 0.2)
+    assert (link.addresses, link.peers, link.port) == (("127.0.0.2",), {"A": ("127.0.0.1",)}, 7265)
+    store = found.peers.store
     assert (store.max_memory, store.max_value_bytes, store.eviction) == (1 << 20, 1 << 10, "volatile-ttl")
     assert (store.session_keys, store.logout_guard_ms, store.horizon_ms) == ((b"a",), 2000, 120_000)
     assert "sesame" not in repr(found)
-
-
-@pytest.fixture
-def link() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_two_nodes_replicate_and_say_so(port: int, link: int) -> None:

@@ -92,6 +92,13 @@ web: nobody holds it: only A of A, B, W is heard; failures: A 2 (`haagent clear
   on every node, then `haagent reload` on each."""
 
 
+def test_text_names_the_redis_behind_the_door() -> None:
+    facts = facts_of()
+    told = {"store": "redis", "ready": True, "clients": 3, "listen": "127.0.0.1:6380", "peers": []}
+    facts["sessions"] = told | {"master": "10.0.0.5:6379"}
+    assert "\nSessions on A: in Redis at 10.0.0.5:6379; 3 clients at 127.0.0.1:6380." in text_of(facts)
+
+
 def test_text_when_much_is_wrong() -> None:
     nobody = group(
         "web",
