@@ -128,13 +128,17 @@ test: setup .make/redis-suite .make/redis-py .make/shop-python/made  ## all test
 system-test: setup .make/testing  ## of these only the ones on booted hosts: systemd, SSH, Ansible; needs root
 	@$(BIN)/python -m pytest tests/system
 
-# tests/unit in .make/floors or .make/newest: first which versions are there that requirements.lock does not have. What
+# tests/unit in .make/floors or .make/newest, if there are versions that requirements.lock does not have. What
 # Redis and redis-py test tells of our commands, and nothing of a library that the others do not tell.
 define unit-tests
-	@echo "tests/unit with the $(1) versions that pyproject.toml allows, not as in requirements.lock:" \
-	    $$(.make/$@/bin/pip freeze --exclude-editable | tr A-Z_ a-z- \
-	    | awk 'NR == FNR {locked[$$1]} NR > FNR && !($$1 in locked)' requirements.lock -)
-	@.make/$@/bin/python -m pytest -q tests/unit --ignore-glob '*/store/test_redis_*suite.py' \
+	@others=$$(.make/$@/bin/pip freeze --exclude-editable | tr A-Z_ a-z- \
+	    | awk 'NR == FNR {locked[$$1]} NR > FNR && !($$1 in locked)' requirements.lock -); \
+	if [ -z "$$others" ]; then \
+	    echo "the $(1) versions that pyproject.toml allows are those of requirements.lock, with which make test runs"; \
+	    exit; \
+	fi; \
+	echo "tests/unit with the $(1) versions that pyproject.toml allows, not as in requirements.lock:" $$others; \
+	.make/$@/bin/python -m pytest -q tests/unit --ignore-glob '*/store/test_redis_*suite.py' \
 	    || { echo "tests/unit failed with the $(1) versions, named above; again: make $@"; exit 1; }
 endef
 
