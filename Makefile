@@ -129,7 +129,9 @@ system-test: setup .make/testing  ## of these only the ones on booted hosts: sys
 	@$(BIN)/python -m pytest tests/system
 
 # tests/unit in .make/floors or .make/newest, if there are versions that requirements.lock does not have. What
-# Redis and redis-py test tells of our commands, and nothing of a library that the others do not tell.
+# Redis and redis-py test tells of our commands, and nothing of a library that the others do not tell; of the core, which
+# has none but msgspec, only what travels is tried.
+OF_NO_LIBRARY := --ignore-glob '*/store/test_redis_*suite.py' --ignore-glob '*/unit/core/test_[!w]*'
 define unit-tests
 	@others=$$(.make/$@/bin/pip freeze --exclude-editable | tr A-Z_ a-z- \
 	    | awk 'NR == FNR {locked[$$1]} NR > FNR && !($$1 in locked)' requirements.lock -); \
@@ -138,7 +140,7 @@ define unit-tests
 	    exit; \
 	fi; \
 	echo "tests/unit with the $(1) versions that pyproject.toml allows, not as in requirements.lock:" $$others; \
-	.make/$@/bin/python -m pytest -q tests/unit --ignore-glob '*/store/test_redis_*suite.py' \
+	.make/$@/bin/python -m pytest -q tests/unit $(OF_NO_LIBRARY) \
 	    || { echo "tests/unit failed with the $(1) versions, named above; again: make $@"; exit 1; }
 endef
 

@@ -139,6 +139,7 @@ def forgive_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NodeState, "keep_silent", lambda *_: None)
+    monkeypatch.setattr(NodeState, "_outlived", lambda *_: False)  # who has heard both lives needs no telling
 
 
 def count_as_steered(monkeypatch: pytest.MonkeyPatch) -> None:

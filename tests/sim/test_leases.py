@@ -77,13 +77,20 @@ def test_that_it_is_shortened_at_once_is_needed(monkeypatch: pytest.MonkeyPatch)
         holder_is_shortened()
 
 
+def with_votes_of_any_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """B, which has heard W's earlier life a moment ago, would count no vote of the later one either (`twins`)."""
+    monkeypatch.setattr(NodeState, "_outlived", lambda *_: False)
+
+
 def test_that_silence_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_votes_of_any_life(monkeypatch)
     monkeypatch.setattr(NodeState, "keep_silent", lambda *_: None)
     with pytest.raises(Violation, match="both answer"):
         test_a_voter_that_forgot_a_long_lease_is_told_of_it_by_the_others()
 
 
 def test_what_is_told_at_second_hand_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_votes_of_any_life(monkeypatch)
     genuine = heartbeat.heartbeat
 
     def at_first_hand(*said: Any, **more: Any) -> Heartbeat:
