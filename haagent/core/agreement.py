@@ -7,10 +7,11 @@ MongoDB's logless reconfiguration, arXiv 2102.11960: a configuration is ordered 
 
 1.  A vote is given and counted only between nodes that have the very same `Agreed`.
 2.  Stamps are ordered by the term, which is the ballot of a tenure of the group `leader`, then by version. Whoever
-    hears a higher stamp takes it over at once, and nobody goes back. (A witness alone is not believed, unless in
-    what one's own file wishes: it never makes one, and is where a key is most easily stolen. But it may be the only one
-    that remembers, when who has made it was lost at that moment. Nor is a stamp that is far above all that was heard:
-    `credible`.)
+    hears a higher stamp takes it over at once, and nobody goes back. A stamp that is far above all that was heard is
+    come up to in steps, as a round is (`credible`). A witness alone is not believed: it never makes one, and is where a
+    key is most easily stolen. But it may be the only one that remembers, when who has made it was lost at that moment.
+    So it is believed in what one's own file wishes, a small step at a time, and no sooner after another set than a
+    leader would make one: whatever it says, and whatever it says to another, the others keep up with each other.
 3.  Only the holder of `leader` makes one. First it stamps the present set with its own tenure; what a former leader
     may have begun has a lower stamp from then on. Once a majority has had that for as long as any lease runs, it makes
     the next: a set that has one voter more or one fewer, as its own file wishes. So it goes, one at a time.
@@ -32,7 +33,7 @@ from collections.abc import Collection
 from haagent.core.event_kinds import Kind
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import GroupState
-from haagent.core.limits import LEAP
+from haagent.core.limits import LEAP, STEP
 from haagent.core.membership import Peer
 from haagent.core.messages import Agreed, Ballot, Heartbeat
 from haagent.core.node_state import NodeState
@@ -43,15 +44,25 @@ def hear(state: NodeState, now: float, beat: Heartbeat) -> None:
     theirs = beat.agreed
     if theirs is None or not state.is_agreed or _stamp(theirs) <= _stamp(state.agreed):
         return
-    if theirs.term.round > state.round + LEAP or theirs.version > state.agreed.version + LEAP:
-        return
-    peers = state.membership.peers.values()
-    said_by = {peer.name for peer in peers if _says(peer, theirs)}
-    # It could name whom it likes: a majority of those that we know counts as well.
-    electorates = ({*theirs.voters}, {*state.agreed.voters})
-    is_wished = {*theirs.voters} == {*state.settings.voters}
-    if beat.node not in state.witnesses or is_wished or all(2 * len(said_by & one) > len(one) for one in electorates):
+    if beat.node not in state.witnesses:
+        state.see_version(min(theirs.version, state.version + LEAP))
+        is_believed = theirs.term.round <= state.round and theirs.version <= state.version
+    else:
+        is_near = theirs.term.round <= state.round + STEP and theirs.version <= state.version + STEP
+        is_believed = is_near and (_is_time_for_another(state, now, theirs) or _is_common(state, theirs))
+    if is_believed:
         _adopt(state, now, theirs)
+
+
+def _is_time_for_another(state: NodeState, now: float, theirs: Agreed) -> bool:
+    may_be_next = {*theirs.voters} == {*state.settings.voters}
+    return may_be_next and now >= state.agreed_since + state.settings.silence_s(state.longest_lease_s(now))
+
+
+def _is_common(state: NodeState, theirs: Agreed) -> bool:
+    """It could name whom it likes: a majority of those that we know counts as well."""
+    said_by = {peer.name for peer in state.membership.peers.values() if _says(peer, theirs)}
+    return all(2 * len(said_by & one) > len(one) for one in ({*theirs.voters}, {*state.agreed.voters}))
 
 
 def advance(state: NodeState, now: float, leader: Group) -> None:
@@ -134,6 +145,7 @@ def _adopt(state: NodeState, now: float, agreed: Agreed) -> None:
         state.note(Kind.VOTERS, "", f"the voters are now {_named(agreed.voters)}", now=now)
     state.agreed, state.agreed_since = agreed, now
     state.see_round(agreed.term.round)  # the next leader's term is above it
+    state.see_version(agreed.version)
     state.urge()
 
 

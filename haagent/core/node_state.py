@@ -60,6 +60,7 @@ class NodeState:
     arbiter_fault: str  # empty: it can be reached
     round: int  # highest of all ballots seen
     agreed: Agreed  # whose votes count, where votes decide (`agreement`)
+    version: int  # highest of those of which others have spoken
     next_beat: float  # when the next heartbeat is due
     next_seq: int = 1
     recorded: tuple[tuple[int, str, str], ...] = ()  # at the arbiter: whose address in which group
@@ -96,6 +97,7 @@ class NodeState:
     @classmethod
     def begin(cls, settings: Settings, *, boot: int, now: float, rng: random.Random, memory: Memory) -> Self:
         memory, leases = _credible(memory), Leases()
+        agreed = memory.agreed or Agreed(Ballot(0, ""), 0, tuple(sorted(settings.voters)))
         leases.hear(now, math.ceil(1000 * memory.lease_s))
         return cls(
             settings=settings,
@@ -111,7 +113,8 @@ class NodeState:
             witnesses=settings.witnesses,
             arbiter_fault=f"{settings.arbiter} has not answered yet",
             round=memory.round,
-            agreed=memory.agreed or Agreed(Ballot(0, ""), 0, tuple(sorted(settings.voters))),
+            agreed=agreed,
+            version=agreed.version,
             agreed_since=now,
             next_beat=now,
         )
@@ -152,6 +155,9 @@ class NodeState:
 
     def see_round(self, round_: int) -> None:
         self.round = max(self.round, min(round_, MAX_BELIEVED))
+
+    def see_version(self, version: int) -> None:
+        self.version = max(self.version, min(version, MAX_BELIEVED))
 
     def next_round(self, group: Group) -> int:
         """Above all that a vote may depend on, and what a witness says by no more than `STEP` (`credible`)."""
@@ -355,6 +361,8 @@ class NodeState:
     def _outlived(self, peer: Peer, now: float) -> bool:
         """An earlier life of it, heard last when this one had begun, may hold by a vote of its own. That it stops to
         speak before anybody can tell that they are two ends no lease. (If it ended first, this one is silent still.)"""
+        if peer.elder_heard_at == NEVER:  # asked a thousand times in a step
+            return False
         return now < peer.elder_heard_at + self.settings.silence_s(self.longest_lease_s(now))
 
     def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:

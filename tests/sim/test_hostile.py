@@ -9,12 +9,12 @@ from random import Random
 import msgspec
 import pytest
 
-from haagent.core import events, limits
+from haagent.core import agreement, events, limits
 from haagent.core.group import counting
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import TRYING
 from haagent.core.membership import Membership
-from haagent.core.messages import Ballot, Heard, Heartbeat, is_well_formed
+from haagent.core.messages import Agreed, Ballot, Heard, Heartbeat, is_well_formed
 from haagent.core.node_state import NodeState
 from tests.sim.invariants import Watch, check_settled
 from tests.sim.world import Host, World, make_settings
@@ -164,6 +164,35 @@ def test_who_has_promised_more_than_anybody_wants_holds_nobody_up() -> None:
     outbidding()
 
 
+def boasting(rounds: int, versions: int) -> None:
+    """What one's own file wishes it is believed. It speaks while its agent is away, and tells each something else."""
+    world, outages = besieged(3)
+    at_first = node_of(world, "A").state.agreed
+
+    def boast(rng: Random, beat: Heartbeat, *, seq: int) -> Heartbeat:
+        said = (node_of(world, name).state.agreed for name in "AB")
+        highest, version = max((agreed.term, agreed.version) for agreed in said)
+        agreed = Agreed(Ballot(highest.round + rounds, "W"), version + versions, at_first.voters)
+        return msgspec.structs.replace(beat, seq=seq, agreed=agreed)
+
+    world.how, world.every_s = boast, 0.005  # type: ignore[method-assign]
+    world.run(world.t + 0.2)  # it has spoken
+    world.crash("W")
+    world.run(world.t + 10)
+    assert (node_of(world, "A").state.agreed == at_first) == (limits.LEAP in (rounds, versions))
+    world.relent()
+    world.run(world.t + 2.0)
+    assert len({node_of(world, name).state.agreed for name in "ABW"}) == 1
+    assert not outages
+    check_settled(world)
+
+
+@pytest.mark.parametrize("by", [limits.LEAP, limits.STEP])
+def test_who_votes_is_agreed_at_once_when_it_is_over(by: int) -> None:
+    boasting(by, 0)
+    boasting(0, by)
+
+
 # --- without its rules
 
 
@@ -173,6 +202,10 @@ def easily_impressed(group: Group, state: NodeState, now: float, genuine=countin
 
 def forgotten() -> None:
     test_it_takes_no_service_away_and_is_forgotten_when_it_is_over(0, distort)
+
+
+def at_any_time(state: NodeState, now: float, theirs: Agreed) -> bool:
+    return {*theirs.voters} == {*state.settings.voters}
 
 
 def any_echo(self: Membership, beat: Heartbeat) -> Heard:
@@ -185,6 +218,9 @@ def any_echo(self: Membership, beat: Heartbeat) -> Heard:
     [
         (outbidding, counting, "is_behind", easily_impressed),
         (forgotten, Membership, "_echo", any_echo),
+        (functools.partial(boasting, limits.STEP, 0), agreement, "_is_time_for_another", at_any_time),
+        (functools.partial(boasting, 0, limits.LEAP), agreement, "STEP", limits.LEAP),
+        (functools.partial(boasting, 0, limits.STEP), NodeState, "see_version", lambda self, version: None),
     ],
 )
 def test_each_rule_is_needed(

@@ -12,7 +12,7 @@ from tests.unit.test_arrows import CORE, ROOT, imports
 FILES = sorted(CORE.rglob("*.py"))
 CHANGERS = {
     *("add", "append", "become", "clear", "discard", "do", "extend", "note", "order", "pop", "popitem", "remove"),
-    *("see_round", "setattr", "setdefault", "update", "urge"),
+    *("see_round", "see_version", "setattr", "setdefault", "update", "urge"),
 }
 
 
