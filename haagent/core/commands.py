@@ -119,8 +119,8 @@ def _maintenance(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
     away = "" if asked.on else ", ".join(_away(state, now))
     if away and not already and not asked.force:
         return REFUSED, (
-            f"{away} held something when it was last heard and is offline: its addresses may still be in place. Start "
-            "its agent, or make sure that the host is down and use `--force`"
+            f"{away} held something when it was last heard and is offline, or on another host now: its addresses may "
+            "still be in place. Start its agent there, or make sure that the host is down and use `--force`"
         )
     # Given anew if it is so already: the others may know a newer one.
     forced = asked.force and bool(away)
@@ -134,7 +134,8 @@ def _away(state: NodeState, now: float) -> list[str]:
     """Who had something, and may have left it in place."""
     groups = state.groups.values()
     had = {group.service.by for group in groups} | {state.keeper(name) for name in state.left}
-    return sorted(had - {"", *state.membership.alive_names(now)})
+    elsewhere = {state.keeper(name) for name, left in state.left.items() if not state.is_there(left)}
+    return sorted((had - {*state.membership.alive_names(now)} | elsewhere) - {""})
 
 
 def describe(order: Order) -> str:

@@ -45,6 +45,7 @@ def heartbeat(state: NodeState, now: float, seq: int, *, stopping: bool = False)
             if voter.is_bound(now)
         ),
         parts=1,
+        host=state.host,
     )
 
 

@@ -24,10 +24,11 @@ nothing of it in place, or to know of the end, after which it lets go as ever; a
 in place until that is removed or held (`GroupBeat.left`). All whom the holder has waited for knew, so the others find
 no majority. It is kept in `memory.json` too, as whoever waits may be restarted. If the node does not come back somebody
 must say that it is down: nobody can tell whether it has crashed or has left its addresses. In maintenance a crash was
-not repaired either.
+not repaired either. Another host under that name (`twins`) cannot speak for the one that has left them: a life counts
+as a later one only if it has that one's memory (`Heartbeat.host`).
 
 What it does not cover: who ends maintenance with `--force` vouches for all that are not heard, also for one that is
-stopping at this very moment.
+stopping at this very moment. A host with a copy of another's memory passes for that one.
 """
 
 from __future__ import annotations
@@ -56,10 +57,14 @@ def hear(state: NodeState, beat: Heartbeat) -> None:
         if said.name == LEADER:
             continue
         if said.left or (said.active and is_frozen):
-            state.left[said.name] = Left(beat.node, said.addresses)
+            state.left[said.name] = Left(beat.node, said.addresses, beat.host)
         elif is_over or not said.active:
             gone.add(said.name)
-    state.left = {name: one for name, one in state.left.items() if one.node != beat.node or name not in gone}
+    state.left = {
+        name: one
+        for name, one in state.left.items()
+        if one.node != beat.node or name not in gone or not state.is_there(one)
+    }
 
 
 def freeze(state: NodeState) -> None:
@@ -69,8 +74,8 @@ def freeze(state: NodeState) -> None:
     for name, group in state.groups.items():
         peer = state.membership.peers.get(group.service.by)
         said = peer.groups.get(name) if peer is not None else None
-        if peer is not None and said is not None and said.active and name != LEADER:
-            state.left[name] = Left(peer.name, said.addresses)
+        if peer is not None and peer.beat is not None and said is not None and said.active and name != LEADER:
+            state.left[name] = Left(peer.name, said.addresses, peer.beat.host)
 
 
 def may_leave(state: NodeState, now: float) -> bool:

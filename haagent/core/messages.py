@@ -145,6 +145,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     part: int = 0  # which slice of the heartbeat this is, from 0
     parts: int = 0  # and how many there are; 0: of a release that does not read slices
     outline: Outline | None = None  # of the sender's file, while a peer has another; None: an older release as well
+    host: int = 0  # where the sender's memory is: the boot of the first life that has written it; 0: an older release
 
 
 def is_well_formed(beat: Heartbeat) -> bool:

@@ -65,7 +65,10 @@ class Node:
             if name in memory.served and self.state.orders.in_maintenance:
                 group.service.by = settings.me  # its agent died, and was started again
             group.arbitration.known = memory.granted.get(name)
-        self.state.left = {name: Left(node, memory.left.get(name, ())) for name, node in memory.kept.items()}
+        self.state.left = {
+            name: Left(node, memory.left.get(name, ()), memory.left_on.get(name, 0))
+            for name, node in memory.kept.items()
+        }
         self._forget_step()
 
     def _forget_step(self) -> None:
@@ -201,6 +204,8 @@ class Node:
         identity.hear(state, now, beat)
         peer = state.membership.peers[beat.node]
         before, known = peer.boot, peer.twins(now)
+        if now < state.acquainted_at and len(peer.lives) < 2:
+            peer.lives.add(beat.boot)
         verdict = state.membership.hear(now, beat, link)
         twins.notice(state, now, peer, known)
         if verdict is Verdict.STRANGER:
@@ -372,11 +377,13 @@ class Node:
         agreed = state.agreed if state.is_agreed else None
         kept = {name: keeper for name in sorted(state.left) if (keeper := state.keeper(name))}
         left = {name: state.left[name].addresses for name in kept}
+        left_on = {name: state.left[name].host for name in kept}
         granted = {}
         if state.settings.arbiter and state.settings.consistent:
             found = {name: group.arbitration.known for name, group in state.groups.items()}
             granted = {name: known for name, known in found.items() if known is not None}
-        memory = Memory(state.round, lease_s, state.orders.lasting, served, agreed, kept, granted, left)
+        lasting = state.orders.lasting
+        memory = Memory(state.round, lease_s, lasting, served, agreed, kept, granted, left, left_on, state.host)
         if memory != state.remembered:
             state.remembered = memory
             state.do(Remember(memory))

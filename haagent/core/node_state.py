@@ -42,12 +42,14 @@ class Left:
 
     node: str
     addresses: tuple[int, ...]
+    host: int  # 0: not known
 
 
 @dataclass
 class NodeState:
     settings: Settings
     boot: int
+    host: int
     rng: random.Random
     born: float
     silent_until: float
@@ -102,6 +104,7 @@ class NodeState:
         return cls(
             settings=settings,
             boot=boot,
+            host=memory.host or boot,
             rng=rng,
             born=now,
             silent_until=now + settings.silence_s(memory.lease_s),
@@ -197,6 +200,11 @@ class NodeState:
         return max(60.0, 10 * self.settings.lease_s)
 
     @property
+    def acquainted_at(self) -> float:
+        """From then on whoever is heard has echoed this life, and more than once."""
+        return self.born + self.settings.dead_after_s + 4 * self.settings.interval_s
+
+    @property
     def slot_s(self) -> float:
         """How long a candidate waits for each that is before it: time for the other to win and be heard."""
         return min(self.settings.interval_s, MAX_SLOT_S)
@@ -207,6 +215,17 @@ class NodeState:
             return ""
         is_known = left.node in self.membership.peers and not self.orders.is_down(left.node)
         return left.node if is_known and not self.orders.is_unreserved else ""
+
+    def is_kept_from(self, name: str, node: str) -> bool:
+        """The addresses of the group may have been left in place elsewhere, also on another host of that name."""
+        keeper = self.keeper(name)
+        return bool(keeper) and (keeper != node or not self.is_there(self.left[name]))
+
+    def is_there(self, left: Left) -> bool:
+        """Its node runs where it has left them, as far as is known."""
+        peer = self.membership.peers.get(left.node)
+        host = peer.beat.host if peer is not None and peer.beat is not None else 0
+        return host == left.host or 0 in (host, left.host)
 
     @property
     def is_stopping(self) -> bool:
@@ -351,7 +370,8 @@ class NodeState:
 
     def may_have_votes(self, peer: Peer, now: float) -> bool:
         """It agrees on whose votes count, and is no life that has to stand down."""
-        return self.is_at_one(peer.beat) and not peer.has_to_stand_down(now) and not self._outlived(peer, now)
+        is_sure = not self._outlived(peer, now) and not self._is_one_of_two(peer, now)
+        return self.is_at_one(peer.beat) and not peer.has_to_stand_down(now) and is_sure
 
     def votes(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """`beats` of those whose votes count here."""
@@ -364,6 +384,11 @@ class NodeState:
         if peer.elder_heard_at == NEVER:  # asked a thousand times in a step
             return False
         return now < peer.elder_heard_at + self.settings.silence_s(self.longest_lease_s(now))
+
+    def _is_one_of_two(self, peer: Peer, now: float) -> bool:
+        """We have just started, and another life of it was heard that cannot prove yet that it is alive: it may believe
+        for a while that our earlier life is."""
+        return len(peer.lives) > 1 and now < self.acquainted_at
 
     def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """What each living peer says of `group`, as long as that counts."""

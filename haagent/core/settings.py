@@ -122,3 +122,5 @@ class Memory(msgspec.Struct, frozen=True):
     kept: dict[str, str] = {}  # groups that another node may have left in place, and which (`maintenance`)
     granted: dict[str, Ballot] = {}  # what an arbiter is known to have granted last (`group.arbitration`)
     left: dict[str, tuple[int, ...]] = {}  # the addresses of what is `kept`
+    left_on: dict[str, int] = {}  # and the host (`messages.Heartbeat.host`)
+    host: int = 0  # ours: the boot of the first life that has written this

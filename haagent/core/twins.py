@@ -14,7 +14,9 @@ that hears it, or believes it.
 
 A life that is told so gives no vote, and lets go of what it has. It is silent for a lease after its start anyway; so it
 is told before it has voted for anybody. (If the elder falls silent first, nobody tells: then who has heard it counts no
-vote of the younger, and gives it none, for a lease from that.) It stands down until every peer is heard, hears it, and
+vote of the younger, and gives it none, for a lease from that. And who would tell may have just started itself, and
+learn of the elder too late, which takes its earlier life for the present one for a while. So at first it gives no vote
+to one of two that it hears, proved or not.) It stands down until every peer is heard, hears it, and
 says nothing of the kind (any more); and then for two leases, since the elder may only have been cut off, and a peer may
 need two heartbeats to know. A peer that is not heard might hear the elder, whether it has told this one or had not come
 to: then it takes a restart, an end of the cut, or the word that it is down.

@@ -102,6 +102,11 @@ def keep_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NodeState, "keeper", lambda self, group: "")
 
 
+def keep_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever host has it."""
+    monkeypatch.setattr(NodeState, "is_there", lambda self, left: True)
+
+
 def believe_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def is_of(self: Voter, node: str, boot: int) -> bool:
         return self.accepted is not None and self.accepted.ballot.node == node
@@ -121,6 +126,10 @@ def stand_by(monkeypatch: pytest.MonkeyPatch) -> None:
 def vote_for_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """That began at the same time, and have both been told to stand down."""
     monkeypatch.setattr(Peer, "has_to_stand_down", lambda self, now: False)
+
+
+def vote_before_the_elder_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NodeState, "_is_one_of_two", lambda *_: False)
 
 
 def forgive_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,8 +171,10 @@ def _calm(world: World) -> None:
 
 
 def _operator_mends(world: World) -> None:
-    doubled = {name for name, host in world.hosts.items() if host.node is not None and host.node.state.stands_down}
-    first = next(name for name in world.hosts if name not in doubled)  # the others refuse
+    mine = [host.me for host in world.hosts.values()]
+    first = next(
+        name for name, host in world.hosts.items() if mine.count(host.me) == 1
+    )  # it knows what the others keep
     for name in world.hosts:
         if name not in world.settings.witnesses:
             world.ask(first, "standby", node=name, on=False)

@@ -196,8 +196,24 @@ def test_the_vote_of_a_life_whose_elder_was_heard_a_moment_ago_is_caught(monkeyp
     from its own start, and B's lease has begun later."""
     run_seed(5_000_111, has_twins=True, has_slews=True, has_guardians=True)
     monkeypatch.setattr(NodeState, "_outlived", lambda *_: False)
+    mutants.vote_before_the_elder_is_known(monkeypatch)  # A has started a moment ago, and hears both
     with pytest.raises(Violation, match="both answer"):
         run_seed(5_000_111, has_twins=True, has_slews=True, has_guardians=True)
+
+
+@pytest.mark.parametrize(
+    ("seed", "without_a_rule"),
+    [(6_000_450, mutants.keep_for_a_name), (6_001_103, mutants.vote_before_the_elder_is_known)],
+)
+def test_a_twin_is_caught_that(
+    seed: int, without_a_rule: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speaks for what its namesake has left in place; or has the vote of a node that has just started, and that the
+    elder knows no better than that knows the elder."""
+    run_seed(seed, has_twins=True, has_freezes=True)
+    without_a_rule(monkeypatch)
+    with pytest.raises(Violation, match="both answer"):
+        run_seed(seed, has_twins=True, has_freezes=True)
 
 
 def test_a_twin_that_nobody_notices_is_caught_by_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:

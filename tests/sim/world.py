@@ -63,10 +63,10 @@ class World(simulate.World):
         self.names = (*self.names, label)
 
     def retire(self, label: str) -> None:
-        """It never starts again."""
+        """It is switched off, and never starts again."""
         self._retired.add(label)
         if label in self.hosts:
-            self.crash(label)
+            self.lose_host(label)
 
     def start(self, name: str) -> None:
         if name not in self._retired:

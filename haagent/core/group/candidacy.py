@@ -39,9 +39,11 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
     if state.orders.in_maintenance and not was_ours:
         return "maintenance is on"
     if keeper := state.keeper(group.name):
+        is_there = state.is_there(state.left[group.name])
+        who, word = (keeper, f"confirm-down {keeper}") if is_there else (f"another {keeper}", "maintenance off --force")
         return (
-            f"{keeper} had it in maintenance, and may have left it in place: start the agent there, or make sure that "
-            f"the host is down and use `haagent confirm-down {keeper}`"
+            f"{who} had it in maintenance, and may have left it in place: start the agent there, or make sure that "
+            f"the host is down and use `haagent {word}`"
         )
     if not state.may_vote_on(group, now):
         return "it has just started and waits for votes of its earlier life to run out"

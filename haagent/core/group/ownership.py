@@ -50,15 +50,9 @@ def may_bind(group: Group, state: NodeState, now: float, life: Life, addresses: 
     if not addresses or (addresses == voter.addresses and voter.life(now) == life):
         return True
     bound = [one for name, owner, one in _bindings(state, now) if name != group.name and owner != life]
-    bound += [one for name, node, one in _left(state) if name != group.name and node != life[0]]
+    left = state.left.items()
+    bound += [one.addresses for name, one in left if name != group.name and state.is_kept_from(name, life[0])]
     return not any(address in one for one in bound for address in addresses)
-
-
-def _left(state: NodeState) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """In which group which node may have left which addresses in place."""
-    for name, left in state.left.items():
-        if left.addresses and (node := state.keeper(name)):
-            yield name, node, left.addresses
 
 
 def _bindings(state: NodeState, now: float) -> Iterator[tuple[str, Life, tuple[int, ...]]]:
@@ -79,9 +73,10 @@ def owner(group: Group, state: NodeState, now: float, address: int) -> tuple[str
     """Another node that has it in another group, as far as is known, and in which."""
     if state.owners is None:
         state.owners = {}
-        for name, node, numbers in _left(state):
-            for number in numbers:
-                state.owners.setdefault(number, []).append((node, name, True))
+        for name, left in state.left.items():
+            if node := state.keeper(name):
+                for number in left.addresses:
+                    state.owners.setdefault(number, []).append((node, name, True))
         for number, node, name in _known(state, now):
             state.owners.setdefault(number, []).append((node, name, False))
     others = state.owners.get(address, ())  # what was left in place is away from its own group as well
@@ -145,7 +140,9 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
 def _elsewhere(state: NodeState, now: float, text: str, other: tuple[str, str]) -> str:
     node, name = other
     peer = state.membership.peers.get(node)
-    if state.keeper(name) == node and not (peer is not None and peer.is_alive(now)):
+    if state.keeper(name) == node and not (
+        peer is not None and peer.is_alive(now) and state.is_there(state.left[name])
+    ):
         return f"{node} may have left {text} in place, in the group {name}: start the agent there"
     who = "this node had" if node == state.settings.me else f"{node} has"
     return f"{who} {text} in the group {name}, by another file: reload {node}"

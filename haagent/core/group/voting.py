@@ -25,7 +25,7 @@ def consider_want(group: Group, state: NodeState, now: float, node: str, beat: G
         return
     if state.orders.in_maintenance and group.service.by not in ("", node):
         return  # frozen: only who had it may have it back
-    if state.keeper(group.name) not in ("", node):
+    if state.is_kept_from(group.name, node):
         return
     if group.voter.hear_want(now, beat, node):
         state.urge()

@@ -87,6 +87,48 @@ def test_a_holder_that_has_heard_of_the_end_is_replaced_as_ever() -> None:
     assert world.serving("web") == ["B"]
 
 
+@BOTH
+def test_another_host_of_its_name_does_not_speak_for_what_it_has_left(nodes: str, consistent: bool) -> None:
+    world = stopped_unheard(nodes, consistent=consistent)
+    world.double("A", "T")
+    world.start("T")
+    world.run(world.t + 3.0)
+    assert "A" in node_of(world, "B").state.membership.alive_names(world.t)
+    assert world.serving("web") == ["A"]
+    why = web(world, "B").why
+    assert "another A had it in maintenance, and may have left it in place" in why
+    assert "`haagent maintenance off --force`" in why
+    world.ask("B", "maintenance", on=False)
+    world.run(world.t + 1.0)
+    assert world.serving("web") == ["A"], "it takes the operator's word for it"
+    world.lose_host("A")
+    world.ask("B", "maintenance", on=False, force=True)
+    world.run(world.t + 2.0)
+    assert len(world.serving("web")) == 1
+
+
+def test_a_host_is_known_by_its_memory() -> None:
+    world = settled()
+    first = node_of(world, "A").state.host
+    assert first == node_of(world, "A").state.boot
+    world.crash("A")
+    world.start("A")
+    assert node_of(world, "A").state.boot != first
+    assert node_of(world, "A").state.host == first
+
+
+def test_an_earlier_release_does_not_say_where_it_is() -> None:
+    world = in_maintenance()
+    state = node_of(world, "B").state
+    assert state.is_there(state.left["web"])
+    peer = state.membership.peers["A"]
+    assert peer.beat is not None
+    peer.beat = msgspec.structs.replace(peer.beat, host=0)
+    assert state.is_there(state.left["web"])
+    peer.beat = msgspec.structs.replace(peer.beat, host=1)
+    assert not state.is_there(state.left["web"])
+
+
 def test_an_agent_that_was_killed_has_left_nothing() -> None:
     world = in_maintenance()
     world.kill("A")
