@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from haagent.cli.invocation import Invocation
 
 ANSWER_S = 60.0  # a store answers in milliseconds; a change may wait for the other nodes
-HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where one that listens everywhere is found
 COUNT = b"500"  # keys that are looked at in one go
 
 # What any command may be answered, by its first word: how this one ends.
@@ -152,15 +151,15 @@ def open_door(invocation: Invocation, file: str) -> tuple[Door, tuple[bytes, ...
 
 
 def _connected(invocation: Invocation, place: str) -> Door:
+    from haagent.config.kinds import host_and_port
+
     connection = socket.socket(socket.AF_UNIX) if place.startswith("/") else None
     try:
         if connection is not None:
             connection.settimeout(ANSWER_S)
             connection.connect(place)
         else:
-            host, _, port = place.rpartition(":")
-            host = host.strip("[]")
-            connection = socket.create_connection((HERE.get(host, host), int(port)), timeout=ANSWER_S)
+            connection = socket.create_connection(host_and_port(place).from_here(), timeout=ANSWER_S)
     except PermissionError:
         text = f"You may not use {place}. Run this as root, or as one of its group (`sessions.socket_mode`)."
         raise Failure(text, status=REFUSED) from None

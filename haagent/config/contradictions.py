@@ -11,7 +11,7 @@ import ipaddress
 from haagent.config.coordination import PATIENCE, USUAL_LEASE_S, etcd_section, find_coordination_contradictions
 from haagent.config.durations import format_duration
 from haagent.config.faults import quoted, suggestion
-from haagent.config.kinds import Found
+from haagent.config.kinds import Found, host_and_port
 from haagent.config.place import Place
 from haagent.config.schema import Draft
 from haagent.config.sessions import find_session_contradictions
@@ -115,7 +115,7 @@ def _http(http: Draft | None) -> None:
     listen = http.get("listen") if http is not None else None
     if http is None or listen is None or http.get("token_file"):
         return
-    if not ipaddress.ip_address(listen.rpartition(":")[0].strip("[]")).is_loopback:
+    if not host_and_port(listen).address.is_loopback:
         http.refuse(
             "listen",
             f"{listen} is not on the loopback, and anybody there could read it",

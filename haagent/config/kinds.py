@@ -9,7 +9,7 @@ import ipaddress
 import os.path
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,11 +25,39 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 NAME_FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 NAME_HINT = f"use letters, digits, `.`, `_` and `-`, at most {MAX_NAME}, and begin with a letter or a digit"
+HOST_AND_PORT_FORM = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]+)")
 NETWORK_INTERFACE = re.compile(r"[^\s/:%]{1,15}")  # the kernel's rule: dev_valid_name()
 
 
 class Wrong(Exception):
     """A text is not of the kind: what is wrong with it, and what to write instead."""
+
+
+class HostPort(NamedTuple):
+    """`10.0.0.1:443`, `[fd00::1]:443` or `redis.example.com:6379`, taken apart: the host is without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def address(self) -> Address:
+        """Not of a name: ValueError."""
+        return ipaddress.ip_address(self.host)
+
+    def from_here(self) -> HostPort:
+        """Where a client on this host finds one that listens there: on the loopback, if it listens everywhere."""
+        return HostPort({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)
+
+
+def host_and_port(text: str, hint: str = "write `10.0.0.1:443` or `[fd00::1]:443`") -> HostPort:
+    """The one place where such a text is taken apart: when the file is read, and by whoever uses a value of it."""
+    found = HOST_AND_PORT_FORM.fullmatch(text)
+    if found is None:
+        raise Wrong(f"{quoted(text)} is not an address with a port", hint)
+    return HostPort(found[1] or found[2], _port(found[3]))
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -259,24 +287,18 @@ def _gateway(text: str) -> str:
     return text if text == "auto" else _node_address(text)
 
 
-def _with_port(text: str, read: Callable[[str], Address], hint: str) -> str:
-    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:]+)):([0-9]+)", text)
-    try:
-        address = read(found[1] or found[2]) if found is not None else None
-    except ValueError:
-        address = None
-    if found is None or address is None:
-        raise Wrong(f"{quoted(text)} is not an address with a port", hint)
-    return f"[{address}]:{_port(found[3])}" if address.version == 6 else f"{address}:{_port(found[3])}"
-
-
-def _host_and_port(text: str) -> str:
-    return _with_port(text, _third_party, "write `10.0.0.1:443` or `[fd00::1]:443`")
+def _third_party_and_port(text: str) -> str:
+    host, port = host_and_port(text)
+    return str(HostPort(str(_third_party(host)), port))
 
 
 def _own_address_and_port(text: str) -> str:
     hint = "write `127.0.0.1:7266`, `[::1]:7266`, or `0.0.0.0:7266` for all addresses of this host"
-    return _with_port(text, ipaddress.ip_address, hint)
+    found = host_and_port(text, hint)
+    try:
+        return str(HostPort(str(found.address), found.port))
+    except ValueError as error:
+        raise Wrong(f"{quoted(text)} is not an address with a port", hint) from error
 
 
 def _host_url(text: str) -> str:
@@ -340,7 +362,7 @@ NODE_ADDRESS = of_text("an IP address", _node_address)
 GROUP_ADDRESS = of_text("an address with its prefix length", _group_address)
 MULTICAST = of_text("a multicast address", _multicast)
 GATEWAY = of_text("`auto`, `off`, or an IP address", _gateway)
-HOST_AND_PORT = of_text("an address with a port", _host_and_port)
+HOST_AND_PORT = of_text("an address with a port", _third_party_and_port)
 OWN_ADDRESS_AND_PORT = of_text("an address of this host with a port", _own_address_and_port)
 HOST_URL = of_text("a URL with an address", _host_url)
 PROGRAM = of_text("the name or the absolute path of a program", _program)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from importlib import metadata
-from ipaddress import ip_address
 from typing import Annotated, ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -20,11 +19,11 @@ from haagent.config.faults import quoted
 from haagent.config.kinds import (
     OWN_ADDRESS_AND_PORT,
     PATH,
-    Address,
     Kind,
     Wrong,
     choice,
     duration,
+    host_and_port,
     list_of,
     of_text,
     whole,
@@ -93,8 +92,9 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 URL_HINT = "write `redis://10.0.0.5:6379/0`, `rediss://redis.example.com/0` or `unix:///run/redis/redis.sock`"
+SENTINEL_HINT = "write one such as `10.0.0.5:26379` or `[fd00::5]:26379`"
 NO_URL = Wrong("it is not the URL of a Redis", URL_HINT)  # it is not quoted: there may be a password in it
-_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})|[0-9a-fA-F:.]{2,45}"
+_HOST = r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}|[0-9a-fA-F:.]{2,45}"
 _DATABASE = re.compile("/?|/(0|[1-9][0-9]{0,4})")
 
 
@@ -141,10 +141,10 @@ def _unix(url: SplitResult) -> RedisUrl:
 
 
 def _sentinel(text: str) -> str:
-    found = re.fullmatch(rf"(?:\[([0-9a-fA-F:.]+)\]|({_HOST.partition('|')[0]})):([1-9][0-9]{{0,4}})", text)
-    if found is None or int(found[4]) > 65535:
-        raise Wrong(f"{quoted(text)} is not the address of a sentinel", "write one such as `10.0.0.5:26379`")
-    return text
+    found = host_and_port(text, SENTINEL_HINT)
+    if not re.fullmatch(_HOST, found.host):
+        raise Wrong(f"{quoted(found.host)} is not the address of a sentinel", SENTINEL_HINT)
+    return str(found)
 
 
 def _master(text: str) -> str:
@@ -333,26 +333,23 @@ def _door(sessions: Draft, http: Draft | None, port: int | None) -> None:
     listen = sessions.get("listen")
     if listen is None:
         return
-    if not _host(listen).is_loopback:
+    place = host_and_port(listen)
+    if not place.address.is_loopback:
         if not sessions.get("password_file"):
             sessions.refuse(
                 "listen",
                 f"{listen} is not on the loopback, and anybody there could read and change sessions",
                 "name a `password_file` too, or write `127.0.0.1:6380`",
             )
-        if listen.endswith(f":{port}"):
+        if place.port == port:
             sessions.refuse("listen", f"port {port} is that of the link between peers", "write another port")
     for key in HTTP_DOORS:
         other = http.get(key) if http is not None else None
-        if not other or other.rpartition(":")[2] != listen.rpartition(":")[2]:
+        taken = host_and_port(other) if other else None
+        if taken is None or taken.port != place.port:
             continue
-        mine, theirs = _host(listen), _host(other)
-        if mine == theirs or mine.is_unspecified or theirs.is_unspecified:
+        if place.address == taken.address or place.address.is_unspecified or taken.address.is_unspecified:
             sessions.refuse("listen", f"{other} is taken by `http.{key}`", "write another port")
-
-
-def _host(listen: str) -> Address:
-    return ip_address(listen.rpartition(":")[0].strip("[]"))
 
 
 def _addresses(nodes: dict[str, Draft]) -> None:

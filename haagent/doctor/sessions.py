@@ -10,12 +10,12 @@ import os
 from collections.abc import AsyncIterator
 
 from haagent.config import Config
+from haagent.config.kinds import host_and_port
 from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, info, ok, warning
 
 LIMIT_S = 1.5  # a host that is there accepts or refuses in milliseconds
 HELD_S = 3.0  # a door in front of a Redis holds for half of that what it is asked for
-HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where one that listens everywhere is found
 MOST = 200  # bytes of an answer that are shown
 
 
@@ -37,11 +37,9 @@ def _others(config: Config) -> list[str]:
 
 
 async def _door(listen: str, *, is_redis: bool) -> Finding:
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
     try:
         async with asyncio.timeout(HELD_S if is_redis else LIMIT_S):
-            reader, writer = await asyncio.open_connection(HERE.get(host, host), int(port))
+            reader, writer = await asyncio.open_connection(*host_and_port(listen).from_here())
             writer.write(b"PING\r\n")
             answer = (await reader.read(MOST)).decode(errors="replace").strip()
             writer.close()

@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from haagent.config import ProbeConfig
+from haagent.config.kinds import host_and_port
 from haagent.kernel import echo
 
 MAX_LINE = 1024
@@ -34,8 +35,7 @@ async def answers(wanted: ProbeConfig) -> bool:
 
 
 async def _tcp(target: str) -> bool:
-    host, _, port = target.rpartition(":")
-    _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    _, writer = await asyncio.open_connection(*host_and_port(target))
     writer.close()
     return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from haagent import __version__
 from haagent.config import Config, SessionsConfig, load_keys
 from haagent.config.keys import load_password
+from haagent.config.kinds import host_and_port
 from haagent.config.sessions import RedisUrl
 from haagent.core.store.events import ReplicaSettings
 from haagent.core.store.settings import SESSION_KEYS, StoreSettings
@@ -19,7 +20,7 @@ from haagent.sessions.settings import PeerSettings, Settings
 
 def settings_of(config: Config, sessions: SessionsConfig) -> Settings:
     """Raises `KeyFileError`."""
-    host, port = _with_port(sessions.listen)
+    host, port = host_and_port(sessions.listen)
     password = load_password(sessions.password_file) if sessions.password_file else ""
     is_redis = sessions.store == "redis"
     return Settings(
@@ -31,11 +32,6 @@ def settings_of(config: Config, sessions: SessionsConfig) -> Settings:
         peers=None if is_redis else _peers_of(config, sessions),
         relay=_relay_of(sessions, password) if is_redis else None,
     )
-
-
-def _with_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def _peers_of(config: Config, sessions: SessionsConfig) -> PeerSettings:
@@ -71,7 +67,7 @@ def _relay_of(sessions: SessionsConfig, password: str) -> RelaySettings:
         user=url.user,
         password=url.password or password,
         database=url.database,
-        sentinels=tuple(_with_port(sentinel) for sentinel in sessions.sentinels),
+        sentinels=tuple(host_and_port(sentinel) for sentinel in sessions.sentinels),
         master=sessions.master,
         is_sync=sessions.replication == "sync",
         is_strict=sessions.strict,

@@ -7,10 +7,10 @@ and the agent-check whether new clients should come.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
 from haagent.config import Config, HttpConfig
+from haagent.config.kinds import HostPort, host_and_port
 
 CURE = (
     'write for example `http: {listen: "0.0.0.0:7266", token_file: /etc/haagent/http.token, '
@@ -31,7 +31,7 @@ def _reachable(config: Config) -> HttpConfig:
     if config.http is None:
         raise CannotBalance(f"HAProxy asks the agents whether they are well, and `http:` is not configured: {CURE}.")
     for key, listen in (("listen", config.http.listen), ("agent_check", config.http.agent_check)):
-        if listen and ipaddress.ip_address(listen.rpartition(":")[0].strip("[]")).is_loopback:
+        if listen and host_and_port(listen).address.is_loopback:
             raise CannotBalance(f"`http.{key}` is {listen}, where no other host can ask: {CURE}.")
     return config.http
 
@@ -50,14 +50,15 @@ def _lines(config: Config, http: HttpConfig, *, app_port: int, bind: str, cookie
         yield f"    cookie {cookie} insert indirect nocache httponly"
     drains = ""
     if http.agent_check:
-        drains = f" agent-check agent-port {_port(http.agent_check)} agent-inter 500ms"
+        drains = f" agent-check agent-port {host_and_port(http.agent_check).port} agent-inter 500ms"
     else:
         yield "    # Without `http.agent_check` a node in standby goes on getting new clients."
-    checks = f"check port {_port(http.listen)} inter 500ms fall 2 rise 2"
+    checks = f"check port {host_and_port(http.listen).port} inter 500ms fall 2 rise 2"
     yield f"    default-server {checks}{drains} on-marked-down shutdown-sessions"
     for name, node in config.nodes.items():
         if not node.witness:
-            yield f"    server {name} {_host(node.addresses[0])}:{app_port}{f' cookie {name}' if cookie else ''}"
+            place = HostPort(node.addresses[0], app_port)
+            yield f"    server {name} {place}{f' cookie {name}' if cookie else ''}"
 
 
 # A connection that fails is tried once more with the same node, and then with another.
@@ -72,12 +73,3 @@ defaults
     option redispatch 1
 
 """
-
-
-def _port(listen: str) -> str:
-    return listen.rpartition(":")[2]
-
-
-def _host(address: object) -> str:
-    text = str(address)
-    return f"[{text}]" if ":" in text else text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+from haagent.config.kinds import host_and_port
+
 BACKLOG = 64
 
 
@@ -13,15 +15,15 @@ class CannotServe(Exception):
 
 
 def bound(listen: str, *, key: str) -> socket.socket:
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
+    host, port = host_and_port(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, int(port)))
+        (*_, place), *_ = socket.getaddrinfo(host, port, family, flags=socket.AI_NUMERICHOST)  # it may name a link
+        sock.bind(place)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()

@@ -351,7 +351,7 @@ def test_nothing_is_loaded_where_nothing_is_configured() -> None:
 
 
 def test_addresses() -> None:
-    for listen in ("127.0.0.1:0", "[::1]:0"):
-        bound(listen, key="http.listen").close()
+    for host in ("127.0.0.1", "[::1]"):
+        bound(f"{host}:{free_port()}", key="http.listen").close()
     with pytest.raises(CannotServe, match="cannot assign requested address"):
         bound("192.0.2.1:7266", key="http.listen")
