@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from haagent.peerlink.channel import Channel, tls
 from haagent.peerlink.identity import derive
 from haagent.peerlink.link import Event
 from haagent.peerlink.messages import LAYOUT, Hello
+from tests.support.ports import free_port
 
 KEY, NEXT_KEY, STRANGE_KEY = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
 NODES = "ABC"
@@ -29,12 +29,6 @@ def address(node: str) -> str:
 
 
 STRANGER_ADDRESS = f"{_NET}.99"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_NET + ".1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -89,7 +83,7 @@ class Node:
 @asynccontextmanager
 async def nodes(names: str, **changes: object) -> AsyncIterator[list[Node]]:
     """Running, with a tick of 30 ms."""
-    port = free_port()
+    port = free_port(f"{_NET}.1")
     made = [Node(msgspec.structs.replace(settings(name, names, port=port), **changes)) for name in names]
     try:
         for node in made:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -18,14 +17,9 @@ import pytest
 from haagent.sessions.relay.server import Options, Relay
 from haagent.sessions.relay.settings import RelaySettings
 from tests.support.door import PATIENCE_S, Talk, read
+from tests.support.ports import free_port
 
 PROGRAM = shutil.which("redis-server")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
-
-def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.support.ports import free_port
 
 
 @pytest.fixture
 def port() -> int:
-    return free()
+    return free_port()
 
 
 @pytest.fixture
 def link() -> int:
-    return free()
+    return free_port()

@@ -16,6 +16,7 @@ from haagent.parts import CannotReload
 from haagent.sessions import part as sessions_part
 from haagent.sessions.messages import Facts, Noted, PeerFacts, Serving
 from haagent.sessions.part import Sessions, settings_of
+from tests.support.ports import free_port
 from tests.support.session_part import PATIENCE_S, B, ask, config, is_alive, kept, pid_of, serves, until
 
 
@@ -188,9 +189,7 @@ def test_two_nodes_replicate_and_say_so(port: int, link: int) -> None:
         def both(node: str, at: int) -> Any:
             return config(at, node=node, others=B, link=link)
 
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            second = int(probe.getsockname()[1])
+        second = free_port()
         history: list[tuple[str, str]] = []
         async with kept(both("A", port), history) as a:
             await until(lambda: serves(a))
@@ -235,9 +234,7 @@ def test_a_peer_that_comes_and_goes_is_told_of_seldom_and_as_it_is_in_the_end() 
 
 def test_a_node_that_is_added_is_linked_without_a_restart(port: int, link: int) -> None:
     async def story() -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            second = int(probe.getsockname()[1])
+        second = free_port()
         async with kept(config(port, link=link)) as a:
             await until(lambda: serves(a))
             assert await ask(port, "SET", "session:1", "x") == b"+OK"

@@ -12,8 +12,8 @@ from haagent.config import Config, HttpConfig, parse
 from haagent.core.view import MemberState, View
 from haagent.parts import CannotOpen, CannotReload, Parts
 from haagent.web import AgentCheck
+from tests.support.ports import free_port
 from tests.support.small_agent import FILE, SmallAgent, whole_view
-from tests.unit.web.test_web import free_port
 
 RUNNING = parse(FILE.encode(), "f.yaml", node="A")
 

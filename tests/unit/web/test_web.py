@@ -23,17 +23,12 @@ from haagent.status.report import Cluster
 from haagent.web import Web, listener
 from haagent.web.metrics import METRICS, exposition
 from haagent.web.sockets import CannotServe, bound
+from tests.support.ports import free_port
 from tests.support.small_agent import FILE, ON_B, SmallAgent, group, whole_view
 
 pytest.importorskip("aiohttp")
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "reference" / "metrics.md").read_text()
 RUNNING = parse(FILE.encode(), "f.yaml", node="A")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def config(http: HttpConfig | None) -> Config:

@@ -15,7 +15,8 @@ from haagent.sessions.relay.items import AWAY, UNKNOWN
 from haagent.sessions.relay.server import Relay
 from haagent.sessions.relay.settings import RelaySettings
 from tests.support.door import Talk, packed
-from tests.support.redis_stage import Server, free_port, relay, stage, until
+from tests.support.ports import free_port
+from tests.support.redis_stage import Server, relay, stage, until
 
 
 @pytest.fixture(autouse=True)

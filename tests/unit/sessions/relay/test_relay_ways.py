@@ -15,7 +15,8 @@ from cryptography.x509.oid import NameOID
 from haagent.sessions.relay import wire
 from haagent.sessions.relay.settings import RelaySettings
 from tests.support.door import Talk
-from tests.support.redis_stage import free_port, relay, stage, until
+from tests.support.ports import free_port
+from tests.support.redis_stage import relay, stage, until
 
 
 def certificate(place: Path) -> tuple[Path, Path]:

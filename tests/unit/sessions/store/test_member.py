@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,16 +16,11 @@ from haagent.peerlink import LinkSettings
 from haagent.peerlink.identity import derive
 from haagent.sessions.store.member import Member, MemberOptions
 from haagent.sessions.store.server import Options
+from tests.support.ports import free_port
 
 IDENTITY = derive((b"k" * 32,), cluster="shop")
 PATIENCE_S = 20.0
 _lives = itertools.count(1)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Client:
