@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from haagent.lab import Lab, Wishes
-from haagent.lab.plan import CLIENT
+from haagent.lab import Wishes
+from tests.netns.ear import listening_to
 from tests.support.observe import MakeLab, events, holder, other, serves, wait_whole
 from trials.chaos.busy_kernel import Impossible, holding
 from trials.chaos.slow_disk import hanging
 
 pytestmark = pytest.mark.netns
 
-PORT = "7265"  # of heartbeats, where the configuration does not say
 INTERVAL_S = 0.5
 BLOCKED_S = 3.0  # so long that one who waits for it misses several heartbeats
 
 
 def _wishes(extra: Path | None = None) -> Wishes:
     return Wishes(interval=f"{INTERVAL_S}s", lease="4s", extra=str(extra) if extra else "")
-
-
-class Ear:
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def longest_pause_s(self) -> float:
-        """Between two heartbeats, since this was asked last."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-
-@contextmanager
-def listening_to(lab: Lab, node: str) -> Iterator[Ear]:
-    mac, port = lab.state().plan.host(node).port("eth0").mac, PORT
-    ear = Ear(lab.start_on(CLIENT, [sys.executable, "-m", "tests.netns.ear", "eth0", mac, port]))
-    ear.longest_pause_s()
-    yield ear
 
 
 def test_while_the_exec_of_a_hook_hangs(make_lab: MakeLab, tmp_path: Path) -> None:

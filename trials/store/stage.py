@@ -12,11 +12,9 @@ from typing import Any
 
 from haagent.lab import Lab
 from haagent.lab.configuration import Wishes
-from haagent.lab.plan import CLIENT
 
 CLIENT_OF_STORE = [sys.executable, "-m", "trials.store.client"]
 PATIENCE_S = 60.0
-HEARTBEATS = "7265"
 
 
 class Stage:
@@ -55,30 +53,6 @@ class Stage:
             return all(one.get("ready") for one in told) and all(len(peers) == len(nodes) - 1 for peers in in_sync)
 
         self.lab.wait_for(are_replicated, what=f"{', '.join(nodes)} replicate", within_s=PATIENCE_S)
-
-    @contextmanager
-    def ear(self, node: str) -> Iterator[Ear]:
-        """Hears that node's heartbeats as a bystander."""
-        mac = self.lab.state().plan.host(node).port("eth0").mac
-        process = self.lab.start_on(CLIENT, [sys.executable, "-m", "tests.netns.ear", "eth0", mac, HEARTBEATS])
-        ear = Ear(process)
-        ear.longest_pause_s()
-        try:
-            yield ear
-        finally:
-            process.kill()
-            process.wait()
-
-
-class Ear:
-    def __init__(self, process: Any) -> None:
-        self._process = process
-
-    def longest_pause_s(self) -> float:
-        """Between two heartbeats, since this was asked last."""
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
 
 
 @contextmanager

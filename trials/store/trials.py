@@ -11,6 +11,7 @@ from statistics import median
 
 import msgspec
 
+from tests.netns.ear import listening_to
 from trials.store.client import key_of, notes
 from trials.store.stage import Stage, stage
 
@@ -117,7 +118,7 @@ def rejoin(runs: int, tell: Tell) -> Row:
         made.wait_replicated("A", "B")
         for run in range(runs):
             made.lab.faults.crash("A")
-            with made.ear("B") as ear:
+            with listening_to(made.lab, "B") as ear:
                 made.lab.wait_for(lambda: not made.facts("B")["peers"][0]["linked"], what="B has noticed", within_s=30)
                 ear.longest_pause_s()
                 began = time.monotonic()
@@ -147,7 +148,7 @@ def million(tell: Tell) -> Row:
         made.lab.wait_for(lambda: made.ask("B", "DBSIZE") == [str(MILLION)], what="B has them", within_s=300)
         bytes_used, late = _resident(made, "A"), []
         for command in ("KEYS *ff", "FLUSHALL"):
-            with made.ear("A") as ear:
+            with listening_to(made.lab, "A") as ear:
                 began = time.monotonic()
                 answer = made.ask("A", command)
                 took_s = time.monotonic() - began
