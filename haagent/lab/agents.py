@@ -150,6 +150,11 @@ class Agents:
         except LabError as error:
             raise LabError("\n".join([str(error), *(self.tail(name) for name in names)])) from None
 
+    def replicates(self, name: str) -> bool:
+        """Its session store is ready, and the others have all that was changed there. A Redis knows of no others."""
+        told = self.status(name)["sessions"]
+        return bool(told.get("ready")) and all(peer["linked"] and peer["in_sync"] for peer in told["peers"])
+
     def _wait(self, what: str, condition: Callable[[], object], within_s: float) -> None:
         def checked() -> object:
             now = self._site.state()

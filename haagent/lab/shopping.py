@@ -231,7 +231,7 @@ def _opened(lab: Lab, shop: Sequence[str]) -> Iterator[Customer]:
     plan = lab.state().plan
     nodes, balancer = [node for node in plan.nodes if not node.witness], plan.servers[-1]
     for node in nodes:
-        lab.wait_for(partial(_replicates, lab, node.name), what=f"{node.name} has joined", within_s=PATIENCE_S)
+        lab.wait_for(partial(lab.agents.replicates, node.name), what=f"{node.name} has joined", within_s=PATIENCE_S)
     shops = {node.name: _open_shop(lab, node.name, shop) for node in nodes}
     file = lab.directory / "haproxy.cfg"
     words = ["lb", "haproxy", "--app-port", str(SHOP_PORT), "--config", str(lab.directory / "haagent.yaml")]
@@ -254,11 +254,6 @@ def _opened(lab: Lab, shop: Sequence[str]) -> Iterator[Customer]:
 
 def _is_balanced(customer: Customer, name: str) -> bool:
     return customer.look_with({COOKIE: name}).served_by == name
-
-
-def _replicates(lab: Lab, name: str) -> bool:
-    told = lab.agents.status(name)["sessions"]
-    return bool(told.get("ready")) and all(peer["linked"] and peer["in_sync"] for peer in told["peers"])
 
 
 def _open_shop(lab: Lab, name: str, shop: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -35,14 +35,8 @@ def ask(lab: Lab, node: str, *commands: str) -> list[str]:
 
 
 def wait_replicated(lab: Lab, *nodes: str) -> None:
-    def are_replicated() -> bool:
-        told = [lab.agents.status(node)["sessions"] for node in nodes]
-        return all(
-            one.get("ready") and sum(peer["linked"] and peer["in_sync"] for peer in one["peers"]) == len(nodes) - 1
-            for one in told
-        )
-
-    lab.wait_for(are_replicated, what=f"the stores of {', '.join(nodes)} replicate", within_s=PATIENCE_S)
+    what = f"the stores of {', '.join(nodes)} replicate"
+    lab.wait_for(lambda: all(map(lab.agents.replicates, nodes)), what=what, within_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize("replication", ["sync", "async"])

@@ -47,12 +47,11 @@ class Stage:
         return dict(self.lab.agents.status(node)["sessions"])
 
     def wait_replicated(self, *nodes: str) -> None:
-        def are_replicated() -> bool:
-            told = [self.facts(node) for node in nodes]
-            in_sync = [[peer for peer in one.get("peers", ()) if peer["linked"] and peer["in_sync"]] for one in told]
-            return all(one.get("ready") for one in told) and all(len(peers) == len(nodes) - 1 for peers in in_sync)
-
-        self.lab.wait_for(are_replicated, what=f"{', '.join(nodes)} replicate", within_s=PATIENCE_S)
+        self.lab.wait_for(
+            lambda: all(map(self.lab.agents.replicates, nodes)),
+            what=f"{', '.join(nodes)} replicate",
+            within_s=PATIENCE_S,
+        )
 
 
 @contextmanager
