@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from haagent.cli.invocation import Invocation
-from haagent.cli.outcome import Failure
+from haagent.cli.outcome import Failure, end_when_asked
 
 if TYPE_CHECKING:
     from haagent.lab import Lab
@@ -49,8 +49,7 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from haagent.lab import LabError
 
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)
+        end_when_asked()
         try:
             return super().invoke(ctx)
         except LabError as error:

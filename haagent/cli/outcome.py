@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import Any
 
 import click
 
 DONE, FAILED, USAGE, NOT_RUNNING, REFUSED = range(5)
-INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+INTERRUPTED = 130  # as a shell has it: 128 + SIGINT, whichever signal it was
 
 NOTHING_MORE = "This is a fault of haagent itself: please report it, with what HAAGENT_DEBUG=1 shows."
 
@@ -20,6 +21,13 @@ class Failure(Exception):
     def __init__(self, message: str, *, status: int = FAILED, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message, self.status, self.details = message, status, details or {}
+
+
+def end_when_asked() -> None:
+    """From now on SIGTERM and SIGHUP are as good as Ctrl-C: what was begun is cleared away. `nohup` stands."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def status_of(error: Failure | click.ClickException) -> int:

@@ -20,7 +20,7 @@ import click
 
 from haagent.cli.door import Door, open_door
 from haagent.cli.invocation import CONFIG, Invocation
-from haagent.cli.outcome import FAILED, USAGE, Failure
+from haagent.cli.outcome import FAILED, USAGE, Failure, end_when_asked
 from haagent.cli.style import Style
 
 HASHED = re.compile(r"(.*)@[0-9a-f]{12}", re.DOTALL)
@@ -228,6 +228,7 @@ def export(invocation: Invocation, file: str, *, config: str, force: bool) -> No
         hint = "Choose another name." if force else "Choose another name, or --force to replace it."
         raise Failure(f"{file} exists. {hint}")
     invocation.when_interrupted = f"stopped; {file} is as it was before."
+    end_when_asked()
     door, _ = open_door(invocation, config)
     try:
         with door, whole_file(file, mode=0o600, replace=True) as opened:

@@ -14,6 +14,7 @@ from haagent.cli.session_file import Entry
 READS = {b"string": "GET", b"hash": "HGETALL"}  # no other kind is in a store
 READ_BYTES = 64 << 10  # of values at once: what the kernel keeps while both sides write
 WRITE_BYTES, WRITE_KEYS = 1 << 20, 500
+MOST_BYTES = "haagent-max-value"  # the setting; a Redis has none
 
 
 class Known(NamedTuple):
@@ -57,8 +58,10 @@ def _values(door: Door, db: int, portion: list[Known]) -> Iterator[Entry]:
 def write(door: Door, entries: Iterable[Entry], *, replaces: bool, tell: Callable[[int], None]) -> dict[str, int]:
     """How many were `imported`, `kept` as they were, `expired` and `refused`. `tell`: how many are done with."""
     counts = Counter(imported=0, kept=0, expired=0, refused=0)
+    told = door.ask("CONFIG", "GET", MOST_BYTES)
+    most = int(told[1]) if told else None
     try:
-        for db, batch in _batches(entries, counts):
+        for db, batch in _batches(entries, counts, most):
             _put(door, db, batch, counts, replaces=replaces)
             tell(counts.total())
     except Failure as error:
@@ -67,11 +70,15 @@ def write(door: Door, entries: Iterable[Entry], *, replaces: bool, tell: Callabl
     return dict(counts)
 
 
-def _batches(entries: Iterable[Entry], counts: Counter[str]) -> Iterator[tuple[int, list[Entry]]]:
+def _batches(entries: Iterable[Entry], counts: Counter[str], most: int | None) -> Iterator[tuple[int, list[Entry]]]:
+    """Without those that are refused in any case: a hash is made anew, and what it replaces would be gone by then."""
     batch, size = list[Entry](), 0
     for entry in entries:
         if entry.expires_ms and entry.expires_ms <= time.time() * 1000:
             counts["expired"] += 1
+            continue
+        if most is not None and _size(entry.value) > most:
+            counts["refused"] += 1
             continue
         if batch and (entry.db != batch[0].db or size > WRITE_BYTES or len(batch) == WRITE_KEYS):
             yield batch[0].db, batch

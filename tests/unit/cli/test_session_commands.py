@@ -352,7 +352,8 @@ class TestFiles:
             with open(file, "rb") as opened, pytest.raises(BadFile):
                 list(entries(opened))
 
-    def test_ctrl_c_leaves_no_half_file(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_an_end_in_the_middle_leaves_no_half_file(self, tmp_path: Path, ends: signal.Signals) -> None:
         """Against a store that stops in the middle of its answer."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.settimeout(PATIENCE_S)
@@ -368,7 +369,7 @@ class TestFiles:
                     client.sendall(b"+PONG\r\n")
                     assert b"INFO" in client.recv(1000)
                     assert len(list(file.parent.iterdir())) == 1, "it has begun"
-                    process.send_signal(signal.SIGINT)
+                    process.send_signal(ends)
                     _, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130
         assert err.decode().lstrip() == f"haagent: stopped; {file} is as it was before.\n"
@@ -395,6 +396,19 @@ class TestFiles:
             status, out, _ = other.run("import", file)
             assert (status, out) == (1, "Imported 5 sessions; 1 refused, being too large.\n")
             assert (3, b"session:three") not in other.everything()
+            before = other.everything()
+            other.ask("HSET", "cart", "a", "1")
+            big = tmp_path / "big"
+            with open(big, "wb") as opened:
+                writer = Writer(opened)
+                writer.add(Entry(0, b"session:one", SOON_MS, b"x" * 2000))
+                writer.add(Entry(0, b"cart", SOON_MS, {b"name": b"x" * 1021}))
+                writer.add(Entry(0, b"fits", SOON_MS, {b"name": b"x" * 1020}))
+                writer.end()
+            status, out, _ = other.run("import", str(big), "--replace")
+            assert (status, out) == (1, "Imported 1 session; 2 refused, being too large.\n")
+            fits = {(0, b"fits"): ({b"name": b"x" * 1020}, SOON_MS)}
+            assert other.everything() == before | {(0, b"cart"): ({b"a": b"1"}, -1)} | fits
         with door(store=StoreSettings(max_memory=1000)) as full:
             other = Stage(tmp_path, full.door.port, capsys)
             status, text = other.failure("import", file)

@@ -91,6 +91,7 @@ SETTINGS = {
     b"save": b"",
     b"timeout": b"0",
 }
+MOST_BYTES = b"haagent-max-value"  # Redis has no such setting
 FORMERLY = {
     b"hash-max-ziplist-entries": b"hash-max-listpack-entries",
     b"hash-max-ziplist-value": b"hash-max-listpack-value",
@@ -103,6 +104,7 @@ def fixed(door: Door) -> dict[bytes, bytes]:
     """What is configured, elsewhere."""
     return {
         b"databases": b"%d" % DATABASES,
+        MOST_BYTES: b"%d" % door.store.settings.max_value_bytes,
         b"maxclients": b"%d" % door.limits.clients,
         b"maxmemory": b"%d" % door.store.settings.max_memory,
         b"port": b"%d" % door.port,
