@@ -155,12 +155,13 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
-    def look(self, now_s: float) -> None:
-        """From time to time: let go who reads nothing."""
+    def look(self, now_s: float) -> int:
+        """From time to time: let go who reads nothing. How many bytes it has not read, or may not have yet."""
         if self._transport is None:
-            return
+            return 0
         unread = self._transport.get_write_buffer_size()
         if not unread or self._written - unread != self._drained:
             self._drained, self._progress_s = self._written - unread, now_s
         if now_s - self._progress_s > self._relay.limits.output_s:
             self.drop("slow_readers")
+        return unread

@@ -109,7 +109,7 @@ def in_loop(server: Server, work: object) -> None:
         work()  # type: ignore[operator]
         done.set()
 
-    server._servers[0].get_loop().call_soon_threadsafe(run)
+    server._work.get_loop().call_soon_threadsafe(run)
     assert done.wait(PATIENCE_S)
 
 
