@@ -1,8 +1,9 @@
 """A client of the relay: bytes to commands, and replies as they come. Nothing more is read than there is room for.
 
 What waits, waits here in two places. A command that is not whole: `Requests`, up to `query_bytes`. Commands that are
-not answered: the exchange, which is asked no more while there are many, or large ones. Replies are not kept: while a
-client does not read, nothing is read from Redis for it, and after `output_s` without any progress it is let go.
+not answered: the exchange, which is asked no more while there are many, or large ones. Of replies, only those to
+changes are kept until replicas have these: `output_bytes` for a client, `all_output_bytes` for all. While a client does
+not read, nothing is read from Redis for it, and after `output_s` without any progress it is let go.
 """
 
 from __future__ import annotations
@@ -164,4 +165,4 @@ class Connection(asyncio.Protocol):
             self._drained, self._progress_s = self._written - unread, now_s
         if now_s - self._progress_s > self._relay.limits.output_s:
             self.drop("slow_readers")
-        return unread
+        return unread + self.exchange.kept_bytes

@@ -51,7 +51,7 @@ class Exchange:
         self._patience: asyncio.TimerHandle | None = None
         self._out: list[bytes] = []
         self._kept: list[bytes] = []  # of a reply that is not passed on yet
-        self._kept_bytes = 0
+        self.kept_bytes = 0  # and of the row
         self._is_error = self._is_refused = False
         self._greetings = 0  # what a new connection was told and has not answered: commands come after that
 
@@ -149,8 +149,8 @@ class Exchange:
 
     def keeps(self, piece: bytes) -> None:
         self._kept.append(piece)
-        self._kept_bytes += len(piece)
-        if self._kept_bytes > self._most_kept:
+        self.kept_bytes += len(piece)
+        if self.kept_bytes > self._most_kept:
             self._client.drop("output_overflows")
 
     def went_on(self) -> None:
@@ -216,7 +216,7 @@ class Exchange:
         elif item.is_wait:
             self._out += self._source.waited(b"".join(self._kept), self._row)
             self._row.clear()
-            self._kept_bytes = 0
+            self.kept_bytes = 0
         elif item.waits:
             self._row.append(b"".join(self._kept))
         self._kept.clear()
@@ -292,7 +292,7 @@ class Exchange:
             items.clear()
             return
         self._kept.clear()
-        self._kept_bytes = self._greetings = 0
+        self.kept_bytes = self._greetings = 0
         sent = [*again, *(items.popleft() for _ in range(self._sent))]
         again.clear()
         self._sent = 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from haagent.sessions.relay.server import Relay
+from haagent.sessions.relay.settings import RelaySettings
 from haagent.sessions.store.state import MEBIBYTE, Limits
 from tests.support.door import PATIENCE_S, Talk, connect, packed
 from tests.support.redis_stage import Server, relay, stage, until
@@ -110,6 +111,21 @@ def test_who_does_not_read_is_let_go_and_takes_little_memory(
     measured("memory grew by", f"{grown // MEBIBYTE} MiB")
     assert grown < 64 * MEBIBYTE
     until(lambda: not door.connections)
+
+
+def test_replies_that_wait_for_replicas_have_an_end_for_all_clients_together(server: Server) -> None:
+    """Each client may have as much; all of them may not."""
+    settings = RelaySettings(host="127.0.0.1", port=server.port, sync_timeout_s=PATIENCE_S)
+    with relay(settings, limits=SMALL) as made:
+        clients = [connect(made.port) for _ in range(10)]
+        for number, client in enumerate(clients):
+            server.ask("SET", f"much{number}", "v" * (3 * MEBIBYTE))
+            client.sendall(packed("GETDEL", f"much{number}"))
+        until(lambda: made.source.counts["output_overflows"] == 5)
+        until(lambda: len(made.connections) == 5)
+        for client in clients:
+            client.close()
+        until(lambda: not made.connections)
 
 
 def test_who_reads_slowly_gets_everything(server: Server, door: Relay) -> None:
