@@ -10,14 +10,23 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import hiredis
 import pytest
 
 from haagent.sessions.store.server import Options, Server
+from haagent.sessions.store.state import MEBIBYTE, Limits
 
 PATIENCE_S = 60.0
+SMALL = Limits(
+    clients=20,
+    query_bytes=MEBIBYTE,
+    all_query_bytes=4 * MEBIBYTE,
+    output_bytes=4 * MEBIBYTE,
+    all_output_bytes=16 * MEBIBYTE,
+    output_s=1.0,
+)
 
 
 @contextlib.contextmanager
@@ -73,6 +82,38 @@ def connect(where: int | str) -> socket.socket:
             time.sleep(0.01)
         else:
             return client
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_closed(client: socket.socket) -> bool:
+    """By the other side, sooner or later. Whatever comes first is read."""
+    with contextlib.suppress(ConnectionError):
+        while client.recv(65536):
+            pass
+    return True
+
+
+class Memory:
+    """How much more this process takes than now, at most, in bytes."""
+
+    def __init__(self) -> None:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")  # the kernel's word for: from now on
+        self._before = self._most()
+
+    def grown(self) -> int:
+        return self._most() - self._before
+
+    @staticmethod
+    def _most() -> int:
+        with open("/proc/self/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
 
 def packed(*args: bytes | str) -> bytes:

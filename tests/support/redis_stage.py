@@ -9,24 +9,16 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from haagent.sessions.relay.server import Options, Relay
 from haagent.sessions.relay.settings import RelaySettings
-from tests.support.door import PATIENCE_S, Talk, read
+from tests.support.door import PATIENCE_S, Talk, read, until
 from tests.support.ports import free_port
 
 PROGRAM = shutil.which("redis-server")
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 class Server:

@@ -1,70 +1,23 @@
-"""Clients that mean harm, or are broken: they lose their connection, and nobody else notices."""
+"""What the store does not do for a client, however it is asked: what would be too much, too slow, or not for it."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import resource
-import socket
-import time
-from collections.abc import Callable
 
 import pytest
 
 from haagent.core.store.settings import StoreSettings
 from haagent.sessions.store.commands.server import every_command
 from haagent.sessions.store.server import Options, Server
-from haagent.sessions.store.state import MEBIBYTE, Limits
-from tests.support.door import PATIENCE_S, Talk, connect, door, packed
-
-SMALL = Limits(
-    clients=20,
-    query_bytes=MEBIBYTE,
-    all_query_bytes=4 * MEBIBYTE,
-    output_bytes=4 * MEBIBYTE,
-    all_output_bytes=16 * MEBIBYTE,
-    output_s=1.0,
-)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def is_closed(client: socket.socket) -> bool:
-    """Whatever comes first is read."""
-    try:
-        while client.recv(65536):
-            pass
-    except ConnectionError:
-        pass
-    return True
-
-
-def resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+from haagent.sessions.store.state import MEBIBYTE
+from tests.support.door import SMALL, Memory, Talk, door, packed, until
 
 
 def still_serves(server: Server) -> None:
     with Talk(server.door.port) as talk:
         assert talk.ask("PING") == b"+PONG\r\n"
     assert not server.door.counts["faults"]
-
-
-def test_rubbish_ends_its_own_connection_only() -> None:
-    rng = random.Random(7)
-    pieces = [b"*", b"$", b"\r\n", b"1", b"3", b"-1", b"GET", b"SET", b"a", b"\0", b'"', b"'", b"\xff", b"9" * 30, b":"]
-    with door(limits=SMALL) as server:
-        for _ in range(300):
-            with connect(server.door.port) as client:
-                data = b"".join(rng.choice([*pieces, rng.randbytes(rng.randrange(40))]) for _ in range(40))
-                client.sendall(data)
-                client.shutdown(socket.SHUT_WR)
-                assert is_closed(client)
-        still_serves(server)
 
 
 def test_commands_of_any_size_and_shape() -> None:
@@ -95,53 +48,15 @@ def test_commands_of_any_size_and_shape() -> None:
         still_serves(server)
 
 
-def test_unfinished_commands_take_little_memory() -> None:
-    with door(limits=SMALL) as server:
-        clients = [connect(server.door.port) for _ in range(15)]
-        for client in clients:
-            client.sendall(b"*2\r\n$3\r\nGET\r\n$1000000\r\n")
-        for client in clients:
-            try:
-                client.sendall(b"x" * 900_000)
-            except ConnectionError:
-                pass  # it was let go meanwhile
-        until(lambda: server.door.counts["query_overflows"] >= 10)
-        until(lambda: server.door.query_bytes <= SMALL.all_query_bytes)  # as soon as those are gone
-        for client in clients:
-            client.close()
-        until(lambda: not server.door.query_bytes)
-        still_serves(server)
-
-
-def test_a_request_that_is_too_large_is_refused_at_its_announcement() -> None:
-    with door(limits=SMALL) as server, Talk(server.door.port) as talk:
-        talk.socket.sendall(b"*2\r\n$3\r\nGET\r\n$2000000\r\n")
-        assert talk.rest() == b"-ERR Protocol error: invalid bulk length\r\n"
-
-
-def test_a_client_that_does_not_read_is_let_go(measured: Callable[[str, str], None]) -> None:
-    with door(limits=SMALL) as server:
-        with Talk(server.door.port) as talk:
-            assert talk.ask("SET", "k", "v" * (MEBIBYTE // 2)) == b"+OK\r\n"
-        before = resident()
-        with connect(server.door.port) as client:
-            client.settimeout(PATIENCE_S)
-            client.sendall(packed("GET", "k") * 5000)  # two gigabytes of replies
-            until(lambda: server.door.counts["slow_readers"] + server.door.counts["output_overflows"])
-            measured("memory grew by", f"{(resident() - before) // MEBIBYTE} MiB")
-            assert resident() - before < 64 * MEBIBYTE
-        still_serves(server)
-
-
 def test_a_reply_that_is_too_large_is_not_made() -> None:
     with door(limits=SMALL) as server:
         with Talk(server.door.port) as talk:
             assert talk.ask("SET", "k", "v" * (MEBIBYTE // 2)) == b"+OK\r\n"
-            before = resident()
+            memory = Memory()
             assert talk.ask("MGET", *["k"] * 1000).startswith(b"-ERR the reply is longer than")
             assert talk.ask("PING") == b"+PONG\r\n"
         assert server.door.counts["output_overflows"] == 1
-        assert resident() - before < 64 * MEBIBYTE
+        assert memory.grown() < 64 * MEBIBYTE
         still_serves(server)
 
 
@@ -151,30 +66,6 @@ def test_a_hearer_that_does_not_read_is_let_go() -> None:
         while talk.ask("PUBLISH", "c", "m" * 100_000) == b":1\r\n":
             pass
         until(lambda: server.door.counts["slow_readers"] + server.door.counts["output_overflows"])
-        still_serves(server)
-
-
-def test_half_a_command_and_then_nothing() -> None:
-    with door(limits=SMALL) as server:
-        for part in (b"*", b"*1\r\n$4\r\nPI", b"GET", packed("MULTI") + b"*2\r\n"):
-            client = connect(server.door.port)
-            client.sendall(part)
-            client.shutdown(socket.SHUT_WR)
-            assert is_closed(client)
-            client.close()
-        until(lambda: not server.door.clients)
-        still_serves(server)
-
-
-def test_clients_that_are_too_many_are_told() -> None:
-    with door(limits=SMALL) as server:
-        talks = [Talk(server.door.port) for _ in range(SMALL.clients)]
-        assert {talk.ask("PING") for talk in talks} == {b"+PONG\r\n"}
-        with Talk(server.door.port) as late:
-            assert late.rest() == b"-ERR max number of clients reached\r\n"
-        for talk in talks:
-            talk.close()
-        until(lambda: not server.door.clients)
         still_serves(server)
 
 
