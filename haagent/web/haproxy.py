@@ -53,7 +53,8 @@ def _lines(config: Config, http: HttpConfig, *, app_port: int, bind: str, cookie
         drains = f" agent-check agent-port {host_and_port(http.agent_check).port} agent-inter 500ms"
     else:
         yield "    # Without `http.agent_check` a node in standby goes on getting new clients."
-    checks = f"check port {host_and_port(http.listen).port} inter 500ms fall 2 rise 2"
+    # The second answer of a change is asked for after `fastinter`. The agent-check does not know that: it has no need.
+    checks = f"check port {host_and_port(http.listen).port} inter 500ms fastinter 100ms fall 2 rise 2"
     yield f"    default-server {checks}{drains} on-marked-down shutdown-sessions"
     for name, node in config.nodes.items():
         if not node.witness:

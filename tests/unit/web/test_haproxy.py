@@ -34,7 +34,7 @@ def test_each_node_that_can_serve_is_a_server_with_a_cookie_of_its_own(tmp_path:
     assert "    server B 10.20.1.11:8080 cookie B\n" in text
     assert "server W" not in text, "a witness serves nobody"
     assert "    cookie HANODE insert indirect nocache httponly\n" in text
-    assert "check port 7266 inter 500ms fall 2 rise 2 agent-check agent-port 7267" in text
+    assert "check port 7266 inter 500ms fastinter 100ms fall 2 rise 2 agent-check agent-port 7267" in text
     assert json.loads(printed(tmp_path, HTTP, "--json").stdout)["haproxy"] == text
 
 
