@@ -1,4 +1,4 @@
-"""Sessions in a real cluster: the story of the documents, told with whole agents, lost hosts and killed processes."""
+"""Sessions in a real cluster, with whole agents: lost hosts, killed processes, restarts."""
 
 from __future__ import annotations
 
@@ -9,57 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from haagent.lab import Lab, processes
+from haagent.lab import processes
 from haagent.lab.configuration import Wishes
+from tests.netns.session_stage import ask, wait_replicated
 from tests.support.observe import PATIENCE_S, MakeLab, ballots, wait_whole
 from trials.store import trials
 
 pytestmark = pytest.mark.netns
 pytest.importorskip("hiredis")
-
-# Commands as arguments, words separated by blanks; one line of answer each.
-ASK = """
-import sys, hiredis, socket
-with socket.create_connection(("127.0.0.1", 6380), timeout=10) as store:
-    for command in sys.argv[1:]:
-        store.sendall(hiredis.pack_command(tuple(command.split(" "))))
-        reader = hiredis.Reader()
-        while (answer := reader.gets()) is False:
-            reader.feed(store.recv(65536))
-        print(answer if not isinstance(answer, bytes) else answer.decode())
-"""
-
-
-def ask(lab: Lab, node: str, *commands: str) -> list[str]:
-    return lab.run(node, ["python3", "-c", ASK, *commands]).stdout.splitlines()
-
-
-def wait_replicated(lab: Lab, *nodes: str) -> None:
-    what = f"the stores of {', '.join(nodes)} replicate"
-    lab.wait_for(lambda: all(map(lab.agents.replicates, nodes)), what=what, within_s=PATIENCE_S)
-
-
-@pytest.mark.parametrize("replication", ["sync", "async"])
-def test_a_session_outlives_its_host_and_ends_everywhere(make_lab: MakeLab, tmp_path: Path, replication: str) -> None:
-    extra = tmp_path / "sessions.yaml"
-    extra.write_text(f"sessions: {{replication: {replication}}}\n")
-    lab = make_lab(nodes=2, wishes=Wishes(extra=str(extra)))
-    wait_whole(lab)
-    wait_replicated(lab, "A", "B")
-
-    assert ask(lab, "A", "SETEX session:US_1 3600 three-books") == ["OK"]
-    assert "Sessions on A: " in lab.run("A", ["haagent", "status"]).stdout
-    if replication == "async":
-        lab.wait_for(lambda: ask(lab, "B", "EXISTS session:US_1") == ["1"], what="it has come over")
-    lab.faults.crash("A")
-    assert ask(lab, "B", "GET session:US_1") == ["three-books"], "the user notices nothing"
-    assert ask(lab, "B", "SETEX session:US_1 3600 four-books") == ["OK"]
-
-    lab.start("A")
-    wait_replicated(lab, "A", "B")
-    assert ask(lab, "A", "GET session:US_1") == ["four-books"], "A has what B made of it, and not its own"
-    assert ask(lab, "A", "DEL session:US_1") == ["1"]
-    lab.wait_for(lambda: ask(lab, "B", "EXISTS session:US_1") == ["0"], what="it is gone everywhere")
 
 
 def test_a_store_that_is_killed_comes_back_and_moves_nothing(make_lab: MakeLab, tmp_path: Path) -> None:
