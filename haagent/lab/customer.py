@@ -66,11 +66,12 @@ class Customer:
         self._browser.communicate(timeout=10)
 
     def look(self) -> Answer:
-        return self._visit("/")
+        answer = self._keep(self._ask(Request(self._host, self._port, "/", cookies=self._said())))
+        return self.look() if answer.status in REDIRECTS else answer
 
-    def post(self, path: str, **form: str) -> Answer:
-        """The page that the shop leads to."""
-        return self._visit(path, urlencode(form))
+    def send(self, path: str, **form: str) -> Answer:
+        """What the shop answers: where to go."""
+        return self._keep(self._ask(Request(self._host, self._port, path, urlencode(form), self._said())))
 
     def look_with(self, cookies: Mapping[str, str]) -> Answer:
         """The same page in another tab, which has these cookies and keeps none."""
@@ -84,15 +85,15 @@ class Customer:
         """A host itself, past the balancer."""
         return self._ask(Request(host, port, path, cookies=self._said() if with_cookies else ""))
 
-    def _visit(self, path: str, form: str | None = None) -> Answer:
-        answer = self._ask(Request(self._host, self._port, path, form, self._said()))
+    def _keep(self, answer: Answer) -> Answer:
+        """Its cookies."""
         for line in answer.cookies:
             for name, morsel in SimpleCookie(line).items():
                 if morsel.value:
                     self.cookies[name] = morsel.value
                 else:
                     self.cookies.pop(name, None)  # so a shop ends a cookie
-        return self.look() if answer.status in REDIRECTS else answer
+        return answer
 
     def _said(self) -> str:
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())

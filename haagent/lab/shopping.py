@@ -28,6 +28,7 @@ SHOP = Path(__file__).parents[2] / "examples" / "shop" / "shop.py"
 SHOP_PORT, HEALTH_PORT, BALANCED_PORT = 8080, 7266, 80
 COOKIE = "HANODE"  # as `haagent lb haproxy` names it
 USER = "US"
+UNANSWERED = (0, 502, 503, 504)  # by a node: there was no answer, or it was the balancer's
 PATIENCE_S = 30.0
 PAUSE_S = 0.01  # between two looks of a customer who waits
 HINT = "`make lab-sessions` installs what the shop needs; examples/shop/README.md says how to do it by hand"
@@ -65,10 +66,16 @@ def require(shop: Sequence[str]) -> None:
         raise LabError(f"there is no {missing[0]}; the shop is in examples/shop of haagent's source")
 
 
-def play(lab: Lab, shop: Sequence[str], tell: Tell) -> Story:
-    """On a lab with sessions, two nodes or more, and a spare host for the balancer."""
-    with _opened(lab, shop) as customer:
-        told = Shopping(lab, shop, customer, tell)
+def play(
+    lab: Lab, shop: Sequence[str], tell: Tell, *, cookie: str = COOKIE, settle: Callable[[], None] = lambda: None
+) -> Story:
+    """On a lab with sessions, two nodes or more, and a spare host for the balancer, the last one.
+
+    `cookie`: empty, if the balancer sends each request to another node. `settle`: what passes between a change and the
+    page that shows it.
+    """
+    with _opened(lab, shop, cookie) as customer:
+        told = Shopping(lab, shop, customer, tell, settle)
         told.log_in()
         told.lose_host()
         told.come_back()
@@ -77,28 +84,41 @@ def play(lab: Lab, shop: Sequence[str], tell: Tell) -> Story:
 
 
 class Shopping:
-    def __init__(self, lab: Lab, shop: Sequence[str], customer: Customer, tell: Tell) -> None:
-        self._lab, self._shop, self._customer, self._tell = lab, shop, customer, tell
+    def __init__(
+        self, lab: Lab, shop: Sequence[str], customer: Customer, tell: Tell, settle: Callable[[], None]
+    ) -> None:
+        self._lab, self._shop, self._customer, self._tell, self._settle = lab, shop, customer, tell, settle
         self._began_s = time.monotonic()
         self.story = Story()
 
     # ---- the acts, in this order ----
 
     def log_in(self) -> None:
-        answer = self._customer.post("/login", user=USER)
-        first = self._customer.cookies.get(COOKIE, "")
+        answer = self._do("/login", user=USER)
+        first = self._customer.cookies.get(COOKIE, answer.served_by)
         _claim(
             answer.is_of(USER) and answer.served_by == first, f"{USER} is logged in by the node of the cookie", answer
         )
         second = next(node.name for node in self._lab.state().plan.nodes if node.name != first and not node.witness)
         self.story.first, self.story.second = first, second
-        self._say(f"{USER} logs in at {first}: the balancer's cookie is {COOKIE}={first}.")
+        why = f"the balancer's cookie is {COOKIE}={first}" if self._is_kept else "the next request may go elsewhere"
+        self._say(f"{USER} logs in at {first}: {why}.")
         for item in ("book", "lamp", "kettle"):
-            answer = self._customer.post("/add", item=item)
+            answer = self._do("/add", item=item)
         _claim(answer.cart == ["A book", "A lamp", "A kettle"], "three things are in the cart", answer)
         self._say(f"{USER} puts in three things: {_listed(answer)}.")
         self._wait(lambda: self._past_balancer(second).cart == answer.cart, f"{second} has the cart")
         self._say(f"{second} has the cart too, before it is needed there.")
+        if not self._is_kept:
+            self._roam(answer.cart)
+
+    def _roam(self, cart: list[str]) -> None:
+        pages = [self._seen() for _ in range(2 * len(self._lab.state().plan.nodes))]
+        for answer in pages:
+            _claim(answer.is_of(USER) and answer.cart == cart, "each page has the cart, whoever serves it", answer)
+        served = sorted({answer.served_by for answer in pages})
+        _claim(len(served) > 1, "they come from several nodes", pages[-1])
+        self._say(f"The next {len(pages)} pages come from {' and '.join(served)}, and each has the cart.")
 
     def lose_host(self) -> None:
         first, second, cart = self.story.first, self.story.second, self._seen().cart
@@ -115,7 +135,7 @@ class Shopping:
             f"cart is there.{self._failures()}"
         )
         asked_s = time.monotonic()
-        answer = self._customer.post("/add", item="chair")
+        answer = self._do("/add", item="chair")
         self.story.change_ms = _ms_since(asked_s)
         _claim(answer.cart == [*cart, "A chair"], "there is one thing more in the cart", answer)
         self._say(
@@ -131,7 +151,7 @@ class Shopping:
         _open_shop(lab, first, self._shop)
         lab.agents.start(first)
         started_s = time.monotonic()
-        self._say(f"{first} boots, and its store is empty. A tab that was left open goes on asking for {first}.")
+        self._say(f"{first} boots, and knows no session. A tab that was left open goes on asking for {first}.")
         why = ""
         while True:
             answer = self._seen(tab)
@@ -152,14 +172,15 @@ class Shopping:
             time.sleep(PAUSE_S)
         _claim(health.is_good, f"{first} serves only when it is ready", health)
         story.back_ms = _ms_since(started_s)
-        customer.cookies[COOKIE] = first
+        if self._is_kept:
+            customer.cookies[COOKIE] = first
         self._say(f"{first} serves the tab again, {story.back_ms:.0f} ms after its start: {_listed(answer)}.")
 
     def log_out(self) -> None:
         tabs = {name: {**self._customer.cookies, COOKIE: name} for name in (self.story.first, self.story.second)}
         for name, tab in tabs.items():
             self._wait(lambda: self._is_known(tab, name), f"{name} serves {USER}")  # noqa: B023 - called at once
-        answer = self._customer.post("/logout")
+        answer = self._do("/logout")
         _claim(answer.is_good and not answer.is_of(USER), f"{USER} is logged out", answer)
         for name, tab in tabs.items():
             self._wait(lambda: self._is_known(tab, name) is False, f"{USER} is logged out on {name}")  # noqa: B023
@@ -167,6 +188,21 @@ class Shopping:
         self._say(f"{USER} logs out on {answer.served_by}, and is logged out on {both}.{self._failures()}")
 
     # ---- how ----
+
+    def _do(self, path: str, **form: str) -> Answer:
+        """The page after a change. Who is kept with no node may be sent to one that is lost, and tries once more."""
+        asked_s = time.monotonic()
+        while (answer := self._customer.send(path, **form)).status in UNANSWERED and not self._is_kept:
+            self.story.failed += 1
+            self._in_time(asked_s, f"{path} is done", answer)
+            time.sleep(PAUSE_S)
+        self._settle()
+        return self._seen()
+
+    @property
+    def _is_kept(self) -> bool:
+        """The balancer keeps the user with a node."""
+        return COOKIE in self._customer.cookies
 
     def _seen(self, tab: dict[str, str] | None = None) -> Answer:
         """The page; what fails is counted, and the user asks again."""
@@ -226,7 +262,7 @@ def _ms_since(since_s: float) -> float:
 
 
 @contextmanager
-def _opened(lab: Lab, shop: Sequence[str]) -> Iterator[Customer]:
+def _opened(lab: Lab, shop: Sequence[str], cookie: str) -> Iterator[Customer]:
     """The stores replicate, a shop serves on each node, and the balancer stands before them."""
     plan = lab.state().plan
     nodes, balancer = [node for node in plan.nodes if not node.witness], plan.servers[-1]
@@ -235,7 +271,8 @@ def _opened(lab: Lab, shop: Sequence[str]) -> Iterator[Customer]:
     shops = {node.name: _open_shop(lab, node.name, shop) for node in nodes}
     file = lab.directory / "haproxy.cfg"
     words = ["lb", "haproxy", "--app-port", str(SHOP_PORT), "--config", str(lab.directory / "haagent.yaml")]
-    file.write_text(lab.run(nodes[0].name, [*executable(), *words, "--bind", f":{BALANCED_PORT}"]).stdout)
+    words += ["--bind", f":{BALANCED_PORT}", "--cookie", cookie]
+    file.write_text(lab.run(nodes[0].name, [*executable(), *words]).stdout)
     lab.serve_on(balancer.name, ["haproxy", "-db", "-f", str(file)], log=lab.directory / "haproxy.log")
 
     def serves(name: str, address: str) -> bool:

@@ -67,13 +67,13 @@ def wait_replicated(lab: Lab, *nodes: str) -> None:
     lab.wait_for(lambda: all(map(lab.agents.replicates, nodes)), what=what, within_s=PATIENCE_S)
 
 
-def lab_with_sessions(make_lab: MakeLab, place: Path, *, store: str, replication: str) -> Lab:
+def lab_with_sessions(make_lab: MakeLab, place: Path, *, store: str, replication: str, spares: int = 1) -> Lab:
     """A and B, whole and ready; with `redis` a Redis and its replica on a host beside them, to which both point."""
-    address = draw(nodes=2, spares=1).host(REDIS_HOST).address
+    address = draw(nodes=2, spares=spares).host(REDIS_HOST).address
     url = f", url: 'redis://{address}:{REDIS_PORT}/0'" if store == "redis" else ""
     extra = place / "sessions.yaml"
     extra.write_text(f"sessions: {{store: {store}, replication: {replication}{url}}}\n")
-    lab: Lab = make_lab(nodes=2, spares=1, wishes=Wishes(sessions=True, extra=str(extra)))
+    lab: Lab = make_lab(nodes=2, spares=spares, wishes=Wishes(sessions=True, extra=str(extra)))
     if store == "redis":
         start_redis(lab)
     wait_whole(lab)
