@@ -370,24 +370,29 @@ class NodeState:
 
     def may_have_votes(self, peer: Peer, now: float) -> bool:
         """It agrees on whose votes count, and is no life that has to stand down."""
-        is_sure = not self._outlived(peer, now) and not self._is_one_of_two(peer, now)
-        return self.is_at_one(peer.beat) and not peer.has_to_stand_down(now) and is_sure
+        return self.is_at_one(peer.beat) and not peer.has_to_stand_down(now) and not self._may_be_younger(peer, now)
 
     def votes(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """`beats` of those whose votes count here."""
         beats = self.beats(now, group)
-        return [(peer, beat) for peer, beat in beats if self.is_at_one(peer.beat) and not self._outlived(peer, now)]
+        return [
+            (peer, beat) for peer, beat in beats if self.is_at_one(peer.beat) and not self._may_be_younger(peer, now)
+        ]
+
+    def _may_be_younger(self, peer: Peer, now: float) -> bool:
+        """Than another life of it that may hold by a vote of its own, and nobody could tell yet (`twins`)."""
+        return self._outlived(peer, now) or self._is_one_of_two(peer, now)
 
     def _outlived(self, peer: Peer, now: float) -> bool:
-        """An earlier life of it, heard last when this one had begun, may hold by a vote of its own. That it stops to
-        speak before anybody can tell that they are two ends no lease. (If it ended first, this one is silent still.)"""
+        """An earlier life of it was heard last when this one had begun. That it stops to speak before anybody can tell
+        that they are two ends no lease. (If it ended first, this one is silent still.)"""
         if peer.elder_heard_at == NEVER:  # asked a thousand times in a step
             return False
         return now < peer.elder_heard_at + self.settings.silence_s(self.longest_lease_s(now))
 
     def _is_one_of_two(self, peer: Peer, now: float) -> bool:
-        """We have just started, and another life of it was heard that cannot prove yet that it is alive: it may believe
-        for a while that our earlier life is."""
+        """We have just started, and have heard another life of it. That proves only later that it is alive, if it
+        believes for a while that our earlier life is."""
         return len(peer.lives) > 1 and now < self.acquainted_at
 
     def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:

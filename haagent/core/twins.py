@@ -16,10 +16,10 @@ A life that is told so gives no vote, and lets go of what it has. It is silent f
 is told before it has voted for anybody. (If the elder falls silent first, nobody tells: then who has heard it counts no
 vote of the younger, and gives it none, for a lease from that. And who would tell may have just started itself, and
 learn of the elder too late, which takes its earlier life for the present one for a while. So at first it gives no vote
-to one of two that it hears, proved or not.) It stands down until every peer is heard, hears it, and
-says nothing of the kind (any more); and then for two leases, since the elder may only have been cut off, and a peer may
-need two heartbeats to know. A peer that is not heard might hear the elder, whether it has told this one or had not come
-to: then it takes a restart, an end of the cut, or the word that it is down.
+to one of two that it hears, proved or not, and counts none of it.) It stands down until every peer is heard, hears it,
+and says nothing of the kind (any more); and then for two leases, since the elder may only have been cut off, and a peer
+may need two heartbeats to know. A peer that is not heard might hear the elder, whether it has told this one or had not
+come to: then it takes a restart, an end of the cut, or the word that it is down.
 
 A witness alone is not believed, for the reason in `identity`. But it can make a life stand down longer.
 
