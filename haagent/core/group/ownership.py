@@ -39,7 +39,7 @@ from haagent.core.group.transitions import HOLDING
 from haagent.core.group.voter import Life, Voter
 from haagent.core.membership import Peer
 from haagent.core.messages import GroupBeat, Heartbeat
-from haagent.core.node_state import NodeState
+from haagent.core.node_state import Left, NodeState
 
 # --- as a voter
 
@@ -50,9 +50,13 @@ def may_bind(group: Group, state: NodeState, now: float, life: Life, addresses: 
     if not addresses or (addresses == voter.addresses and voter.life(now) == life):
         return True
     bound = [one for name, owner, one in _bindings(state, now) if name != group.name and owner != life]
-    left = state.left.items()
-    bound += [one.addresses for name, one in left if name != group.name and state.is_kept_from(name, life[0])]
+    bound += [one.addresses for name, one in _left(state) if name != group.name and state.is_kept_from(name, life[0])]
     return not any(address in one for one in bound for address in addresses)
+
+
+def _left(state: NodeState) -> Iterator[tuple[str, Left]]:
+    """What another node may have left in place, and in which group."""
+    return ((name, left) for name, left in state.left.items() if left.addresses and state.keeper(name))
 
 
 def _bindings(state: NodeState, now: float) -> Iterator[tuple[str, Life, tuple[int, ...]]]:
@@ -73,10 +77,9 @@ def owner(group: Group, state: NodeState, now: float, address: int) -> tuple[str
     """Another node that has it in another group, as far as is known, and in which."""
     if state.owners is None:
         state.owners = {}
-        for name, left in state.left.items():
-            if node := state.keeper(name):
-                for number in left.addresses:
-                    state.owners.setdefault(number, []).append((node, name, True))
+        for name, left in _left(state):
+            for number in left.addresses:
+                state.owners.setdefault(number, []).append((left.node, name, True))
         for number, node, name in _known(state, now):
             state.owners.setdefault(number, []).append((node, name, False))
     others = state.owners.get(address, ())  # what was left in place is away from its own group as well
