@@ -1,9 +1,9 @@
 """The links to all peers: who opens them, who may, and which one counts.
 
 Of two nodes the one whose name comes first opens the connection, again and again until it stands, with a growing and
-random pause; over each of its paths in turn. The other end only listens. A peer that links itself anew replaces its
-former link: it knew before us that that one was over. Only who has lasted for a while is dialled again at once, so two
-hosts of one name, which replace each other for ever, do so slowly.
+random pause; over each of its paths in turn. `redial` ends the pause. The other end only listens. A peer that links
+itself anew replaces its former link: it knew before us that that one was over. Only who has lasted for a while is
+dialled again at once, so two hosts of one name, which replace each other for ever, do so slowly.
 
 Strangers. Whoever can send a packet can open connections, and each costs a handshake. At most `STRANGERS` wait to say
 who they are; one more, and the one that has waited longest is put out, first of those that do not come from a peer's
@@ -86,19 +86,20 @@ class PeerLink:
         self._why: dict[str, str] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
         self._dialling: dict[str, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
         self._let_in = 0
 
     async def run(self) -> None:
         """Until it is cancelled. What it raises is a bug."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                while True:
-                    await self._listen()
-                    self._dial_all(tasks)
-                    self._let_in = STRANGERS
-                    for connection in tuple(self._connections):
-                        connection.tick()
-                    await asyncio.sleep(self._settings.tick_s)
+                self._tasks = tasks
+                try:
+                    while True:
+                        await self._tick(tasks)
+                        await asyncio.sleep(self._settings.tick_s)
+                finally:
+                    self._tasks = None  # nothing is dialled any more
         finally:
             for server in self._servers.values():
                 server.close()
@@ -106,6 +107,13 @@ class PeerLink:
             for connection in tuple(self._connections):
                 connection.end(Over(Cause.DISMISSED))
                 connection.tick()
+
+    async def _tick(self, tasks: asyncio.TaskGroup) -> None:
+        await self._listen()
+        self._dial_all(tasks)
+        self._let_in = STRANGERS
+        for connection in tuple(self._connections):
+            connection.tick()
 
     def send(self, peer: str, message: bytes) -> bool:
         """False: there is no link to it, or no room; `Linked` or `HasRoom` will tell when to try again."""
@@ -116,6 +124,15 @@ class PeerLink:
         """Its messages mean nothing to whoever gets them, or there is another reason. It may link itself anew."""
         if link := self._links.get(peer):
             link.end(Over(cause, why))
+
+    def redial(self, peer: str) -> None:
+        """It can be reached, for all that is known: neither pause before it is dialled, nor wait for an old attempt."""
+        dialling = self._dialling.get(peer)
+        is_reached = any(connection.channel.meant == peer for connection in self._connections)
+        if dialling is None or is_reached or self._tasks is None:
+            return
+        dialling.cancel()
+        self._dialling[peer] = self._tasks.create_task(self._dial(peer))
 
     def configure(self, settings: LinkSettings) -> None:
         """What goes on as before stays linked. Addresses and peers that are new are seen to at the next tick."""

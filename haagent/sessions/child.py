@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from haagent.sessions.messages import MOST, Lost, News, Noted, Refused, Serving
+from haagent.sessions.messages import MOST, Found, Lost, News, Noted, Refused, Serving
 from haagent.sessions.settings import Changed, PeerSettings, Settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NAME = "haagent-store"  # the kernel keeps 15 characters
 TELL_S = 1.0
 _PR_SET_DUMPABLE, _PR_CAP_AMBIENT, _CLEAR_ALL = 4, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
-_DECODER = msgspec.msgpack.Decoder(Changed | Lost)
+_DECODER = msgspec.msgpack.Decoder(Changed | Found | Lost)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -111,6 +111,8 @@ async def _live(channel: socket.socket, member: Member | Relay) -> None:
                 member.configure(link, peers)
             case Lost(peers):
                 member.lose(peers)
+            case Found(peers):
+                member.find(peers)
 
     member.on_ready = lambda: _tell(channel, Serving(member.facts()))  # a balancer waits for it
     asyncio.get_running_loop().add_reader(channel, hear)

@@ -19,6 +19,12 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
     peers: list[str]
 
 
+class Found(msgspec.Struct, frozen=True, tag=True):
+    """To the store: these nodes were not heard until now."""
+
+    peers: list[str]
+
+
 class PeerFacts(msgspec.Struct, frozen=True):
     """As `status --json` names them."""
 

@@ -18,7 +18,7 @@ from haagent.config import Config
 from haagent.core.event_kinds import Kind, Remark
 from haagent.parts import CannotReload, Commit, Still
 from haagent.parts import Facts as Told
-from haagent.sessions.messages import Facts, Lost, News, Noted, PeerFacts, Refused, RelayFacts, Serving
+from haagent.sessions.messages import Facts, Found, Lost, News, Noted, PeerFacts, Refused, RelayFacts, Serving
 from haagent.sessions.process import StoreProcess
 
 if TYPE_CHECKING:
@@ -142,9 +142,13 @@ class Sessions(Still):
 
     def alive(self, names: Iterable[str]) -> None:
         """The other nodes that the agent hears now. Who was among them and is not any more is lost."""
-        lost, self._alive = self._alive.difference(names), frozenset(names)
-        if lost and self._process is not None:
+        before, self._alive = self._alive, frozenset(names)
+        if self._process is None:
+            return
+        if lost := before - self._alive:
             self._process.tell(Lost(sorted(lost)))
+        if found := self._alive - before:
+            self._process.tell(Found(sorted(found)))
 
     def why_unready(self) -> str:
         """A sentence; empty: applications on this node may be sent users."""

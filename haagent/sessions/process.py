@@ -18,7 +18,7 @@ import msgspec
 
 from haagent.guardian.process import as_ordinary
 from haagent.kernel.aside import aside
-from haagent.sessions.messages import MOST, Lost, News, pair
+from haagent.sessions.messages import MOST, Found, Lost, News, pair
 
 if TYPE_CHECKING:
     from haagent.sessions.settings import Changed, Settings
@@ -57,7 +57,7 @@ class StoreProcess:
 
         self._ended = aside(live)
 
-    def tell(self, news: Changed | Lost) -> None:
+    def tell(self, news: Changed | Found | Lost) -> None:
         """One that is just ending does not hear it; who follows is told all anew."""
         with contextlib.suppress(OSError):
             self._channel.send(msgspec.msgpack.encode(news))

@@ -55,6 +55,9 @@ class Relay:
     def lose(self, peers: Iterable[str]) -> None:
         """As little."""
 
+    def find(self, peers: Iterable[str]) -> None:
+        """And this."""
+
     def facts(self) -> Facts:
         source = self.source
         relay = RelayFacts(str(source.target or ""), source.why, source.is_short)

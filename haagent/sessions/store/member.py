@@ -95,6 +95,11 @@ class Member:
             self._step(events.Died(peer))
             self.link.drop(peer, "its node is lost", cause=peerlink.Cause.LOST)
 
+    def find(self, peers: Iterable[str]) -> None:
+        """Their nodes are heard, after a while or for the first time."""
+        for peer in peers:
+            self.link.redial(peer)
+
     def facts(self) -> Facts:
         door, replica = self.server.door, self.replica
         peers = {status.peer: _facts_of(replica, status, time.monotonic()) for status in self.link.status()}

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from haagent.core.store.stamps import number_of
 from haagent.parts import CannotReload
 from haagent.sessions import part as sessions_part
-from haagent.sessions.messages import Facts, Noted, PeerFacts, Serving
+from haagent.sessions.messages import Facts, Found, Lost, Noted, PeerFacts, Serving
 from haagent.sessions.part import Sessions, settings_of
 from tests.support.ports import free_port
 from tests.support.session_part import PATIENCE_S, B, ask, config, is_alive, kept, pid_of, serves, until
@@ -271,6 +272,15 @@ def about_to_stop(port: int, *, others: str = B) -> Sessions:
     part = Sessions(config(port, others=others), note=lambda *_: None, background=lambda work: work.close())
     part._settings = settings_of(part._config)
     return part
+
+
+def test_the_store_is_told_who_comes_and_who_goes(port: int) -> None:
+    part, said = about_to_stop(port), list[object]()
+    part.alive(["W"])  # nobody is there to be told
+    part._process = SimpleNamespace(tell=said.append)  # type: ignore[assignment]
+    for alive in (["W"], ["B", "W"], ["B", "W"], ["C", "W"], []):
+        part.alive(alive)
+    assert said == [Found(["B"]), Lost(["B"]), Found(["C"]), Lost(["C", "W"])]
 
 
 def test_a_stop_waits_until_a_node_that_is_heard_has_all_sessions(port: int) -> None:
