@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from haagent.sessions.store.patterns import compiled, matches
 from haagent.sessions.store.replies import Push, Refused, Reply, Several
@@ -12,7 +12,6 @@ from haagent.sessions.store.table import family
 command = family("pubsub", tier=2)
 FLAGS = "pubsub noscript loading stale"
 MOST = 10_000  # channels and patterns of one client
-
 LONGEST = 16 * 1024  # bytes of a name
 
 Change = Callable[[Client, bytes], None]
@@ -21,13 +20,13 @@ Change = Callable[[Client, bytes], None]
 @command("subscribe", -2, FLAGS)
 def subscribe(client: Client, args: list[bytes]) -> Reply:
     """Hear what is published on these channels, on this node."""
-    return _all(client, b"subscribe", args[1:], client.door.join)
+    return _joined(client, b"subscribe", args[1:], client.channels, client.door.join)
 
 
 @command("psubscribe", -2, FLAGS, tier=3)
 def psubscribe(client: Client, args: list[bytes]) -> Reply:
     """Hear what is published on channels that match these patterns, on this node."""
-    return _all(client, b"psubscribe", args[1:], client.door.join_pattern)
+    return _joined(client, b"psubscribe", args[1:], client.patterns, client.door.join_pattern)
 
 
 @command("unsubscribe", -1, FLAGS)
@@ -42,15 +41,20 @@ def punsubscribe(client: Client, args: list[bytes]) -> Reply:
     return _all(client, b"punsubscribe", args[1:] or list(client.patterns) or [None], client.door.leave_pattern)
 
 
+def _joined(client: Client, word: bytes, names: list[bytes], own: Collection[bytes], change: Change) -> Reply:
+    """All of them, or none."""
+    if max(map(len, names)) > LONGEST:
+        raise Refused("ERR the name is too long")
+    if len(client.channels) + len(client.patterns) + len(set(names).difference(own)) > MOST:
+        raise Refused("ERR too many channels and patterns")
+    return _all(client, word, names, change)
+
+
 def _all(client: Client, word: bytes, names: Iterable[bytes | None], change: Change) -> Reply:
     replies = Several()
     for name in names:
-        if name is not None and len(name) > LONGEST:
-            raise Refused("ERR the name is too long")
         if name is not None:
             change(client, name)
-        if len(client.channels) + len(client.patterns) > MOST:
-            raise Refused("ERR too many channels and patterns")
         replies.append(Push([word, name, len(client.channels) + len(client.patterns)]))
     client.settle()
     return replies

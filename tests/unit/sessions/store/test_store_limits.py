@@ -8,6 +8,7 @@ import random
 import pytest
 
 from haagent.core.store.settings import StoreSettings
+from haagent.sessions.store.commands import pubsub
 from haagent.sessions.store.commands.server import every_command
 from haagent.sessions.store.server import Options, Server
 from haagent.sessions.store.state import MEBIBYTE
@@ -154,3 +155,24 @@ def test_a_password(resp: int) -> None:
         with Talk(server.door.port) as talk:
             talk.socket.sendall(packed("SET", "a", "v" * 50_000))
             assert talk.rest() == b"-ERR Protocol error: unauthenticated bulk length\r\n"
+
+
+def test_a_client_hears_so_many_channels_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 100
+    monkeypatch.setattr(pubsub, "MOST", most)
+    with door() as server, Talk(server.door.port) as talk:
+        talk.socket.sendall(packed("SUBSCRIBE", *(f"c{each}" for each in range(most))))
+        for _ in range(most):
+            talk.reply()
+        for command in ("SUBSCRIBE", "PSUBSCRIBE"):
+            for each in range(3):
+                assert talk.ask(command, f"more{each}") == b"-ERR too many channels and patterns\r\n"
+        assert talk.ask("SUBSCRIBE", "c0") == b"*3\r\n$9\r\nsubscribe\r\n$2\r\nc0\r\n:%d\r\n" % most
+        assert (len(server.door.channels), len(server.door.patterns)) == (most, 0)
+
+
+def test_of_a_row_of_channels_all_are_heard_or_none() -> None:
+    with door() as server, Talk(server.door.port) as talk:
+        assert talk.ask("SUBSCRIBE", "c", "x" * (pubsub.LONGEST + 1)) == b"-ERR the name is too long\r\n"
+        assert list(server.door.channels) == []
+        assert talk.ask("GET", "a") == b"$-1\r\n"
