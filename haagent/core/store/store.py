@@ -213,10 +213,10 @@ class Store:
 
     def put_hash(self, now_ms: int, db: int, key: bytes, fields: Mapping[bytes, bytes], expires_ms: int = 0) -> None:
         """A hash of just these fields, whatever was there."""
+        self._check(key, sum(map(len, fields)) + sum(map(len, fields.values())))
         self.remove(now_ms, db, key)
         if not fields or 0 < expires_ms <= now_ms:
             return
-        self._check(key, sum(map(len, fields)) + sum(map(len, fields.values())))
         stamp = self.clock.next(now_ms)
         value = Hash()
         value.expiry_stamp = stamp

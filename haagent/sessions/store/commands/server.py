@@ -84,7 +84,6 @@ SETTINGS = {
     b"hash-max-listpack-value": b"64",
     b"latency-tracking": b"yes",
     b"lazyfree-lazy-expire": b"no",
-    b"maxmemory-policy": b"noeviction",
     b"min-replicas-to-write": b"0",
     b"notify-keyspace-events": b"",
     b"replica-read-only": b"yes",
@@ -97,7 +96,6 @@ FORMERLY = {
     b"hash-max-ziplist-value": b"hash-max-listpack-value",
     b"slave-read-only": b"replica-read-only",
 }
-SETTABLE = {name for name in SETTINGS if not name.startswith(b"maxmemory")}
 
 
 def fixed(door: Door) -> dict[bytes, bytes]:
@@ -107,6 +105,7 @@ def fixed(door: Door) -> dict[bytes, bytes]:
         MOST_BYTES: b"%d" % door.store.settings.max_value_bytes,
         b"maxclients": b"%d" % door.limits.clients,
         b"maxmemory": b"%d" % door.store.settings.max_memory,
+        b"maxmemory-policy": door.store.settings.eviction.encode(),
         b"port": b"%d" % door.port,
         b"proto-max-bulk-len": b"%d" % door.limits.query_bytes,
         b"unixsocket": door.path.encode(),
@@ -148,7 +147,7 @@ def config_set(client: Client, args: list[bytes]) -> Reply:
         name = FORMERLY.get(given.lower(), given.lower())
         if name not in SETTINGS and name not in fixed(client.door):
             raise Refused(b"ERR Unknown option or number of arguments for CONFIG SET - '%b'" % given)
-        why = "duplicate parameter" if name in new else "" if name in SETTABLE else "can't set immutable config"
+        why = "duplicate parameter" if name in new else "" if name in SETTINGS else "can't set immutable config"
         if not why and SETTINGS[name].isdigit() and not value.isdigit():
             why = "argument couldn't be parsed into an integer"
         if why:

@@ -128,7 +128,8 @@ def msetnx(client: Client, args: list[bytes]) -> Reply:
 def _put_all(client: Client, args: list[bytes], name: str) -> None:
     if not len(args) % 2:
         raise Refused(f"ERR wrong number of arguments for '{name}' command")
-    if any(len(value) > client.store.settings.max_value_bytes for value in args[2::2]):
+    settings = client.store.settings
+    if max(map(len, args[1::2])) > settings.max_key_bytes or max(map(len, args[2::2])) > settings.max_value_bytes:
         raise Refused(TOO_LARGE)  # before any of them is set
     for key, value in zip(args[1::2], args[2::2], strict=True):
         client.store.put(client.door.now_ms, client.db, key, value, 0)

@@ -127,6 +127,14 @@ def test_what_shortens_a_life_sets_a_floor_and_the_key_is_born_no_later() -> Non
     assert list(fields.fields) == [b"f"]
 
 
+def test_a_hash_that_is_too_large_leaves_what_it_would_have_replaced() -> None:
+    s = store()
+    s.put(NOW, 0, KEY, b"v", 0)
+    with pytest.raises(TooLarge):
+        s.put_hash(NOW, 0, KEY, {b"f": bytes(s.settings.max_value_bytes)}, 0)
+    assert s.find(NOW, 0, KEY) == b"v"
+
+
 def test_what_nobody_has_seen_yet_needs_no_removal() -> None:
     s = store()
     s.put(NOW, 0, KEY, b"v", 0)

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from haagent.core.store.effects import Effect, Put, Remove
+from haagent.core.store.settings import StoreSettings
 from haagent.sessions.store.server import Options, Server
 from haagent.sessions.store.state import Ticket
 from tests.support.door import Talk, door, packed
@@ -93,3 +94,18 @@ def test_replies_wait_in_order_for_what_replication_says() -> None:
     kinds = [type(effect) for effect in peers.effects]
     assert kinds[:2] == [Put, Remove]
     assert [effect.key for effect in peers.effects if isinstance(effect, Put)] == [b"a", b"b", b"c", b"d"]
+
+
+def test_of_several_keys_all_are_set_or_none() -> None:
+    with door() as server, Talk(server.door.port) as talk:
+        long = "k" * (server.door.store.settings.max_key_bytes + 1)
+        for command in ("MSET", "MSETNX"):
+            assert talk.ask(command, "a", "1", long, "2").startswith(b"-ERR")
+            assert talk.ask("EXISTS", "a") == b":0\r\n"
+
+
+def test_what_is_configured_is_told_as_it_is() -> None:
+    settings = StoreSettings(eviction="allkeys-lru", max_memory=1 << 20)
+    with door(store=settings) as server, Talk(server.door.port) as talk:
+        assert talk.ask("CONFIG", "GET", "maxmemory-policy").endswith(b"allkeys-lru\r\n")
+        assert talk.ask("CONFIG", "SET", "maxmemory-policy", "noeviction").startswith(b"-ERR CONFIG SET failed")
