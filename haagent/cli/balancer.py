@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from haagent.cli.invocation import CONFIG, Invocation
 from haagent.cli.outcome import USAGE, Failure
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group()

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 AWAY = b"-LOADING No Redis master can be reached. Try again.\r\n"
 UNKNOWN = b"-ERR The connection to Redis was lost: outcome unknown\r\n"
-NO_REPLICAS = b"-NOREPLICAS Not enough good replicas to write.\r\n"
 
 
 class Item:

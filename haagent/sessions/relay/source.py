@@ -22,10 +22,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from haagent.sessions.relay.items import NO_REPLICAS, Item, wait
+from haagent.sessions.relay.items import Item, wait
 from haagent.sessions.relay.settings import RelaySettings
 from haagent.sessions.relay.table import Natures, natures
 from haagent.sessions.relay.wire import Address, Refused, Wire, wire_to
+from haagent.sessions.store.replies import NO_REPLICAS
 
 LOOK_S = 1.0
 SILENT_S = 5.0  # a script may keep Redis busy; who is silent for longer is gone

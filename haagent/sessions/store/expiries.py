@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from haagent.sessions.store.numbers import MAX_INTEGER, needed
-from haagent.sessions.store.replies import Refused
-
-SYNTAX = "ERR syntax error"
+from haagent.sessions.store.replies import SYNTAX, Refused
 
 # Which word, how many milliseconds its unit has, and whether it counts from now.
 WORDS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}

@@ -26,12 +26,12 @@ from haagent.core.store.messages import Assembler, frames
 from haagent.core.store.replica import Replica
 from haagent.peerlink import LinkSettings, PeerLink
 from haagent.sessions.messages import Facts, PeerFacts
+from haagent.sessions.store.replies import NO_REPLICAS
 from haagent.sessions.store.server import Options, Server
 from haagent.sessions.store.state import Ticket
 
 LONGEST_WAIT_S = 60.0  # a deadline may be never
 MAX_MESSAGE = 64 * 1024 * 1024  # of a peer; a value is at most a small part of it
-NO_REPLICAS = b"-NOREPLICAS Not enough good replicas to write.\r\n"
 
 logger = logging.getLogger(__name__)
 

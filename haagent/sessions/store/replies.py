@@ -55,6 +55,10 @@ NULLS = {2: b"$-1\r\n", 3: b"_\r\n"}
 NUMBERS = [b":%d\r\n" % number for number in range(256)]
 
 
+SYNTAX = "ERR syntax error"
+NO_REPLICAS = Raw(b"-NOREPLICAS Not enough good replicas to write.\r\n")
+
+
 def status(text: bytes) -> Raw:
     return Raw(b"+%b\r\n" % text)
 

@@ -6,7 +6,7 @@ import hmac
 
 from haagent.sessions.store.commands.keys import database
 from haagent.sessions.store.numbers import integer, needed
-from haagent.sessions.store.replies import OK, PONG, Raw, Refused, Reply, Verbatim
+from haagent.sessions.store.replies import OK, PONG, SYNTAX, Raw, Refused, Reply, Verbatim
 from haagent.sessions.store.state import Client
 from haagent.sessions.store.table import family
 from haagent.sessions.store.version import REDIS_VERSION
@@ -23,7 +23,6 @@ HELLO_FIRST = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option"
     " can be used to authenticate the client and select the RESP protocol version at the same time"
 )
-SYNTAX = "ERR syntax error"
 
 
 @command("hello", -1, ALWAYS)

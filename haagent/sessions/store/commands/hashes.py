@@ -8,7 +8,7 @@ import random
 from haagent.sessions.store.commands.scanning import cursor_of, scan_options
 from haagent.sessions.store.numbers import MAX_INTEGER, MIN_INTEGER, added, integer, long_double, needed
 from haagent.sessions.store.patterns import compiled
-from haagent.sessions.store.replies import OK, Refused, Reply
+from haagent.sessions.store.replies import OK, SYNTAX, Refused, Reply
 from haagent.sessions.store.state import Client
 from haagent.sessions.store.table import family
 
@@ -158,7 +158,7 @@ def hrandfield(client: Client, args: list[bytes]) -> Reply:
     if count == MIN_INTEGER:
         raise Refused("ERR value is out of range")
     if len(args) > 4 or (len(args) == 4 and args[3].upper() != b"WITHVALUES"):
-        raise Refused("ERR syntax error")
+        raise Refused(SYNTAX)
     if len(args) == 4 and not -(2**62) <= count < 2**62:
         raise Refused("ERR value is out of range")
     names = list(fields)

@@ -9,7 +9,7 @@ from haagent.core.store.space import ENTRY_BYTES, size
 from haagent.sessions.store.commands.scanning import cursor_of, scan_options
 from haagent.sessions.store.numbers import MAX_INTEGER, MIN_INTEGER, needed
 from haagent.sessions.store.patterns import compiled
-from haagent.sessions.store.replies import OK, Refused, Reply, status
+from haagent.sessions.store.replies import OK, SYNTAX, Refused, Reply, status
 from haagent.sessions.store.state import DATABASES, Client
 from haagent.sessions.store.table import family
 
@@ -17,7 +17,6 @@ command = family("generic", tier=1)
 ONE, ALL, TWO = (1, 1, 1), (1, -1, 1), (1, 2, 1)
 NO_KEY = "ERR no such key"
 SAME = "ERR source and destination objects are the same"
-SYNTAX = "ERR syntax error"
 LISTPACK = ((b"hash-max-listpack-entries", b"512"), (b"hash-max-listpack-value", b"64"))
 SLICE = 2000  # keys that are looked at before others have their turn
 

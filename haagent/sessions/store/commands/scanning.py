@@ -6,9 +6,8 @@ import re
 from typing import NamedTuple
 
 from haagent.sessions.store.numbers import needed
-from haagent.sessions.store.replies import Refused
+from haagent.sessions.store.replies import SYNTAX, Refused
 
-SYNTAX = "ERR syntax error"
 _CURSOR = re.compile(rb"(?:[+-]?[0-9]{1,20})?")  # as strtoul reads it: nothing is zero
 
 

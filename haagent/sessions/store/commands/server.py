@@ -6,13 +6,12 @@ import os
 import struct
 
 from haagent.sessions.store.patterns import compiled
-from haagent.sessions.store.replies import OK, Refused, Reply, Verbatim, status
+from haagent.sessions.store.replies import OK, SYNTAX, Refused, Reply, Verbatim, status
 from haagent.sessions.store.state import DATABASES, Client, Door
 from haagent.sessions.store.table import COMMANDS, Command, family, find
 from haagent.sessions.store.version import REDIS_VERSION
 
 command = family("server", tier=1)
-SYNTAX = "ERR syntax error"
 
 
 @command("time", 1, "loading stale fast")
