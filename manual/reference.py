@@ -29,7 +29,7 @@ STATUSES = """| exit status | means |
 | 2 | the command line or the configuration is wrong |
 | 3 | the agent is not running on this host |
 | 4 | refused, and said why |
-| 130 | interrupted (Ctrl-C; `lab` and `sessions export` also by SIGTERM); `--watch` and `--follow` end with 0 |
+| 130 | interrupted (Ctrl-C; also SIGTERM for `lab` and for what saves a file); `--watch` and `--follow` end with 0 |
 """
 COMMON = "Every command takes these, before its name or after it:\n"
 HEAD = """# Commands

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 import sys
 import time
@@ -20,7 +19,7 @@ import click
 
 from haagent.cli.door import Door, open_door
 from haagent.cli.invocation import CONFIG, Invocation
-from haagent.cli.outcome import FAILED, USAGE, Failure, end_when_asked
+from haagent.cli.outcome import FAILED, USAGE, Failure
 from haagent.cli.style import Style
 
 HASHED = re.compile(r"(.*)@[0-9a-f]{12}", re.DOTALL)
@@ -220,31 +219,23 @@ def export(invocation: Invocation, file: str, *, config: str, force: bool) -> No
 
     Ids and values are in it: it is readable by its owner alone. What changes meanwhile is in it as it was or as it is.
     """
+    from haagent.cli.saving import saved
     from haagent.cli.session_file import Writer
     from haagent.cli.transfer import read
-    from haagent.config.files import whole_file
 
-    if os.path.lexists(file) and not (force and os.path.isfile(file)):
-        hint = "Choose another name." if force else "Choose another name, or --force to replace it."
-        raise Failure(f"{file} exists. {hint}")
     invocation.when_interrupted = f"stopped; {file} is as it was before."
-    end_when_asked()
-    door, _ = open_door(invocation, config)
-    try:
-        with door, whole_file(file, mode=0o600, replace=True) as opened:
-            writer = Writer(opened)
-            held = door.databases()
-            progress = _Progress(invocation, sum(held.values()))
-            for db in held:
-                for keys in door.keys(db):
-                    for entry in read(door, db, keys):
-                        writer.add(entry)
-                    progress.tell(writer.count)
-            writer.end()
-            size = opened.tell()
-            progress.end()
-    except OSError as error:
-        raise Failure(f"{file} cannot be written: {error.strerror}. Choose another place.") from error
+    with saved(file, replaces=force) as opened, open_door(invocation, config)[0] as door:
+        writer = Writer(opened)
+        held = door.databases()
+        progress = _Progress(invocation, sum(held.values()))
+        for db in held:
+            for keys in door.keys(db):
+                for entry in read(door, db, keys):
+                    writer.add(entry)
+                progress.tell(writer.count)
+        writer.end()
+        size = opened.tell()
+        progress.end()
     text = f"wrote {file}: {_sessions(writer.count)}, {size} bytes. Guard it like a password."
     invocation.tell({"file": file, "sessions": writer.count, "bytes": size}, text)
 

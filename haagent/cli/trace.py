@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from datetime import datetime
@@ -12,6 +11,7 @@ import click
 
 from haagent.cli.invocation import Invocation
 from haagent.cli.outcome import DONE, FAILED, USAGE, Failure
+from haagent.cli.saving import saved
 from haagent.cli.style import RED, Style, moment
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def save(invocation: Invocation, file: str | None, *, force: bool) -> None:
     data, node = _fetch(invocation)
     if file is None:
         file = f"haagent-{node}-{time.strftime('%Y%m%dT%H%M%S')}.trace"
-    _write(file, data, is_meant=force)
+    with saved(file, replaces=force) as opened:
+        opened.write(data)
     text = f"wrote {file} ({len(data)} bytes). `haagent replay {file}` runs it again."
     invocation.tell({"file": file, "node": node, "bytes": len(data)}, text)
 
@@ -58,21 +59,6 @@ def _fetch(invocation: Invocation) -> tuple[bytes, str]:
         return data, read(data).header.node
     except TraceError as error:
         raise Failure(f"What the agent gave is of no use: {error}.") from error
-
-
-def _write(file: str, data: bytes, *, is_meant: bool) -> None:
-    """Readable by its owner alone, also while it is being written and if there was one that was not."""
-    mode = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if is_meant else os.O_EXCL)
-    try:
-        descriptor = os.open(file, mode, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
-            if is_meant:
-                os.fchmod(opened.fileno(), 0o600)
-            opened.write(data)
-    except FileExistsError:
-        raise Failure(f"{file} exists. Choose another name, or --force to replace it.") from None
-    except OSError as error:
-        raise Failure(f"{file} cannot be written: {error.strerror}. Choose another place.") from error
 
 
 # ---------------------------------------------------------------------- replay

@@ -166,19 +166,3 @@ def test_an_agents_trace_is_saved_through_its_socket(
     assert stat.S_IMODE((tmp_path / "a.trace").stat().st_mode) == 0o600
     assert run(capsys, "replay", "a.trace")[0] == 0
     assert run(capsys, "trace", "save", "--run-dir", str(tmp_path / "none"))[0] == 3
-
-
-def test_a_file_is_written_for_its_owner_alone_and_not_over_another(tmp_path: Path) -> None:
-    from haagent.cli.outcome import Failure
-    from haagent.cli.trace import _write
-
-    file = tmp_path / "a.trace"
-    _write(str(file), b"one", is_meant=False)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    with pytest.raises(Failure, match="--force"):
-        _write(str(file), b"two", is_meant=False)
-    file.chmod(0o644)
-    _write(str(file), b"three", is_meant=True)
-    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"three", 0o600)
-    with pytest.raises(Failure, match="cannot be written: No such file"):
-        _write(str(tmp_path / "none" / "a.trace"), b"", is_meant=False)
