@@ -113,9 +113,12 @@ def _transport(heartbeat: Draft) -> None:
 
 def _http(http: Draft | None) -> None:
     listen = http.get("listen") if http is not None else None
-    if http is None or listen is None or http.get("token_file"):
+    if http is None or listen is None:
         return
-    if not host_and_port(listen).address.is_loopback:
+    check = http.get("agent_check")
+    if check and host_and_port(check).collides(host_and_port(listen)):
+        http.refuse("agent_check", f"{listen} is taken by `http.listen`", "write another port")
+    if not http.get("token_file") and not host_and_port(listen).address.is_loopback:
         http.refuse(
             "listen",
             f"{listen} is not on the loopback, and anybody there could read it",

@@ -51,6 +51,11 @@ class HostPort(NamedTuple):
         """Where a client on this host finds one that listens there: on the loopback, if it listens everywhere."""
         return HostPort({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)
 
+    def collides(self, other: HostPort) -> bool:
+        """Nobody can listen on one of them while the other is taken."""
+        mine, theirs = self.address, other.address
+        return self.port == other.port and (mine == theirs or mine.is_unspecified or theirs.is_unspecified)
+
 
 def host_and_port(text: str, hint: str = "write `10.0.0.1:443` or `[fd00::1]:443`") -> HostPort:
     """The one place where such a text is taken apart: when the file is read, and by whoever uses a value of it."""

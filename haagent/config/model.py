@@ -250,7 +250,10 @@ class HttpConfig(Section, frozen=True):
     agent_check: Annotated[
         str,
         OWN_ADDRESS_AND_PORT,
-        Option("where HAProxy's agent-check is told `up`, `drain` or `maint`, without a token", otherwise="nowhere"),
+        Option(
+            "where HAProxy's agent-check is told `up ready`, `drain`, `maint` or `down`, without a token",
+            otherwise="nowhere",
+        ),
     ] = ""
 
 
@@ -327,6 +330,16 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def peers(self) -> tuple[NodeConfig, ...]:
         return tuple(node for node in self.nodes.values() if node.name != self.me)
+
+    @property
+    def keeps_sessions(self) -> bool:
+        """This node. A witness keeps none."""
+        return self.sessions is not None and not self.nodes[self.me].witness
+
+    @property
+    def session_peers(self) -> tuple[NodeConfig, ...]:
+        """The other nodes that keep sessions."""
+        return tuple(node for node in self.peers if not node.witness)
 
     @property
     def guards_count(self) -> bool:

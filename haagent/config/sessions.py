@@ -345,10 +345,7 @@ def _door(sessions: Draft, http: Draft | None, port: int | None) -> None:
             sessions.refuse("listen", f"port {port} is that of the link between peers", "write another port")
     for key in HTTP_DOORS:
         other = http.get(key) if http is not None else None
-        taken = host_and_port(other) if other else None
-        if taken is None or taken.port != place.port:
-            continue
-        if place.address == taken.address or place.address.is_unspecified or taken.address.is_unspecified:
+        if other and place.collides(host_and_port(other)):
             sessions.refuse("listen", f"{other} is taken by `http.{key}`", "write another port")
 
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
-from haagent.config import Config
+from haagent.config import Config, NodeConfig
 from haagent.config.kinds import host_and_port
 from haagent.doctor.context import Subject
 from haagent.doctor.finding import Finding, error, info, ok, warning
@@ -21,19 +21,15 @@ MOST = 200  # bytes of an answer that are shown
 
 async def sessions(subject: Subject) -> AsyncIterator[Finding]:
     config = subject.config
-    if config is None or config.sessions is None or config.nodes[config.me].witness:
+    if config is None or config.sessions is None or not config.keeps_sessions:
         return
     told = (subject.agent or {}).get("sessions", {})
     linked = {peer["name"] for peer in told.get("peers", ()) if peer["linked"]}
     is_redis = config.sessions.store == "redis"
     looks = [_door(config.sessions.listen, is_redis=is_redis)] if subject.agent is not None else []
-    peers = () if is_redis else _others(config)
-    for finding in await asyncio.gather(*looks, *(_peer(config, name, linked) for name in peers)):
+    peers = () if is_redis else config.session_peers
+    for finding in await asyncio.gather(*looks, *(_peer(config, node, linked) for node in peers)):
         yield finding
-
-
-def _others(config: Config) -> list[str]:
-    return [name for name, node in config.nodes.items() if name != config.me and not node.witness]
 
 
 async def _door(listen: str, *, is_redis: bool) -> Finding:
@@ -70,17 +66,17 @@ async def _door(listen: str, *, is_redis: bool) -> Finding:
     )
 
 
-async def _peer(config: Config, name: str, linked: set[str]) -> Finding:
+async def _peer(config: Config, node: NodeConfig, linked: set[str]) -> Finding:
     """Of two nodes the one whose name comes first opens the link."""
-    port = config.heartbeat.port
+    name, port = node.name, config.heartbeat.port
     if name in linked:
         return ok(f"the session stores of {config.me} and {name} are linked")
     if config.me > name:
         return info(f"{name} opens the link of the session stores to this node", mend=f"`haagent doctor` on {name}")
     failures = []
-    for address in config.nodes[name].addresses:
+    for address in node.addresses:
         try:
-            async with asyncio.timeout(LIMIT_S / len(config.nodes[name].addresses)):
+            async with asyncio.timeout(LIMIT_S / len(node.addresses)):
                 _, writer = await asyncio.open_connection(address, port)
         except (OSError, TimeoutError) as failed:
             failures.append(f"{address}: {_words(failed)}")

@@ -49,7 +49,7 @@ def _peers_of(config: Config, sessions: SessionsConfig) -> PeerSettings:
         replica=ReplicaSettings(
             me=config.me,
             number=number_of(config.me),
-            peers={name: number_of(name) for name in _others(config)},
+            peers={node.name: number_of(node.name) for node in config.session_peers},
             is_sync=sessions.replication == "sync",
             is_strict=sessions.strict,
             sync_timeout_s=sessions.sync_timeout_s,
@@ -76,10 +76,6 @@ def _relay_of(sessions: SessionsConfig, password: str) -> RelaySettings:
     )
 
 
-def _others(config: Config) -> list[str]:
-    return [name for name, node in config.nodes.items() if name != config.me and not node.witness]
-
-
 def _link_of(config: Config) -> LinkSettings:
     from haagent.peerlink.identity import derive  # loads `cryptography`, in the thread that reads the keys
 
@@ -90,7 +86,7 @@ def _link_of(config: Config) -> LinkSettings:
         life=0,  # each process of the store has its own
         release=__version__,
         addresses=config.nodes[config.me].addresses,
-        peers={name: config.nodes[name].addresses for name in _others(config)},
+        peers={node.name: node.addresses for node in config.session_peers},
         port=config.heartbeat.port,
         identity=derive(keys, cluster=config.cluster),
     )

@@ -36,12 +36,11 @@ LASTED_S = 10.0  # who has lived for so long is started again at once
 
 def settings_of(config: Config) -> Settings | None:
     """None: this node keeps no sessions. Raises `KeyFileError`."""
-    sessions = config.sessions
-    if sessions is None or config.nodes[config.me].witness:
+    if config.sessions is None or not config.keeps_sessions:
         return None
     from haagent.sessions import configured  # loads what the store is made of
 
-    return configured.settings_of(config, sessions)
+    return configured.settings_of(config, config.sessions)
 
 
 class Sessions(Still):

@@ -100,6 +100,13 @@ ONE_MISTAKE = [
         "anybody there could read it; name a `token_file` too",
     ),
     ("cluster: shop", "cluster: shop\nhttp: {listen: localhost}", 3, "http.listen", "write `127.0.0.1:7266`"),
+    (
+        "cluster: shop",
+        'cluster: shop\nhttp: {agent_check: "0.0.0.0:7266"}',
+        3,
+        "http.agent_check",
+        "127.0.0.1:7266 is taken by `http.listen`; write another port",
+    ),
     ("cluster: shop", "cluster: shop\n? [a]\n: b", 3, "", "a key is a list"),
     ("cluster: shop", "cluster: shop\nalone_after: 100ms", 3, "alone_after", "shorter than the lease"),
     ("cluster: shop", "cluster: shop\nfailure_expiry: 0s", 3, "failure_expiry", "too short; write 1s to 168h"),

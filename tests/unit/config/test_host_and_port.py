@@ -54,6 +54,21 @@ def test_one_that_listens_everywhere_is_found_on_the_loopback(listens: str, foun
     assert str(host_and_port(listens).from_here()) == found
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("127.0.0.1:80", "127.0.0.1:80", True),
+        ("0.0.0.0:80", "127.0.0.1:80", True),
+        ("[::1]:80", "[::]:80", True),
+        ("127.0.0.1:80", "10.20.1.10:80", False),
+        ("0.0.0.0:80", "0.0.0.0:81", False),
+    ],
+)
+def test_two_that_cannot_listen_beside_each_other(one: str, other: str, *, is_same: bool) -> None:
+    assert host_and_port(one).collides(host_and_port(other)) is is_same
+    assert host_and_port(other).collides(host_and_port(one)) is is_same
+
+
 def test_a_link_local_address_is_looked_for_on_its_link() -> None:
     """Without the link the kernel calls it invalid; with it, it says that the address is not there."""
     with pytest.raises(CannotServe, match="cannot assign requested address"):
