@@ -1,15 +1,20 @@
-"""Sockets on which clients come in, for both kinds of store."""
+"""Sockets on which clients come in, for both kinds of store; and what goes on beside these."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import socket
+from collections.abc import Coroutine
+from typing import Any
 
 KEEPALIVE_S = 300
 SPARE_FILES = 64  # descriptors that are not for clients
+
+logger = logging.getLogger(__name__)
 
 
 def possible(clients: int) -> int:
@@ -54,3 +59,15 @@ def address_of(transport: asyncio.Transport) -> str:
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         case _:
             return f"{transport.get_extra_info('sockname') or 'unix'}:0"
+
+
+def going_on(work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+    """Until it is cancelled. If it ends before, that is a bug, and logged."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            logger.error("a bug: %s has ended", what, exc_info=task.exception())
+
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(ended)
+    return task

@@ -13,7 +13,7 @@ from haagent.sessions.messages import Facts, RelayFacts
 from haagent.sessions.relay.connection import Connection
 from haagent.sessions.relay.settings import RelaySettings
 from haagent.sessions.relay.source import Source
-from haagent.sessions.sockets import possible
+from haagent.sessions.sockets import going_on, possible
 
 LOOK_EVERY_S = 1.0
 
@@ -36,7 +36,7 @@ class Relay:
     async def open(self) -> None:
         await self._listening.open()
         self.source.open()
-        self._work = asyncio.get_running_loop().create_task(self._run())
+        self._work = going_on(self._run(), "the look at clients")
 
     async def close(self) -> None:
         self._listening.close()

@@ -26,6 +26,7 @@ from haagent.sessions.relay.items import Item, wait
 from haagent.sessions.relay.settings import RelaySettings
 from haagent.sessions.relay.table import Natures, natures
 from haagent.sessions.relay.wire import Address, Refused, Wire, wire_to
+from haagent.sessions.sockets import going_on
 from haagent.sessions.store.replies import NO_REPLICAS
 
 LOOK_S = 1.0
@@ -39,6 +40,10 @@ logger = logging.getLogger(__name__)
 
 class NoMaster(Exception):
     """The sentence says why that one cannot be used."""
+
+
+class NoSentinel(Exception):
+    """It says what none says."""
 
 
 class Source:
@@ -67,19 +72,16 @@ class Source:
         self._patient, self._hasty = timeout_ms, min(DEGRADED_MS, timeout_ms)
 
     def open(self) -> None:
-        create = asyncio.get_running_loop().create_task
-        self._tasks = [create(self._keep())]
+        self._tasks = [going_on(self._keep(), "the look-out for the master")]
         self._tasks += [
-            create(self._watch(Address(host, port, tls=self.settings.tls), poke))
+            going_on(self._watch(Address(host, port, tls=self.settings.tls), poke), "the look at a sentinel")
             for (host, port), poke in zip(self.settings.sentinels, self._pokes, strict=True)
         ]
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                logger.error("a bug: the look-out for the master ended", exc_info=outcome)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # ------------------------------------------------------------------ for clients
 
@@ -198,7 +200,7 @@ class Source:
         while True:
             try:
                 await self._follow(sentinel, password, poke)
-            except (OSError, Refused, KeyError, ValueError) as error:  # the last two: it is no sentinel
+            except (OSError, Refused, NoSentinel) as error:
                 if "NOAUTH" in str(error):  # one without a password is not shown ours
                     password = self.settings.password
                 if self._wanted is None:
@@ -220,7 +222,7 @@ class Source:
                     poke.clear()
                     async with asyncio.timeout(LOOK_S):
                         row: Any = await wire.ask(b"SENTINEL", b"MASTER", self.settings.master.encode())
-                    self._told(sentinel, dict(zip(row[::2], row[1::2], strict=True)))
+                    self._told(sentinel, row)
                     await asyncio.sleep(SHORTEST_PAUSE_S)  # at most so often
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_S):
@@ -229,9 +231,13 @@ class Source:
             finally:
                 listening.cancel()
 
-    def _told(self, sentinel: Address, row: dict[bytes, bytes]) -> None:
-        address = Address(row[b"ip"].decode(), int(row[b"port"]), tls=self.settings.tls)
-        self._said[sentinel] = int(row[b"config-epoch"]), address
+    def _told(self, sentinel: Address, row: Any) -> None:
+        try:
+            master: dict[bytes, bytes] = dict(zip(row[::2], row[1::2], strict=True))
+            address = Address(master[b"ip"].decode(), int(master[b"port"]), tls=self.settings.tls)
+            self._said[sentinel] = int(master[b"config-epoch"]), address
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise NoSentinel("its answer is no sentinel's") from error
         _, wanted = max(self._said.values(), key=lambda said: said[0])
         if wanted != self._wanted:
             self._wanted = wanted

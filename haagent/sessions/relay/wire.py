@@ -62,15 +62,15 @@ class Wire:
 
     async def hear(self) -> Any:
         read = 0
-        while (answer := self._replies.gets()) is False:
-            data = await self._reader.read(65536)
-            read += len(data)
-            if not data or read > MOST:
-                raise ConnectionResetError("it hung up" if not data else "its answer has no end")
-            try:
+        try:
+            while (answer := self._replies.gets()) is False:
+                data = await self._reader.read(65536)
+                read += len(data)
+                if not data or read > MOST:
+                    raise ConnectionResetError("it hung up" if not data else "its answer has no end")
                 self._replies.feed(data)
-            except hiredis.HiredisError as error:
-                raise ConnectionResetError(str(error)) from error
+        except hiredis.HiredisError as error:
+            raise ConnectionResetError(str(error)) from error
         if isinstance(answer, hiredis.ReplyError):
             raise Refused(str(answer))
         return answer

@@ -26,6 +26,7 @@ from haagent.core.store.messages import Assembler, frames
 from haagent.core.store.replica import Replica
 from haagent.peerlink import LinkSettings, PeerLink
 from haagent.sessions.messages import Facts, PeerFacts
+from haagent.sessions.sockets import going_on
 from haagent.sessions.store.replies import NO_REPLICAS
 from haagent.sessions.store.server import Options, Server
 from haagent.sessions.store.state import Ticket
@@ -68,7 +69,7 @@ class Member:
         """Clients may come; they are told to wait until the store is ready."""
         self.server.door.load(is_loading=not self.replica.is_ready)
         await self.server.open()
-        self._tasks.append(asyncio.get_running_loop().create_task(self.link.run()))
+        self._tasks.append(going_on(self.link.run(), "the link to the peers"))
         self._step(events.Woke())
 
     async def close(self) -> None:
@@ -77,9 +78,7 @@ class Member:
         await self.server.close()
         for task in self._tasks:
             task.cancel()
-        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                logger.error("a bug: the peer link ended", exc_info=outcome)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 
     def configure(self, link: LinkSettings, peers: dict[str, int]) -> None:

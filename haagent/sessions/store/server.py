@@ -11,7 +11,7 @@ import msgspec
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.store import Store
 from haagent.sessions.listening import DoorOptions, Listening
-from haagent.sessions.sockets import possible
+from haagent.sessions.sockets import going_on, possible
 from haagent.sessions.store.connection import Connection
 from haagent.sessions.store.state import Door, Replicate, nothing_waits
 
@@ -36,7 +36,7 @@ class Server:
     async def open(self) -> None:
         await self._listening.open()
         self.door.port, self.door.path = self._listening.port, self._listening.path
-        self._work = asyncio.get_running_loop().create_task(self._run())
+        self._work = going_on(self._run(), "what the store does from time to time")
 
     async def close(self) -> None:
         self._listening.close()
