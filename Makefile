@@ -31,7 +31,7 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-sessions lab-down test system-test floors newest lint lock campaign teeth explore replay golden docs chaos \
+.PHONY: help setup lab lab-sessions lab-down test system-test floors newest lint lock campaign one-order teeth explore replay golden docs chaos \
         sequences sessions bench deb dist clean
 
 help:  ## what there is
@@ -173,6 +173,9 @@ lock: setup  ## write down what is installed, after a change of pyproject.toml; 
 
 campaign: setup  ## many simulated schedules: make campaign SEEDS=100000 FIRST=1000 WITH="--guardians --twins"
 	@$(BIN)/python -m tests.sim.compiled $(FIRST) $(SEEDS) $(WITH)
+
+one-order: setup  ## many lives of stores of which one leads, checked for one order: make one-order SEEDS=1000 FIRST=1000
+	@$(BIN)/python -m tests.sim.store.strong $(FIRST) $(SEEDS)
 
 teeth: setup  ## each rule taken out: how many schedules it takes until two serve
 	@$(BIN)/python -m tests.sim.teeth

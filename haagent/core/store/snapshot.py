@@ -1,15 +1,17 @@
-"""What is in the store, as effects: what was removed, and what somebody lacks of a shard; and how much that is.
+"""What is in the store, as effects: all of it in slices, what was removed, and what somebody lacks of a shard.
 
-It need not be of one instant: what changes meanwhile is shipped as well, and effects may come in any order.
+It need not be of one instant: what changes meanwhile is shipped as well, and effects may come in any order. A slice
+ends when it is full, and may be a little fuller by one effect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from zlib import crc32
 
 from haagent.core.store.effects import Effect, Floor, Flush, Put, PutFields, Remove, RemoveFields
-from haagent.core.store.space import MASK, Entry, Hash, Space
+from haagent.core.store.space import MASK, SHARDS, Entry, Hash, Space
 
 SLICE_BYTES = 256 * 1024
 Mark = tuple[int, bytes, int]  # a key that is held: its database, itself, and what tells versions apart
@@ -35,6 +37,20 @@ def shard_of(effect: Effect) -> int:
     return 0 if isinstance(effect, Flush) else crc32(effect.key) & MASK
 
 
+def slices(spaces: Sequence[Space], now_ms: int) -> Iterator[list[Effect]]:
+    """First the floors and the traces of removals, so that nothing that was removed comes up for a moment."""
+    part: list[Effect] = []
+    filled = 0
+    for effect in chain(traces(spaces), *(of_shard(spaces, now_ms, shard) for shard in range(SHARDS))):
+        part.append(effect)
+        filled += weight(effect)
+        if filled >= SLICE_BYTES:
+            yield part
+            part, filled = [], 0
+    if part:
+        yield part
+
+
 def traces(spaces: Sequence[Space]) -> Iterator[Effect]:
     """Of what was removed."""
     for space in spaces:
@@ -51,6 +67,13 @@ def traces(spaces: Sequence[Space]) -> Iterator[Effect]:
 def of_fields(space: Space, key: bytes) -> Iterator[Effect]:
     for name, (born, stamp) in space.field_graves.get(key, {}).items():
         yield RemoveFields(space.number, key, [name], stamp, born)
+
+
+def of_shard(spaces: Sequence[Space], now_ms: int, shard: int) -> Iterator[Effect]:
+    for space in spaces:
+        for key, entry in list(space.shards[shard].items()):
+            if not 0 < entry[3] <= now_ms:
+                yield of_key(space, key, entry)
 
 
 def of_key(space: Space, key: bytes, entry: Entry) -> Put | PutFields:

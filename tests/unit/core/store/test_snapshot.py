@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haagent.core.store.comparison import Answers
-from haagent.core.store.effects import Remove
+from haagent.core.store.effects import Effect, Remove
 from haagent.core.store.messages import Ask
-from haagent.core.store.snapshot import SLICE_BYTES, held, missing, shard_of, traces, weight
+from haagent.core.store.snapshot import SLICE_BYTES, held, missing, shard_of, slices, traces, weight
 from haagent.core.store.space import SHARDS
 from haagent.core.store.store import Store
 from tests.unit.core.store.worlds import DEEDS, NOW, contents, perform, store
@@ -58,7 +58,29 @@ def test_two_stores_that_tell_each_other_what_is_missing_are_equal(deeds: list) 
     assert contents(one) == contents(other)
 
 
-def test_slices_are_small() -> None:
+def test_slices_are_small_and_go_on_while_the_store_changes() -> None:
+    a, b = store(1), store(2)
+    for number in range(3000):
+        a.put(NOW, 0, b"k%d" % number, bytes(1000), 0)
+    a.remove(NOW, 0, b"k0")
+    parts = slices(a.spaces, NOW)
+    a.take_effects()
+    late: list[Effect] = []
+    for step, part in enumerate(parts):
+        assert sum(map(weight, part)) <= SLICE_BYTES + 1100
+        assert len(msgspec.msgpack.encode(part)) <= SLICE_BYTES + 1100
+        for effect in part:
+            b.apply(NOW, effect)
+        a.remove(NOW, 0, b"k%d" % step)
+        a.put(NOW, 0, b"new%d" % step, b"v", 0)
+        late += a.take_effects()
+    for effect in late:
+        b.apply(NOW, effect)
+    assert contents(a) == contents(b)
+    assert not different(a, b)
+
+
+def test_slices_of_what_is_missing_are_small() -> None:
     a, b = store(1), store(2)
     keys = (b"k%d" % number for number in range(100_000))
     shard = 7
