@@ -23,6 +23,9 @@ DAEMONS := etcd haproxy keepalived redis-server  # the tests start their own: th
 # For `make lab-sessions`.
 BALANCER := haproxy
 
+# For `make suites` only.
+PHP := php-cli php-redis
+
 # For `make deb` only.
 PACKAGING := debhelper dpkg-dev
 
@@ -31,7 +34,7 @@ FIRST ?= 1000
 RUNS ?= 20
 MINUTES ?= 30
 
-.PHONY: help setup lab lab-sessions lab-down test system-test floors newest lint lock campaign one-order teeth explore replay golden docs chaos \
+.PHONY: help setup lab lab-sessions lab-down test suites system-test floors newest lint lock campaign one-order teeth explore replay golden docs chaos \
         sequences sessions bench deb dist clean
 
 help:  ## what there is
@@ -44,10 +47,12 @@ setup: .make/venv  ## system packages and the virtual environment
 .make/testing: .make/system
 .make/balancer: INSTALL = $(BALANCER)
 .make/balancer: .make/system
+.make/php: INSTALL = $(PHP)
+.make/php: .make/testing
 .make/packaging: INSTALL = $(PACKAGING)
 .make/packaging: .make/system
 
-.make/system .make/testing .make/balancer .make/packaging: Makefile
+.make/system .make/testing .make/balancer .make/php .make/packaging: Makefile
 	@mkdir -p .make
 	@missing=$$(for package in $(INSTALL); do \
 	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
@@ -79,11 +84,18 @@ endef
 	@echo "making the virtual environment"
 	$(call environment,$(VENV),requirements.lock)
 
-.make/redis-suite: .make/testing tests/support/redis-suite
-	@tests/support/redis-suite $(CURDIR)/$@
+.make/redis-suite: .make/testing tests/support/redis-suite tests/support/debian-source
+	@tests/support/redis-suite $(CURDIR)/$@ && touch $@
 
-.make/redis-py: .make/system tests/support/redis-py/requirements.txt
-	@tests/support/redis-py/fetch $(PYTHON) $(CURDIR)/$@ && touch $@
+.make/redis-py .make/django-redis: .make/%: .make/system tests/support/python-suite tests/support/%/requirements.txt
+	@tests/support/python-suite $(PYTHON) $(CURDIR)/$@ $* && touch $@
+
+.make/phpredis: .make/php tests/support/phpredis-suite tests/support/debian-source
+	@tests/support/phpredis-suite $(CURDIR)/$@ && touch $@
+
+.make/connect-redis: tests/support/connect-redis/fetch tests/support/connect-redis/package-lock.json
+	@command -v npm >/dev/null || { echo "connect-redis's tests need Node.js and npm: apt install nodejs npm"; exit 1; }
+	@tests/support/connect-redis/fetch $(CURDIR)/$@ && touch $@
 
 .make/floors/made: .make/venv .make/redis-suite requirements.floors.lock
 	$(call environment,.make/floors,requirements.floors.lock)
@@ -118,20 +130,23 @@ lab-down: setup  ## end the cluster that `make lab` left running
 	@$(BIN)/haagent lab down
 
 # The simulator computes, the others mostly wait: it has what processor time they leave, and tells its end after theirs.
-test: setup .make/redis-suite .make/redis-py .make/shop-python/made  ## all tests
+test: setup .make/redis-suite .make/redis-py .make/django-redis .make/shop-python/made  ## all tests
 	@chrt --idle 0 $(BIN)/python -m pytest tests/sim >.make/sim.log 2>&1 & sim=$$!; \
 	trap 'kill $$sim 2>/dev/null' EXIT; \
 	$(BIN)/python -m pytest --deselect tests/sim && passed=yes; \
 	wait $$sim && simulated=yes; trap - EXIT; cat .make/sim.log; \
 	[ "$$passed$$simulated" = yesyes ]
 
+suites: setup .make/redis-suite .make/redis-py .make/django-redis .make/phpredis .make/connect-redis  ## what Redis and its clients test, all of it, against the store
+	@SUITES=all $(BIN)/python -m pytest tests/unit/sessions/store/test_*_suite.py
+
 system-test: setup .make/testing  ## of these only the ones on booted hosts: systemd, SSH, Ansible; needs root
 	@$(BIN)/python -m pytest tests/system
 
 # tests/unit in .make/floors or .make/newest, if there are versions that requirements.lock does not have. What
-# Redis and redis-py test tells of our commands, and nothing of a library that the others do not tell; of the core, which
+# Redis and its clients test tells of our commands, and nothing of a library that the others do not tell; of the core, which
 # has none but msgspec, only what travels is tried.
-OF_NO_LIBRARY := --ignore-glob '*/store/test_redis_*suite.py' --ignore-glob '*/unit/core/test_[!w]*'
+OF_NO_LIBRARY := --ignore-glob '*/store/test_*_suite.py' --ignore-glob '*/unit/core/test_[!w]*'
 define unit-tests
 	@others=$$(.make/$@/bin/pip freeze --exclude-editable | tr A-Z_ a-z- \
 	    | awk 'NR == FNR {locked[$$1]} NR > FNR && !($$1 in locked)' requirements.lock -); \
@@ -167,7 +182,7 @@ LOCK = $(BIN)/python -c '$(BUILDING)' | $(BIN)/uv $(COMPILE) pyproject.toml -
 lock: setup  ## write down what is installed, after a change of pyproject.toml; UPGRADE=yes: the newest of all
 	@$(LOCK) --all-extras $(if $(UPGRADE),--upgrade) --output-file requirements.lock >/dev/null
 	@$(LOCK) --extra test --resolution lowest-direct --upgrade --output-file requirements.floors.lock >/dev/null
-	@for place in examples/shop tests/support/redis-py; do (cd $$place && $(abspath $(BIN))/uv $(COMPILE) \
+	@for place in examples/shop tests/support/redis-py tests/support/django-redis; do (cd $$place && $(abspath $(BIN))/uv $(COMPILE) \
 	    requirements.in $(if $(UPGRADE),--upgrade) --output-file requirements.txt >/dev/null) || exit 1; done
 	@$(MAKE) --no-print-directory setup
 
