@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
             self.drop("faulty_clients")
             return
         if requests.fault is not None and not self._closes and not self._ends:
-            end = Item(b"", answer=b"-ERR Protocol error: %b\r\n" % str(requests.fault).encode("latin-1"))
+            end = Item(b"", answer=requests.fault.wire)
             end.closes = True
             self._ask([end])
         if requests.is_unusual or self._counted or self.exchange.waiting > MOST_WAITING:

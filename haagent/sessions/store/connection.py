@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self.client.closes:
             return
         if self._requests.fault is not None and not self._waiting and not self._is_blocked:
-            self._part(b"-ERR Protocol error: %b\r\n" % str(self._requests.fault).encode("latin-1"))
+            self._part(self._requests.fault.wire)
             return
         self._count()
         self._read(bool(not self._waiting and not self._is_blocked))

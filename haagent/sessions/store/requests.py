@@ -5,6 +5,9 @@ may (`$-1`, numbers, arrays in arrays), waits for what is refused (`$99999999999
 a mark is fed behind each chunk: if what comes out are commands and then the mark, the chunk was whole. If not, the
 reader is thrown away and the chunk goes through `_Exact`, which follows networking.c of Redis 7.0 and keeps what is
 unfinished. Nothing is executed before the chunk has been read, so reading it twice changes nothing.
+
+hiredis also makes room for as many items as are announced, before one of them is there. A chunk that may announce
+millions is not shown to it.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import re
 import hiredis
 
 from haagent.sessions.store.numbers import integer
+from haagent.sessions.store.replies import Refused
 
 INLINE_MAX = 64 * 1024  # PROTO_INLINE_MAX_SIZE: the longest line without a value
 MAX_ARGUMENTS = 2**31 - 1
 UNKNOWN_ARGUMENTS, UNKNOWN_BYTES = 10, 16384  # what may be announced before the password has been told
 
 ARGUMENT_BYTES = 64  # what an argument takes besides its own bytes
+MILLIONS = re.compile(rb"\r(?<=[0-9]{7}\r)")  # begins with what is soon found: nearly no chunk has it
 MARK = b",1\r\n"  # as hiredis has read it: a float, which no command is
 
 Commands = list[list[bytes]]
@@ -27,6 +32,10 @@ Commands = list[list[bytes]]
 
 class Broken(Exception):
     """The client does not speak the protocol. Its connection is closed after it has been told."""
+
+    @property
+    def wire(self) -> bytes:
+        return Refused(f"ERR Protocol error: {self}".encode("latin-1")).wire
 
 
 class Requests:
@@ -44,7 +53,7 @@ class Requests:
 
     def feed(self, data: bytes) -> Commands:
         if not self.is_unusual:
-            commands = self._quickly(data) if data[:1] == b"*" else None
+            commands = self._quickly(data) if data[:1] == b"*" and not MILLIONS.search(data) else None
             if commands is not None:
                 return commands
         found: Commands = []

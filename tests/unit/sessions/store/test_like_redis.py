@@ -342,3 +342,14 @@ def test_what_clients_are_told_has_the_same_shape(real: str, ours: int) -> None:
             fields = [set(re.findall(rb"(?:^|[ \n])([a-z_0-9-]+)[:=]", answer)) for answer in asked]
             assert fields[0] - {b"lib-name", b"lib-ver"} <= fields[1], question
         assert len(read(mine.ask("TIME"))) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("byte", [b"\n", b"\r", b"\xff", b"'", b"a"])
+def test_who_does_not_speak_the_protocol_is_told_so_in_one_line(real: str, ours: int, byte: bytes) -> None:
+    told = []
+    for where in (real, ours):
+        with Talk(where) as talk:
+            talk.socket.sendall(b"*2\r\n" + byte + b"3\r\n")
+            told.append(talk.rest())
+    assert told[0] == told[1]
+    assert told[1].count(b"\n") == 1

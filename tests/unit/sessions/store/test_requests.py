@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,30 @@ REFUSED = {
 def test_what_redis_refuses_is_refused(data: bytes) -> None:
     assert fed(packed("PING") + data) == ([[b"PING"]], REFUSED[data])
     assert fed(packed("PING"), *(data[at : at + 1000] for at in range(0, len(data), 1000)))[1] == REFUSED[data]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"*20000000\r\n",
+        b"*1\r\n*20000000\r\n",
+        b"*1\r\n$1\r\naXX*20000000\r\n",
+        b"*1\r\n>20000000\r\n",
+        b"*1\r\n~20000000\r\n",
+        b"*1\r\n%20000000\r\n",
+        b"*1\r\n*00000000020000000\r\n",
+        b"*1\r\n" + b"*900000\r\n" * 9,
+    ],
+    ids=repr,
+)
+def test_who_announces_much_costs_little(data: bytes) -> None:
+    """A list of so many would take 160 MB, and with the 2,147,483,647 that Redis takes, seconds and all memory."""
+    tracemalloc.start()
+    try:
+        fed(packed("PING") + data)
+        assert tracemalloc.get_traced_memory()[1] < 80_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("data", [b"*0\r\n", b"*-1\r\n", b"\r\n", b"  \r\n", b"*0\r\n*-5\r\n\n"])
