@@ -114,7 +114,7 @@ async def _live(channel: socket.socket, member: Member | Relay) -> None:
             case Found(peers):
                 member.find(peers)
 
-    member.on_ready = lambda: _tell(channel, Serving(member.facts()))  # a balancer waits for it
+    member.on_change = lambda: _tell(channel, Serving(member.facts()))  # a balancer waits for it, or who is to stop
     asyncio.get_running_loop().add_reader(channel, hear)
     try:
         while not ended.is_set():
@@ -125,6 +125,7 @@ async def _live(channel: socket.socket, member: Member | Relay) -> None:
             except TimeoutError:
                 pass
     finally:
+        member.on_change = lambda: None  # the agent does not listen any more
         await member.close()
 
 

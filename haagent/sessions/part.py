@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -146,8 +146,19 @@ class Sessions(Still):
             return
         if lost := before - self._alive:
             self._process.tell(Lost(sorted(lost)))
+            self._forget(lost)
         if found := self._alive - before:
             self._process.tell(Found(sorted(found)))
+
+    def _forget(self, lost: Collection[str]) -> None:
+        """What the store has said of them is of a life that is over: the next one has nothing until it has joined."""
+        if self._facts is None:
+            return
+        peers = {
+            name: msgspec.structs.replace(peer, linked=False, in_sync=False) if name in lost else peer
+            for name, peer in self._facts.peers.items()
+        }
+        self._facts = msgspec.structs.replace(self._facts, peers=peers)
 
     def why_unready(self) -> str:
         """A sentence; empty: applications on this node may be sent users."""

@@ -27,7 +27,7 @@ class Relay:
         self.limits = msgspec.structs.replace(options.limits, clients=possible(2 * options.limits.clients) // 2)
         self.password = options.password.encode()
         self.source = Source(options.relay, retire=self._retire, changed=self._changed)
-        self.on_ready: Callable[[], None] = lambda: None  # or not any more
+        self.on_change: Callable[[], None] = lambda: None  # it is ready, or not any more
         self._listening = Listening[Connection](options, lambda: Connection(self))
         self.connections = self._listening.connections
         self.query_bytes = 0  # of commands that are not whole, or not answered
@@ -64,7 +64,7 @@ class Relay:
         return Facts(source.is_ready, len(self.connections), 0, 0, {}, dict(source.counts), relay)
 
     def _changed(self) -> None:
-        self.on_ready()
+        self.on_change()
 
     def _retire(self) -> None:
         for connection in list(self.connections):

@@ -55,7 +55,7 @@ class Member:
             now=time.monotonic(),
             rng=random.Random(),  # noqa: S311 it spreads work, and guards nothing
         )
-        self.on_ready: Callable[[], None] = lambda: None
+        self.on_change: Callable[[], None] = lambda: None  # it is ready, or there is one peer less
         self.on_note: Callable[[Note], None] = lambda note: None
         self._tickets: dict[int, Ticket] = {}
         self._last_ticket = 0
@@ -93,6 +93,7 @@ class Member:
         for peer in peers:
             self._step(events.Died(peer))
             self.link.drop(peer, "its node is lost", cause=peerlink.Cause.LOST)
+        self.on_change()
 
     def find(self, peers: Iterable[str]) -> None:
         """Their nodes are heard, after a while or for the first time."""
@@ -128,6 +129,7 @@ class Member:
                 self._assemblers.pop(peer, None)
                 self._outgoing.pop(peer, None)
                 self._step(events.Unlinked(peer))
+                self.on_change()
             case peerlink.Received(peer, frame):
                 self._receive(peer, frame)
             case peerlink.HasRoom(peer):
@@ -160,7 +162,7 @@ class Member:
                     self._answer(number, outcome)
                 case Ready():
                     self.server.door.load(is_loading=False)
-                    self.on_ready()
+                    self.on_change()
                 case Note():
                     self.notes.append(action)
                     self.on_note(action)

@@ -297,6 +297,25 @@ def test_a_stop_waits_until_a_node_that_is_heard_has_all_sessions(port: int) -> 
     asyncio.run(story())
 
 
+def test_a_stop_waits_for_a_node_that_is_back_and_not_for_what_it_had_before(port: int) -> None:
+    """The store tells of its peers each second only: A said of B that it had all, and B had just been started anew."""
+
+    async def story() -> None:
+        part = about_to_stop(port)
+        part._process = SimpleNamespace(tell=lambda _: None)  # type: ignore[assignment]
+        part.alive(["B", "W"])
+        part._heard(told(linked=True, in_sync=True))
+        part.alive(["W"])
+        part.alive(["B", "W"])
+        stop = asyncio.create_task(part.kept_elsewhere())
+        await asyncio.wait({stop}, timeout=4 * sessions_part.LOOK_S)
+        assert not stop.done()
+        part._heard(told(linked=True, in_sync=True))
+        assert await stop == ""
+
+    asyncio.run(story())
+
+
 def test_a_stop_waits_for_a_node_that_has_just_been_started_and_not_for_ever(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

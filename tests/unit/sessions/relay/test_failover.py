@@ -83,7 +83,7 @@ def test_who_waits_too_long_is_told_to_try_again(monkeypatch: pytest.MonkeyPatch
         with relay(server) as door, Talk(door.port) as talk:
             assert talk.ask("PING") == b"+PONG\r\n"
             told: list[bool] = []
-            door.on_ready = lambda: told.append(door.facts().is_ready)
+            door.on_change = lambda: told.append(door.facts().is_ready)
             server.kill()
             until(lambda: door.source.counts["reconnects"])
             assert talk.ask("SET", "a", "1") == AWAY

@@ -242,6 +242,25 @@ def test_nobody_waits_for_a_node_that_is_lost() -> None:
     play(story, Stage(sync_timeout_s=3600.0))
 
 
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_that_a_peer_is_gone_is_told_at_once(is_lost: bool) -> None:
+    """A stop that waits for a peer with all sessions must not go by one that was there a moment ago."""
+
+    async def story(stage: Stage) -> None:
+        await stage.start("A", "B")
+        await stage.are_ready()
+        told: list[bool] = []
+        member = stage.members["A"]
+        member.on_change = lambda: told.append(member.facts().peers["B"].linked)
+        if is_lost:
+            member.lose(["B"])
+        else:
+            await stage.stop("B")
+        await until(lambda: told[-1:] == [False], "A has told of it")
+
+    play(story, Stage())
+
+
 def test_a_peer_that_talks_nonsense_is_dropped_and_links_itself_anew() -> None:
     async def story(stage: Stage) -> None:
         await stage.start("A", "B")
