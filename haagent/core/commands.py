@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core import election, placement, twins
+from haagent.core import election, placement, reserved, twins
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Answer, Asked
 from haagent.core.group import choice
@@ -133,8 +133,8 @@ def _maintenance(state: NodeState, now: float, asked: Asked) -> tuple[int, str]:
 def _away(state: NodeState, now: float) -> list[str]:
     """Who had something, and may have left it in place."""
     groups = state.groups.values()
-    had = {group.service.by for group in groups} | {state.keeper(name) for name in state.left}
-    elsewhere = {state.keeper(name) for name, left in state.left.items() if not state.is_there(left)}
+    had = {group.service.by for group in groups} | {reserved.keeper(state, name) for name in state.left}
+    elsewhere = {reserved.keeper(state, name) for name, one in state.left.items() if not reserved.is_there(state, one)}
     return sorted((had - {*state.membership.alive_names(now)} | elsewhere) - {""})
 
 

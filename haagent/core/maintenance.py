@@ -33,13 +33,13 @@ stopping at this very moment. A host with a copy of another's memory passes for 
 
 from __future__ import annotations
 
-from haagent.core import election
+from haagent.core import election, reserved
 from haagent.core.group.transitions import HAVING, GroupState
 from haagent.core.membership import Peer
 from haagent.core.messages import Heartbeat
-from haagent.core.node_state import Left, NodeState
+from haagent.core.node_state import NodeState
 from haagent.core.registers import said_of_maintenance
-from haagent.core.settings import LEADER
+from haagent.core.settings import LEADER, Left
 
 SERVING = (GroupState.ACTIVE, GroupState.YIELDING)
 
@@ -63,7 +63,7 @@ def hear(state: NodeState, beat: Heartbeat) -> None:
     state.left = {
         name: one
         for name, one in state.left.items()
-        if one.node != beat.node or name not in gone or not state.is_there(one)
+        if one.node != beat.node or name not in gone or not reserved.is_there(state, one)
     }
 
 

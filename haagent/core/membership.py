@@ -100,9 +100,7 @@ class Peer:
     strangers: dict[int, Heard] = field(default_factory=dict)  # newest heartbeats of lives not confirmed yet
     past: list[int] = field(default_factory=list)  # lives that were followed by another
     elder_heard_at: float = NEVER  # when the last of these was heard last, unless it is the younger of two (`twins`)
-    lives: set[int] = field(
-        default_factory=set
-    )  # heard in our own first moments, proved or not; of these two (`twins`)
+    lives: set[int] = field(default_factory=set)  # two that were heard in our own first moments (`votes`)
     rivals: dict[int, Rival] = field(default_factory=dict)  # of the confirmed life, by their boot (`twins`)
     echoed_seq: int = 0  # newest of our heartbeats of which the confirmed life has echoed a slice
     known_seq: int = 0  # and of which it has echoed all

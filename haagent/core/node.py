@@ -28,7 +28,9 @@ from haagent.core import (
     maintenance,
     reload,
     report,
+    reserved,
     twins,
+    votes,
 )
 from haagent.core.event_kinds import Kind
 from haagent.core.events import URGENCY, AnyAction, AnyEvent, Drop, Farewell, Relinquish, Remember, Send, Stopped
@@ -37,7 +39,7 @@ from haagent.core.group.transitions import HOLDING, GroupState
 from haagent.core.limits import MAX_TEXT
 from haagent.core.membership import Verdict
 from haagent.core.messages import Heartbeat
-from haagent.core.node_state import PATIENCE_S, Left, NodeState
+from haagent.core.node_state import PATIENCE_S, NodeState
 from haagent.core.settings import LEADER, Memory, Settings
 from haagent.core.view import View
 
@@ -65,10 +67,6 @@ class Node:
             if name in memory.served and self.state.orders.in_maintenance:
                 group.service.by = settings.me  # its agent died, and was started again
             group.arbitration.known = memory.granted.get(name)
-        self.state.left = {
-            name: Left(node, memory.left.get(name, ()), memory.left_on.get(name, 0))
-            for name, node in memory.kept.items()
-        }
         self._forget_step()
 
     def _forget_step(self) -> None:
@@ -204,7 +202,7 @@ class Node:
         identity.hear(state, now, beat)
         peer = state.membership.peers[beat.node]
         before, known = peer.boot, peer.twins(now)
-        if now < state.acquainted_at and len(peer.lives) < 2:
+        if now < votes.acquainted_at(state) and len(peer.lives) < 2:
             peer.lives.add(beat.boot)
         verdict = state.membership.hear(now, beat, link)
         twins.notice(state, now, peer, known)
@@ -375,15 +373,13 @@ class Node:
         # The longest lease in use: our silence after a restart must cover what we have accepted.
         lease_s = max(state.settings.lease_s, state.leases.longest_ms(now) / 1000)
         agreed = state.agreed if state.is_agreed else None
-        kept = {name: keeper for name in sorted(state.left) if (keeper := state.keeper(name))}
-        left = {name: state.left[name].addresses for name in kept}
-        left_on = {name: state.left[name].host for name in kept}
+        left = {name: state.left[name] for name in sorted(state.left) if reserved.keeper(state, name)}
         granted = {}
         if state.settings.arbiter and state.settings.consistent:
             found = {name: group.arbitration.known for name, group in state.groups.items()}
             granted = {name: known for name, known in found.items() if known is not None}
         lasting = state.orders.lasting
-        memory = Memory(state.round, lease_s, lasting, served, agreed, kept, granted, left, left_on, state.host)
+        memory = Memory(state.round, lease_s, lasting, served, agreed, granted, left, state.host)
         if memory != state.remembered:
             state.remembered = memory
             state.do(Remember(memory))

@@ -22,7 +22,7 @@ from haagent.core.limits import MAX_BELIEVED, STEP
 from haagent.core.membership import NEVER, Membership, Peer
 from haagent.core.messages import Agreed, Ballot, GroupBeat, Heartbeat
 from haagent.core.registers import Orders
-from haagent.core.settings import Memory, Settings
+from haagent.core.settings import Left, Memory, Settings
 
 MAX_SLOT_S = 0.2
 PATIENCE_S = 3.0  # after our gateway was lost, before we believe that it is only we who have lost it
@@ -34,15 +34,6 @@ def _credible(memory: Memory) -> Memory:
     if agreed is not None and max(agreed.term.round, agreed.version) > MAX_BELIEVED:
         agreed = None
     return msgspec.structs.replace(memory, round=memory.round if memory.round <= MAX_BELIEVED else 0, agreed=agreed)
-
-
-@dataclass(frozen=True)
-class Left:
-    """Another node may have left these in place (`maintenance`)."""
-
-    node: str
-    addresses: tuple[int, ...]
-    host: int  # 0: not known
 
 
 @dataclass
@@ -62,6 +53,7 @@ class NodeState:
     arbiter_fault: str  # empty: it can be reached
     round: int  # highest of all ballots seen
     agreed: Agreed  # whose votes count, where votes decide (`agreement`)
+    left: dict[str, Left]  # may be in place elsewhere (`reserved`), by group, also of those that our file has no more
     version: int  # highest of those of which others have spoken
     next_beat: float  # when the next heartbeat is due
     next_seq: int = 1
@@ -91,7 +83,6 @@ class NodeState:
     remembered: Memory | None = None
     actions: list[AnyAction] = field(default_factory=list)  # of this step
     groups: dict[str, Group] = field(default_factory=dict)  # all of this node: who gets one depends on all
-    left: dict[str, Left] = field(default_factory=dict)  # by group, also of those that our file has no more
     former: dict[str, Voter] = field(default_factory=dict)  # of groups that a reload has removed, while they are bound
     plans: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # made at need, good for a moment of a step
     owners: dict[int, list[tuple[str, str, bool]]] | None = None  # of addresses; likewise (`group.ownership`)
@@ -118,6 +109,7 @@ class NodeState:
             round=memory.round,
             agreed=agreed,
             version=agreed.version,
+            left={**memory.reserved},
             agreed_since=now,
             next_beat=now,
         )
@@ -200,32 +192,9 @@ class NodeState:
         return max(60.0, 10 * self.settings.lease_s)
 
     @property
-    def acquainted_at(self) -> float:
-        """From then on whoever is heard has echoed this life, and more than once."""
-        return self.born + self.settings.dead_after_s + 4 * self.settings.interval_s
-
-    @property
     def slot_s(self) -> float:
         """How long a candidate waits for each that is before it: time for the other to win and be heard."""
         return min(self.settings.interval_s, MAX_SLOT_S)
-
-    def keeper(self, name: str) -> str:
-        """Where the addresses of a group may have been left in place, so that nobody else takes it; empty: nowhere."""
-        if (left := self.left.get(name)) is None:
-            return ""
-        is_known = left.node in self.membership.peers and not self.orders.is_down(left.node)
-        return left.node if is_known and not self.orders.is_unreserved else ""
-
-    def is_kept_from(self, name: str, node: str) -> bool:
-        """The addresses of the group may have been left in place elsewhere, also on another host of that name."""
-        keeper = self.keeper(name)
-        return bool(keeper) and (keeper != node or not self.is_there(self.left[name]))
-
-    def is_there(self, left: Left) -> bool:
-        """Its node runs where it has left them, as far as is known."""
-        peer = self.membership.peers.get(left.node)
-        host = peer.beat.host if peer is not None and peer.beat is not None else 0
-        return host == left.host or 0 in (host, left.host)
 
     @property
     def is_stopping(self) -> bool:
@@ -302,46 +271,6 @@ class NodeState:
             return ""
         return f"{name} does not reach its gateway"
 
-    def electorate(self, now: float, group: str, *, is_held: bool) -> tuple[list[str], int]:
-        """Whose votes count at present, and how many of them are a majority.
-
-        In `available` those that have just started and have no vote yet are left out, lest their start interrupt a
-        holder, or a node that starts again and again keep a healthy one from taking. A holder counts those, however,
-        that it hears while they do not hear it: they may be about to take over, and only it can prevent that there are
-        two. And one that was not running counts whoever it counted before: the silence is its own.
-        """
-        if self.settings.consistent:
-            return list(self.agreed.voters), self.majority
-        names = [self.settings.me]
-        for peer in self.membership.peers.values():
-            if self._counts_for_holder(peer, now, group) if is_held else self._counts_for_candidate(peer, now):
-                names.append(peer.name)
-        return names, len(names) // 2 + 1
-
-    def _counts_for_candidate(self, peer: Peer, now: float) -> bool:
-        return peer.is_alive(now) and not peer.silent_ms
-
-    def _counts_for_holder(self, peer: Peer, now: float, group: str) -> bool:
-        if peer.silent_ms or peer.is_stopping or group not in peer.groups:
-            return False
-        if now < self.listen_until and peer.name in self.known_before_stall:
-            return True
-        if peer.speaks_of(group, now):
-            return True
-        return self._some_deaf_may_take(now, group) and self.membership.is_heard(peer, now)
-
-    def _some_deaf_may_take(self, now: float, group: str) -> bool:
-        """One that we hear and that does not hear us could think the group free. Else there is no need to let go."""
-        if self.orders.in_maintenance:
-            return False
-        return any(
-            group in peer.groups
-            and peer.groups[group].eligible
-            and not self.orders.is_standby(peer.name)
-            and peer.name not in self.witnesses
-            for peer in self.membership.deaf(now)
-        )
-
     @property
     def is_agreed(self) -> bool:
         """Whose votes count is agreed, not read from the file (`agreement`)."""
@@ -367,33 +296,6 @@ class NodeState:
         peers = self.membership.alive(now)
         heard = {peer.name for peer in peers if self.is_at_one(peer.beat)}
         return [name for name in self.agreed.voters if name in {self.settings.me, *heard}]
-
-    def may_have_votes(self, peer: Peer, now: float) -> bool:
-        """It agrees on whose votes count, and is no life that has to stand down."""
-        return self.is_at_one(peer.beat) and not peer.has_to_stand_down(now) and not self._may_be_younger(peer, now)
-
-    def votes(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
-        """`beats` of those whose votes count here."""
-        beats = self.beats(now, group)
-        return [
-            (peer, beat) for peer, beat in beats if self.is_at_one(peer.beat) and not self._may_be_younger(peer, now)
-        ]
-
-    def _may_be_younger(self, peer: Peer, now: float) -> bool:
-        """Than another life of it that may hold by a vote of its own, and nobody could tell yet (`twins`)."""
-        return self._outlived(peer, now) or self._is_one_of_two(peer, now)
-
-    def _outlived(self, peer: Peer, now: float) -> bool:
-        """An earlier life of it was heard last when this one had begun. That it stops to speak before anybody can tell
-        that they are two ends no lease. (If it ended first, this one is silent still.)"""
-        if peer.elder_heard_at == NEVER:  # asked a thousand times in a step
-            return False
-        return now < peer.elder_heard_at + self.settings.silence_s(self.longest_lease_s(now))
-
-    def _is_one_of_two(self, peer: Peer, now: float) -> bool:
-        """We have just started, and have heard another life of it. That proves only later that it is alive, if it
-        believes for a while that our earlier life is."""
-        return len(peer.lives) > 1 and now < self.acquainted_at
 
     def beats(self, now: float, group: str) -> list[tuple[Peer, GroupBeat]]:
         """What each living peer says of `group`, as long as that counts."""

@@ -111,6 +111,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"{'consistent' if self.consistent else 'available'} {self.arbiter}".strip()
 
 
+class Left(msgspec.Struct, frozen=True):
+    """Another node may have left these addresses in place (`reserved`)."""
+
+    node: str
+    addresses: tuple[int, ...]
+    host: int  # 0: not known
+
+
 class Memory(msgspec.Struct, frozen=True):
     """What a node keeps over a restart. Losing it costs an operator's orders, not safety (`leases`)."""
 
@@ -119,8 +127,6 @@ class Memory(msgspec.Struct, frozen=True):
     orders: tuple[Order, ...] = ()
     served: tuple[str, ...] = ()  # groups that maintenance has frozen here: only this node may take them again
     agreed: Agreed | None = None  # whose votes counted last (`agreement`)
-    kept: dict[str, str] = {}  # groups that another node may have left in place, and which (`maintenance`)
     granted: dict[str, Ballot] = {}  # what an arbiter is known to have granted last (`group.arbitration`)
-    left: dict[str, tuple[int, ...]] = {}  # the addresses of what is `kept`
-    left_on: dict[str, int] = {}  # and the host (`messages.Heartbeat.host`)
+    reserved: dict[str, Left] = {}  # groups that another node may have left in place
     host: int = 0  # ours: the boot of the first life that has written this

@@ -151,6 +151,21 @@ def double(world: World, rng: random.Random) -> None:
         world.at(world.t + rng.choice((0.05, 0.5, 2.0)) * rng.random(), lambda: end(TWIN))
 
 
+def double_beside_a_start(world: World, rng: random.Random) -> None:
+    """A voter starts again, and hears the twin of the holder before it knows the holder."""
+    holders = world.serving("leader")
+    if TWIN not in world.hosts and holders:
+        world.say(f"there is another host, {TWIN}, that says it is {holders[0]}")
+        world.double(holders[0], TWIN)
+    if TWIN not in world.hosts:
+        return
+    other = rng.choice([host for host in world.hosts if world.hosts[host].me != world.hosts[TWIN].me])
+    world.crash(TWIN)
+    world.crash(other)
+    world.at(world.t + 0.02 * rng.random(), lambda: world.start(other))
+    world.at(world.t + 0.2 * rng.random(), lambda: world.start(TWIN))
+
+
 def amnesia(world: World, rng: random.Random) -> None:
     """Two nodes do not hear each other, and the voter between them forgets what it has promised to the first."""
     one, other = rng.sample(list(world.hosts), 2)
@@ -182,6 +197,9 @@ def forget_holder(world: World, rng: random.Random) -> None:
         return
     holder, others = holders[0], [name for name in world.hosts if name != holders[0]]
     deaf = rng.choice(others)
+    if rng.random() < 0.5:  # the holder's lease is longer than anybody else's file says
+        for name in world.hosts:
+            _let(world, name, LEASES_S[-1] if name == holder else LEASES_S[0])
     world.say(f"cut {holder} - {deaf}")
     world.cut(holder, deaf)
     world.cut(deaf, holder)

@@ -9,7 +9,7 @@ import pytest
 
 from haagent.activation import Activation
 from haagent.activation.pipeline import GroupPipeline
-from haagent.core import agreement, maintenance, twins
+from haagent.core import agreement, maintenance, reserved, twins, votes
 from haagent.core import reload as reloading
 from haagent.core.group import counting, ownership
 from haagent.core.group.lease import Lease
@@ -99,12 +99,12 @@ def leave_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keep_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NodeState, "keeper", lambda self, group: "")
+    monkeypatch.setattr(reserved, "keeper", lambda state, group: "")
 
 
 def keep_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever host has it."""
-    monkeypatch.setattr(NodeState, "is_there", lambda self, left: True)
+    monkeypatch.setattr(reserved, "is_there", lambda state, left: True)
 
 
 def believe_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def vote_for_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def vote_before_the_elder_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NodeState, "_is_one_of_two", lambda *_: False)
+    monkeypatch.setattr(votes, "_is_one_of_two", lambda *_: False)
 
 
 def forgive_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,9 @@ def forgive_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NodeState, "keep_silent", lambda *_: None)
-    monkeypatch.setattr(NodeState, "_outlived", lambda *_: False)  # who has heard both lives needs no telling
+    # Who has heard both lives needs no telling.
+    monkeypatch.setattr(votes, "_is_outlived", lambda *_: False)
+    monkeypatch.setattr(votes, "_is_one_of_two", lambda *_: False)
 
 
 def count_as_steered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from haagent.core import reserved
 from haagent.core.group.handover import LIGHTER_S
 from haagent.core.node import Node
 from haagent.core.settings import Settings
@@ -171,15 +172,20 @@ def _calm(world: World) -> None:
 
 
 def _operator_mends(world: World) -> None:
+    """Vouching on a node that says that something may be left in place; those that have lost their memory do not."""
     mine = [host.me for host in world.hosts.values()]
-    first = next(
-        name for name, host in world.hosts.items() if mine.count(host.me) == 1
-    )  # it knows what the others keep
+    alone = [name for name, host in world.hosts.items() if mine.count(host.me) == 1]
+    first = next((name for name in alone if _knows_of_left(world, name)), alone[0])
     for name in world.hosts:
         if name not in world.settings.witnesses:
             world.ask(first, "standby", node=name, on=False)
     world.ask(first, "maintenance", on=False, force=True)
     world.ask(first, "clear")
+
+
+def _knows_of_left(world: World, name: str) -> bool:
+    node = world.hosts[name].node
+    return node is not None and any(reserved.keeper(node.state, group) for group in node.state.left)
 
 
 def _settle(world: World, plan: Plan) -> None:
@@ -315,6 +321,8 @@ def _doubled(plan: Plan) -> World:
     def play() -> None:
         _disturb(world, rng, faults.NO_CUT)
         _disturb(world, rng, (faults.double,), every_s=0.6)
+        if (beside := random.Random(f"beside {plan.seed}")).random() < 0.3:
+            _disturb(world, beside, (faults.double_beside_a_start,), every_s=0.8)
         _disturb_more(world, plan)
         if rng.random() < 0.5:
             world.at(FAULTS_S - 0.01, lambda: world.retire(faults.TWIN))

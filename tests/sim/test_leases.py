@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from haagent.core import heartbeat
+from haagent.core import heartbeat, votes
 from haagent.core.group.lease import Lease
 from haagent.core.messages import Heartbeat
 from haagent.core.node_state import NodeState
@@ -79,7 +79,7 @@ def test_that_it_is_shortened_at_once_is_needed(monkeypatch: pytest.MonkeyPatch)
 
 def with_votes_of_any_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """B, which has heard W's earlier life a moment ago, would count no vote of the later one either (`twins`)."""
-    monkeypatch.setattr(NodeState, "_outlived", lambda *_: False)
+    monkeypatch.setattr(votes, "_is_outlived", lambda *_: False)
 
 
 def test_that_silence_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

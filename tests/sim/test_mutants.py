@@ -11,13 +11,12 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from haagent.core import clocks, identity, placement
+from haagent.core import clocks, identity, placement, votes
 from haagent.core.events import AnyAction, Farewell
 from haagent.core.group.state import Group
 from haagent.core.membership import Newest, Peer
 from haagent.core.messages import Heartbeat
 from haagent.core.node import Node
-from haagent.core.node_state import NodeState
 from tests.sim import mutants
 from tests.sim.invariants import Violation
 from tests.sim.schedules import first_that_shows, run_seed
@@ -195,7 +194,7 @@ def test_the_vote_of_a_life_whose_elder_was_heard_a_moment_ago_is_caught(monkeyp
     """T says that it is B. B holds, and is frozen before anybody can tell that they are two; T is silent for a lease
     from its own start, and B's lease has begun later."""
     run_seed(5_000_111, has_twins=True, has_slews=True, has_guardians=True)
-    monkeypatch.setattr(NodeState, "_outlived", lambda *_: False)
+    monkeypatch.setattr(votes, "_is_outlived", lambda *_: False)
     mutants.vote_before_the_elder_is_known(monkeypatch)  # A has started a moment ago, and hears both
     with pytest.raises(Violation, match="both answer"):
         run_seed(5_000_111, has_twins=True, has_slews=True, has_guardians=True)

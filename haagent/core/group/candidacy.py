@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haagent.core import reserved
 from haagent.core.group import arbitration, caution, choice, ownership
 from haagent.core.group.state import Group
 from haagent.core.membership import NEVER
@@ -38,8 +39,8 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
     was_ours = group.was_found or group.service.by == me
     if state.orders.in_maintenance and not was_ours:
         return "maintenance is on"
-    if keeper := state.keeper(group.name):
-        is_there = state.is_there(state.left[group.name])
+    if keeper := reserved.keeper(state, group.name):
+        is_there = reserved.is_there(state, state.left[group.name])
         who, word = (keeper, f"confirm-down {keeper}") if is_there else (f"another {keeper}", "maintenance off --force")
         return (
             f"{who} had it in maintenance, and may have left it in place: start the agent there, or make sure that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haagent.core import votes
 from haagent.core.group import arbitration, candidacy
 from haagent.core.group.lease import acceptances
 from haagent.core.group.state import Group
@@ -21,22 +22,22 @@ def is_behind(group: Group, state: NodeState, now: float) -> bool:
     ahead = _ahead(group, state, now)
     if not ahead or not ahead <= {*state.witnesses}:
         return bool(ahead)
-    electorate, needed = state.electorate(now, group.name, is_held=group.state in HOLDING)
-    able = {peer.name for peer, _ in state.votes(now, group.name) if not peer.silent_ms} | {state.settings.me}
+    electorate, needed = votes.electorate(state, now, group.name, is_held=group.state in HOLDING)
+    able = {peer.name for peer, _ in votes.counted(state, now, group.name) if not peer.silent_ms} | {state.settings.me}
     return len((able - ahead) & {*electorate}) < needed
 
 
 def _ahead(group: Group, state: NodeState, now: float) -> set[str]:
     ballot = group.attempt.ballot
-    votes = state.votes(now, group.name)
-    return {peer.name for peer, beat in votes if beat.promised is not None and beat.promised > ballot}
+    said = votes.counted(state, now, group.name)
+    return {peer.name for peer, beat in said if beat.promised is not None and beat.promised > ballot}
 
 
 def has_promises(group: Group, state: NodeState, now: float) -> bool:
     ballot = group.attempt.ballot
     promises = {state.settings.me: group.voter.promised}
-    promises |= {peer.name: beat.promised for peer, beat in state.votes(now, group.name)}
-    electorate, needed = state.electorate(now, group.name, is_held=False)
+    promises |= {peer.name: beat.promised for peer, beat in votes.counted(state, now, group.name)}
+    electorate, needed = votes.electorate(state, now, group.name, is_held=False)
     return sum(promises.get(name) == ballot for name in electorate) >= needed
 
 
@@ -51,12 +52,12 @@ def renew(group: Group, state: NodeState, now: float) -> bool:
     """Count the acceptances. True when the lease grew."""
     if not state.votes_count:
         return group.attempt.count({"": group.arbitration.granted_at}, [""], needed=1)
-    votes: list[tuple[str, Accepted | None]] = [(state.settings.me, group.voter.accepted)]
-    votes += [(peer.name, beat.accepted) for peer, beat in state.votes(now, group.name)]
-    sent = acceptances(group.attempt, state.membership, votes)
+    accepted: list[tuple[str, Accepted | None]] = [(state.settings.me, group.voter.accepted)]
+    accepted += [(peer.name, beat.accepted) for peer, beat in votes.counted(state, now, group.name)]
+    sent = acceptances(group.attempt, state.membership, accepted)
     if max(sent.values(), default=NEVER) <= group.attempt.proved_at:
         return False
-    electorate, needed = state.electorate(now, group.name, is_held=group.state in HOLDING)
+    electorate, needed = votes.electorate(state, now, group.name, is_held=group.state in HOLDING)
     if arbitration.is_in_force(group, state, now):  # no vote is worth more than the arbiter's
         sent = {name: min(at, group.arbitration.granted_at) for name, at in sent.items()}
     elif not state.settings.consistent:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haagent.core import placement
+from haagent.core import placement, votes
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Prepare
 from haagent.core.group import choice, ownership
@@ -116,7 +116,7 @@ def begin(group: Group, state: NodeState, now: float, want: HandOver) -> None:
 def proceed(group: Group, state: NodeState, now: float) -> LetGo | Stay | None:
     """Rule 4 of `election`: let go as soon as the successor wants."""
     to = group.handover.to
-    for peer, beat in state.votes(now, group.name):
+    for peer, beat in votes.counted(state, now, group.name):
         if peer.name == to and beat.want is not None and beat.want > group.attempt.ballot:
             _pledge_vote(group, state, now, peer, beat.want)
             return LetGo(f"{to} is ready")
@@ -175,7 +175,7 @@ def redeem(group: Group, state: NodeState, now: float) -> None:
     if pledge is None:
         return
     vote, since = pledge.vote, pledge.since
-    for peer, beat in state.votes(now, group.name):
+    for peer, beat in votes.counted(state, now, group.name):
         said = (peer.name, peer.boot, beat.want, beat.addresses)
         if said == (vote.ballot.node, vote.boot, vote.ballot, pledge.addresses):
             vote, since = Accepted(vote.ballot, vote.boot, peer.told[group.name].seq), now

@@ -31,6 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from haagent.core import reserved
 from haagent.core.event_kinds import Kind
 from haagent.core.events import Withhold
 from haagent.core.group import arbitration
@@ -39,7 +40,8 @@ from haagent.core.group.transitions import HOLDING
 from haagent.core.group.voter import Life, Voter
 from haagent.core.membership import Peer
 from haagent.core.messages import GroupBeat, Heartbeat
-from haagent.core.node_state import Left, NodeState
+from haagent.core.node_state import NodeState
+from haagent.core.settings import Left
 
 # --- as a voter
 
@@ -50,13 +52,17 @@ def may_bind(group: Group, state: NodeState, now: float, life: Life, addresses: 
     if not addresses or (addresses == voter.addresses and voter.life(now) == life):
         return True
     bound = [one for name, owner, one in _bindings(state, now) if name != group.name and owner != life]
-    bound += [one.addresses for name, one in _left(state) if name != group.name and state.is_kept_from(name, life[0])]
+    bound += [
+        one.addresses
+        for name, one in _left(state)
+        if name != group.name and reserved.is_kept_from(state, name, life[0])
+    ]
     return not any(address in one for one in bound for address in addresses)
 
 
 def _left(state: NodeState) -> Iterator[tuple[str, Left]]:
     """What another node may have left in place, and in which group."""
-    return ((name, left) for name, left in state.left.items() if left.addresses and state.keeper(name))
+    return ((name, left) for name, left in state.left.items() if left.addresses and reserved.keeper(state, name))
 
 
 def _bindings(state: NodeState, now: float) -> Iterator[tuple[str, Life, tuple[int, ...]]]:
@@ -143,8 +149,8 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
 def _elsewhere(state: NodeState, now: float, text: str, other: tuple[str, str]) -> str:
     node, name = other
     peer = state.membership.peers.get(node)
-    if state.keeper(name) == node and not (
-        peer is not None and peer.is_alive(now) and state.is_there(state.left[name])
+    if reserved.keeper(state, name) == node and not (
+        peer is not None and peer.is_alive(now) and reserved.is_there(state, state.left[name])
     ):
         return f"{node} may have left {text} in place, in the group {name}: start the agent there"
     who = "this node had" if node == state.settings.me else f"{node} has"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core import credible
+from haagent.core import credible, reserved, votes
 from haagent.core.group import choice, ownership
 from haagent.core.group.state import Group
 from haagent.core.group.transitions import HAVING
@@ -11,7 +11,7 @@ from haagent.core.node_state import NodeState
 
 
 def hear(group: Group, state: NodeState, now: float, sender: Heartbeat, beat: GroupBeat) -> None:
-    if not state.may_vote_on(group, now) or not state.may_have_votes(state.membership.peers[sender.node], now):
+    if not state.may_vote_on(group, now) or not votes.may_have_ours(state, state.membership.peers[sender.node], now):
         return
     if beat.claim is not None and credible.is_lease_credible(state, sender.lease_ms):
         is_theirs = ownership.may_bind(group, state, now, (sender.node, sender.boot), beat.addresses)
@@ -25,7 +25,7 @@ def consider_want(group: Group, state: NodeState, now: float, node: str, beat: G
         return
     if state.orders.in_maintenance and group.service.by not in ("", node):
         return  # frozen: only who had it may have it back
-    if state.is_kept_from(group.name, node):
+    if reserved.is_kept_from(state, group.name, node):
         return
     if group.voter.hear_want(now, beat, node):
         state.urge()
@@ -51,6 +51,6 @@ def reconsider_wants(group: Group, state: NodeState, now: float) -> None:
     if not state.may_vote_on(group, now) or group.voter.is_bound(now):
         return
     beats = state.beats(now, group.name)
-    wanting = [(peer.name, beat) for peer, beat in beats if beat.want and state.may_have_votes(peer, now)]
+    wanting = [(peer.name, beat) for peer, beat in beats if beat.want and votes.may_have_ours(state, peer, now)]
     for node, beat in sorted(wanting, key=lambda item: item[1].want or Ballot(0, ""), reverse=True):
         consider_want(group, state, now, node, beat)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from haagent.core import agreement
+from haagent.core import agreement, votes
 from haagent.core.group import candidacy
 from haagent.core.messages import Agreed, Ballot, GroupBeat, is_well_formed
 from haagent.core.settings import Memory, NodeSettings
@@ -106,7 +106,7 @@ def test_votes_of_a_node_that_counts_others_are_neither_given_nor_counted() -> N
     assert state.unfitness("B", world.t) == "B does not agree with A on whose votes count"
     assert state.voters_heard(world.t) == ["A", "W"]
     assert [peer.name for peer, _ in state.beats(world.t, "web")] == ["B", "W"]
-    assert [peer.name for peer, _ in state.votes(world.t, "web")] == ["W"]
+    assert [peer.name for peer, _ in votes.counted(state, world.t, "web")] == ["W"]
     assert node_of(world, "A").view(world.t).at_odds == ("B",)
 
 

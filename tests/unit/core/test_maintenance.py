@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from haagent.core import reserved
 from haagent.core.messages import GroupBeat
 from tests.sim.invariants import Watch
 from tests.sim.world import World
@@ -120,13 +121,13 @@ def test_a_host_is_known_by_its_memory() -> None:
 def test_an_earlier_release_does_not_say_where_it_is() -> None:
     world = in_maintenance()
     state = node_of(world, "B").state
-    assert state.is_there(state.left["web"])
+    assert reserved.is_there(state, state.left["web"])
     peer = state.membership.peers["A"]
     assert peer.beat is not None
     peer.beat = msgspec.structs.replace(peer.beat, host=0)
-    assert state.is_there(state.left["web"])
+    assert reserved.is_there(state, state.left["web"])
     peer.beat = msgspec.structs.replace(peer.beat, host=1)
-    assert not state.is_there(state.left["web"])
+    assert not reserved.is_there(state, state.left["web"])
 
 
 def test_an_agent_that_was_killed_has_left_nothing() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from haagent.core import maintenance
+from haagent.core import maintenance, votes
 from haagent.core.events import AnyEvent, HeartbeatHeard
 from haagent.core.group import caution, handover, ownership, voting
 from haagent.core.membership import NEVER, Newest
@@ -32,11 +32,11 @@ def unheard_of(world: World, name: str, group: str) -> NodeState:
 def test_a_holder_that_does_not_hear_a_vote_goes_on_without_it_and_a_candidate_does_not() -> None:
     world = settled("AB", consistent=False)
     state = unheard_of(world, "B", "web")
-    assert state.electorate(world.t, "web", is_held=True) == (["A"], 1)
-    assert state.electorate(world.t, "leader", is_held=True) == (["A", "B"], 2)
-    assert state.electorate(world.t, "web", is_held=False) == (["A", "B"], 2)
-    assert [peer.name for peer, _ in state.votes(world.t, "web")] == []
-    assert [peer.name for peer, _ in state.votes(world.t, "leader")] == ["B"]
+    assert votes.electorate(state, world.t, "web", is_held=True) == (["A"], 1)
+    assert votes.electorate(state, world.t, "leader", is_held=True) == (["A", "B"], 2)
+    assert votes.electorate(state, world.t, "web", is_held=False) == (["A", "B"], 2)
+    assert [peer.name for peer, _ in votes.counted(state, world.t, "web")] == []
+    assert [peer.name for peer, _ in votes.counted(state, world.t, "leader")] == ["B"]
 
 
 def test_only_what_was_heard_lately_disclaims() -> None:
