@@ -154,8 +154,8 @@ class Activation(Still):
             if group.pipeline.tenure is not None:
                 left.update(group.share.served_packed)
                 group.leave()
-            elif group.pipeline.is_adopting:
-                left.update(group.share.every_packed)
+            elif group.pipeline.is_adopting:  # stays as it was found
+                left.update(address for address in group.share.every_packed if not self._gate.holds_back([address]))
             else:
                 group.pipeline.hide_nothing()
         others = {vip.packed for vip in self._vips()} - left

@@ -21,11 +21,12 @@ The end of maintenance is another word that travels, and a holder may stop befor
 maintenance that a node serves a group keeps it and its addresses reserved for that node (`NodeState.left`): it does not
 take them, also by another name or in another group, and votes for nobody else. That ends when the node is heard to have
 nothing of it in place, or to know of the end, after which it lets go as ever; a new life of it says what it has found
-in place until that is removed or held (`GroupBeat.left`). All whom the holder has waited for knew, so the others find
-no majority. It is kept in `memory.json` too, as whoever waits may be restarted. If the node does not come back somebody
-must say that it is down: nobody can tell whether it has crashed or has left its addresses. In maintenance a crash was
-not repaired either. Another host under that name (`twins`) cannot speak for the one that has left them: a life counts
-as a later one only if it has that one's memory (`Heartbeat.host`).
+in place until that is removed or held (`GroupBeat.left`). That a file does not name the node any more ends nothing.
+All whom the holder has waited for knew, so the others find no majority. It is kept in `memory.json` too, as whoever
+waits may be restarted. If the node does not come back somebody must say that it is down: nobody can tell whether it has
+crashed or has left its addresses. In maintenance a crash was not repaired either. Another host under that name
+(`twins`) cannot speak for the one that has left them: a life counts as a later one only if it has that one's memory
+(`Heartbeat.host`).
 
 What it does not cover: who ends maintenance with `--force` vouches for all that are not heard, also for one that is
 stopping at this very moment. A host with a copy of another's memory passes for that one.

@@ -90,7 +90,8 @@ class Peer:
 
     name: str
     boot: int | None = None  # the confirmed life
-    first_echoed_seq: int = 0  # with which it was confirmed
+    met_at: float = NEVER  # when it was confirmed
+    first_echoed_seq: int = 0  # and with which
     newest: Newest = field(default_factory=Newest)  # of that life
     whole_seq: int = 0  # newest heartbeat of it of which all slices have come
     beat: Heartbeat | None = None  # what its newest slice says of the node, without what is kept apart
@@ -233,7 +234,7 @@ class Membership:
                 if not peer.is_alive(now):
                     self._meet(peer, Heard(beat.boot, beat.seq, beat.seq))
                 return Verdict.STRANGER
-            self._begin_life(peer, beat.boot, echo.seq)
+            self._begin_life(peer, now, beat.boot, echo.seq)
         peer.links[link] = now
         if not peer.newest_on.setdefault(link, Newest()).takes(beat):
             self.refuse("replayed")
@@ -275,11 +276,12 @@ class Membership:
             del peer.strangers[next(iter(peer.strangers))]
 
     @staticmethod
-    def _begin_life(peer: Peer, boot: int, echoed_seq: int) -> None:
+    def _begin_life(peer: Peer, now: float, boot: int, echoed_seq: int) -> None:
+        is_back = boot in peer.past  # the elder of two
         if peer.boot is not None:
-            peer.elder_heard_at = NEVER if boot in peer.past else peer.heard_at
+            peer.elder_heard_at = NEVER if is_back else peer.heard_at
             peer.past = [*(life for life in peer.past if life != boot), peer.boot][-MAX_PAST:]
-        peer.first_echoed_seq = echoed_seq
+        peer.met_at, peer.first_echoed_seq = NEVER if is_back else now, echoed_seq
         peer.boot, peer.newest, peer.whole_seq, peer.known_seq, peer.beat = boot, Newest(), 0, 0, None
         peer.stored = None
         peer.groups, peer.told, peer.newest_on = {}, {}, {}
@@ -292,7 +294,7 @@ class Membership:
         known = peer.rivals.get(beat.boot, Rival(Heard(beat.boot, 0), echoed_seq))
         earlier_seq = min(known.echoed_seq, echoed_seq)
         self._know(peer, Rival(Heard(beat.boot, beat.seq, beat.seq), echoed_seq, known.until))
-        is_back = beat.boot in peer.past and echoed_seq > peer.echoed_seq
+        is_back = beat.boot in peer.past and echoed_seq > peer.first_echoed_seq
         return now < known.until or is_back or peer.first_echoed_seq < earlier_seq < peer.echoed_seq
 
     def _gives_way(self, peer: Peer, now: float, beat: Heartbeat) -> bool:

@@ -8,10 +8,9 @@ from haagent.core.settings import Left
 
 def keeper(state: NodeState, group: str) -> str:
     """The node where its addresses may be; empty: nowhere."""
-    if (left := state.left.get(group)) is None:
+    if (left := state.left.get(group)) is None or state.orders.is_down(left.node) or state.orders.is_unreserved:
         return ""
-    is_known = left.node in state.membership.peers and not state.orders.is_down(left.node)
-    return left.node if is_known and not state.orders.is_unreserved else ""
+    return left.node  # also if the file does not name it any more: nobody has removed anything there
 
 
 def is_kept_from(state: NodeState, group: str, node: str) -> bool:

@@ -6,6 +6,8 @@ from haagent.core.membership import NEVER, Peer
 from haagent.core.messages import GroupBeat
 from haagent.core.node_state import NodeState
 
+GETTING_ACQUAINTED = 2.5  # intervals
+
 
 def electorate(state: NodeState, now: float, group: str, *, is_held: bool) -> tuple[list[str], int]:
     """Whose votes count at present, and how many of them are a majority.
@@ -69,7 +71,7 @@ def acquainted_at(state: NodeState) -> float:
 
 def _may_be_younger(state: NodeState, peer: Peer, now: float) -> bool:
     """Than another life of it that may hold by a vote of its own, and nobody could tell yet (`twins`)."""
-    return _is_outlived(state, peer, now) or _is_one_of_two(state, peer, now)
+    return _is_outlived(state, peer, now) or _is_new(state, peer, now) or _is_one_of_two(state, peer, now)
 
 
 def _is_outlived(state: NodeState, peer: Peer, now: float) -> bool:
@@ -78,6 +80,12 @@ def _is_outlived(state: NodeState, peer: Peer, now: float) -> bool:
     if peer.elder_heard_at == NEVER:  # asked a thousand times in a step
         return False
     return now < peer.elder_heard_at + state.settings.silence_s(state.longest_lease_s(now))
+
+
+def _is_new(state: NodeState, peer: Peer, now: float) -> bool:
+    """We have just met it. If an elder one is there, which we did not hear either as we were cut off, that is heard
+    within an interval, and known to be alive with the next. (Who has just started is silent for longer anyway.)"""
+    return now < peer.met_at + GETTING_ACQUAINTED * state.settings.interval_s
 
 
 def _is_one_of_two(state: NodeState, peer: Peer, now: float) -> bool:

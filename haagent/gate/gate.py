@@ -14,6 +14,7 @@ What may go wrong, and what then happens:
 
 - the kernel refuses to shut: the socket is closed, which shuts everything at once, and what is still held is opened
   through a new one;
+- an address could not be opened again: the next renewal finds that it is shut, and has it opened;
 - the renewal came too late (a foreign transaction took longer than the lease): the gate has shut by itself. It is
   opened again by the loop, which asks whether the lease still lasts; a renewal never opens anything;
 - somebody removes the permanent table: it is made again; the key is not touched by that, so nothing opens;
@@ -93,6 +94,7 @@ class Gate:
     def open(self, addresses: Sequence[bytes], until: float) -> None:
         if self._elements is None and self._is_blocked:
             self._build()
+            self._open_held()
         if (elements := self._elements) is None or not addresses:
             return
         ends = dict.fromkeys(addresses, until)
@@ -250,19 +252,25 @@ class Gate:
     def _make_again(self) -> None:
         was_blocked = self._is_blocked
         try:
-            elements = self._build()
+            self._build()
         except GateError as error:
             if not was_blocked:
                 self._note(Kind.BLOCKED, f"the gate is shut for everything and cannot be made again: {error}")
             self.why, self._is_blocked = str(error), True
             self._retry.set(RETRY_S)
             return
+        self._open_held()
+
+    def _open_held(self) -> None:
+        """Of this nobody takes anything again. If the kernel refuses, the next renewal finds that it is shut."""
         now = self._now()
-        if held := {address: end for address, end in self._until.items() if end > now}:
-            try:
-                elements.open(held)
-            except GateError as error:
-                self._complain("the gate could not be opened again", error, kind=Kind.BLOCKED)
+        held = {address: end for address, end in self._until.items() if end > now}
+        if not held or self._elements is None:
+            return
+        try:
+            self._elements.open(held)
+        except GateError as error:
+            self._complain("the gate could not be opened again", error, kind=Kind.BLOCKED)
 
     # renewing
 
@@ -282,6 +290,7 @@ class Gate:
     def _renew_all(self) -> None:
         """In the worker's thread."""
         lapsed: list[bytes] = []
+        shut: list[bytes] = []
         with self._lock:
             elements, worker = self._elements, self._renewal
             if elements is None or worker is None:
@@ -289,27 +298,32 @@ class Gate:
             began = self._now()
             try:
                 wanted = dict(self._until)
+                shut = [one for one in wanted if one not in elements.told]
                 lapsed = elements.extend({one: end for one, end in wanted.items() if one in elements.told})
                 elements.close([address for address in elements.told if address not in self._until])
             except GateError as error:
                 worker.tell(self._complain, "the gate was not renewed", error)
             took_s = self._now() - began
-        if lapsed:
-            worker.tell(self._reopen, lapsed, took_s)
+        if lapsed or shut:
+            worker.tell(self._reopen, lapsed, shut, took_s)
 
-    def _reopen(self, lapsed: Sequence[bytes], took_s: float) -> None:
-        now = self._now()
-        ends = {address: self._until[address] for address in lapsed if self._until.get(address, 0.0) > now}
-        if not ends or self._elements is None:
+    def _reopen(self, lapsed: Sequence[bytes], shut: Sequence[bytes], took_s: float) -> None:
+        if (elements := self._elements) is None:
             return
-        self.counters["lapsed"] += 1
-        self._say_seldom(
-            "the gate shut although the lease went on, because its renewal came too late"
-            f" (another program's change of the firewall? this one took {1000 * took_s:.0f} ms); opened again"
-        )
+        now = self._now()
+        closed = [address for address in (*lapsed, *shut) if elements.told.get(address, 0.0) <= now]
+        ends = {address: self._until[address] for address in closed if self._until.get(address, 0.0) > now}
+        if not ends:
+            return
+        if not ends.keys().isdisjoint(lapsed):
+            self.counters["lapsed"] += 1
+            self._say_seldom(
+                "the gate shut although the lease went on, because its renewal came too late"
+                f" (another program's change of the firewall? this one took {1000 * took_s:.0f} ms); opened again"
+            )
         try:
             with self._hold():
-                self._elements.open(ends)
+                elements.open(ends)
         except GateError as error:
             self._complain("the gate could not be opened again", error, kind=Kind.BLOCKED)
 

@@ -99,8 +99,7 @@ class Shell(Network):
         self.steps += 1
         host.farewell = None  # something else is decided now
         arrived = (*arrived, *self._noticed(host))
-        waiting, host.inbox = host.inbox, []
-        self.rng.shuffle(waiting)  # which of them the loop saw first is not ours to say
+        waiting, host.inbox = self._in_some_order(host.inbox), []
         for event in (*waiting, *arrived):
             if isinstance(event, events.Reconfigured):
                 self._refit(host, event.settings)
@@ -112,6 +111,15 @@ class Shell(Network):
             if served.ballot is not None:
                 host.tell_gate(served, self.t)  # by an agent that runs, again and again: what is left is less
         self._schedule_wake(host, node)
+
+    def _in_some_order(self, events_: list[AnyEvent]) -> list[AnyEvent]:
+        """Which of them the loop saw first is not ours to say, but for what one and the same part of the agent says."""
+        mixed = list(events_)
+        self.rng.shuffle(mixed)
+        for kind in {type(event) for event in events_} - {events.HeartbeatHeard, events.Asked}:
+            said = iter([event for event in events_ if isinstance(event, kind)])
+            mixed = [next(said) if isinstance(event, kind) else event for event in mixed]
+        return mixed
 
     def _noticed(self, host: Host) -> tuple[AnyEvent, ...]:
         """What an agent looks for with every step."""

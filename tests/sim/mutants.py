@@ -41,6 +41,7 @@ def vote_inside_a_live_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def be_silent_after_no_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    _know_everybody_at_once(monkeypatch)
     monkeypatch.setattr(NodeState, "may_vote", lambda self, now: True)
 
 
@@ -125,11 +126,18 @@ def stand_by(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def vote_for_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """That began at the same time, and have both been told to stand down."""
+    _know_everybody_at_once(monkeypatch)
     monkeypatch.setattr(Peer, "has_to_stand_down", lambda self, now: False)
 
 
 def vote_before_the_elder_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    _know_everybody_at_once(monkeypatch)
+
+
+def _know_everybody_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom we have only just met, and as who has only just started. This hides that other rules are missing."""
     monkeypatch.setattr(votes, "_is_one_of_two", lambda *_: False)
+    monkeypatch.setattr(votes, "_is_new", lambda *_: False)
 
 
 def forgive_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +158,7 @@ def forget_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NodeState, "keep_silent", lambda *_: None)
     # Who has heard both lives needs no telling.
     monkeypatch.setattr(votes, "_is_outlived", lambda *_: False)
-    monkeypatch.setattr(votes, "_is_one_of_two", lambda *_: False)
+    _know_everybody_at_once(monkeypatch)
 
 
 def count_as_steered(monkeypatch: pytest.MonkeyPatch) -> None:

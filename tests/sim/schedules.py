@@ -37,6 +37,7 @@ TURN_S = (0.0, 0.004)
 RELIEF_S = LIGHTER_S + 3.0  # until each group is where failing checks weigh least: that may take two tries
 MORE: dict[str, tuple[str, ...]] = {"mail": ("B", "A"), "ntp": ()}  # groups
 ROOMS = (1, 300, 300)
+VOUCHING_S = 0.3
 MOVE_S = 0.1
 SETTLE_S = ALONE_AFTER_S + 6 * 0.35  # the bound after the last fault: who starts alone waits, then a few leases
 
@@ -121,11 +122,16 @@ def _room(plan: Plan) -> int:
 
 def _world(plan: Plan, settings: Settings, *, are_named: bool = False) -> World:
     turn_s = TURN_S if plan.has_turns else None
-    choices = {"has_etcd": plan.has_etcd, "room": _room(plan), "node_class": plan.node_class}
+    choices = {
+        "has_etcd": plan.has_etcd,
+        "room": _room(plan),
+        "node_class": plan.node_class,
+        "are_named": are_named,
+    }
     if not plan.has_shell:
         return World(plan.seed, settings, turn_s=turn_s, **choices)
     has_cloud = random.Random(f"cloud {plan.seed}").random() < 0.5
-    return whole.World(plan.seed, settings, has_cloud=has_cloud, are_named=are_named, **choices)
+    return whole.World(plan.seed, settings, has_cloud=has_cloud, **choices)
 
 
 def _disturb(world: World, rng: random.Random, among: tuple[faults.Fault, ...], *, every_s: float = 0.25) -> None:
@@ -172,20 +178,33 @@ def _calm(world: World) -> None:
 
 
 def _operator_mends(world: World) -> None:
-    """Vouching on a node that says that something may be left in place; those that have lost their memory do not."""
-    mine = [host.me for host in world.hosts.values()]
-    alone = [name for name, host in world.hosts.items() if mine.count(host.me) == 1]
-    first = next((name for name in alone if _knows_of_left(world, name)), alone[0])
+    first = _singles(world)[0]
     for name in world.hosts:
         if name not in world.settings.witnesses:
             world.ask(first, "standby", node=name, on=False)
-    world.ask(first, "maintenance", on=False, force=True)
+    world.ask(first, "maintenance", on=False)
     world.ask(first, "clear")
 
 
-def _knows_of_left(world: World, name: str) -> bool:
-    node = world.hosts[name].node
-    return node is not None and any(reserved.keeper(node.state, group) for group in node.state.left)
+def _operator_vouches(world: World) -> None:
+    """Whoever has anything in place has been started, and heard that maintenance is over. On a node that says that
+    something may be left all the same; those that have lost their memory do not."""
+    first = next((name for name in _singles(world) if _waits_for_somebody(world, name)), "")
+    if first:
+        world.ask(first, "maintenance", on=False, force=True)
+
+
+def _singles(world: World) -> list[str]:
+    """Hosts whose names are theirs alone."""
+    mine = [host.me for host in world.hosts.values()]
+    return [name for name, host in world.hosts.items() if mine.count(host.me) == 1]
+
+
+def _waits_for_somebody(world: World, name: str) -> bool:
+    if (node := world.hosts[name].node) is None:
+        return False
+    is_kept = any(reserved.keeper(node.state, group) for group in node.state.left)
+    return is_kept or node.state.orders.in_maintenance
 
 
 def _settle(world: World, plan: Plan) -> None:
@@ -194,7 +213,8 @@ def _settle(world: World, plan: Plan) -> None:
     world.at(FAULTS_S + 1.1, lambda: [world.start(name) for name in world.hosts])
     mended_at = FAULTS_S + 1.4
     world.at(mended_at, lambda: _operator_mends(world))
-    world.run(mended_at + SETTLE_S)
+    world.at(mended_at + VOUCHING_S, lambda: _operator_vouches(world))
+    world.run(mended_at + VOUCHING_S + SETTLE_S)
     if plan.has_weights and any(not world.serving(group) for group in expected_to_be_served(world)):
         world.run(world.t + MOVE_S)  # it may be on its way to where failing checks weigh less
     check_settled(world)

@@ -24,12 +24,10 @@ OWN = int(ip_address("10.20.1.100"))
 
 
 class World(world.World):
-    def __init__(self, *arguments: Any, are_named: bool = False, **choices: Any) -> None:
-        """`are_named`: some file will name addresses, if the first does not."""
+    def __init__(self, *arguments: Any, **choices: Any) -> None:
         self.kernels: dict[str, Kernel] = {}
         super().__init__(*arguments, **choices)
         self.vips: dict[int, Vip] = {}  # all that any file has had, by the numbers that the core knows them by
-        self._are_named = are_named or any(group.addresses for group in self.settings.groups)
         self._own: dict[str, int] = {}
         self._homes: dict[str, dict[str, tuple[int, ...]]] = {}  # of the file with which each host's agent runs
         self._shown: dict[tuple[str, int], float] = {}  # until when an address answers, by its host's kernel
@@ -98,11 +96,6 @@ class World(world.World):
         served = host.served.setdefault(group, Served())
         served.addresses = frozenset(number for number, until in shown.items() if until > NEVER)
         self._show(host, group, max((*shown.values(), self._bare.get(host.name, {}).get(group, NEVER))))
-
-    def kept_by(self, group: str) -> list[str]:
-        """What an earlier life has left may be in another group now: then it is the addresses that count."""
-        names = super().kept_by(group)
-        return [name for name in names if not self._are_named or self.hosts[name].served[group].ballot is not None]
 
     def serving_address(self, address: int) -> list[str]:
         return [name for name, host in self.hosts.items() if self._has(host, address)]

@@ -35,8 +35,10 @@ class Snapshot(msgspec.Struct):
 
 
 class World(simulate.World):
-    def __init__(self, *arguments: Any, **choices: Any) -> None:
+    def __init__(self, *arguments: Any, are_named: bool = False, **choices: Any) -> None:
+        """`are_named`: some file will name addresses, if the first does not."""
         super().__init__(*arguments, **choices)
+        self._are_named = are_named or any(group.addresses for group in self.settings.groups)
         self.traced: set[str] = set()  # hosts whose every action is told, in the order in which it is performed
         self._kills: dict[Node | None, PlannedKill] = {}
         self._snapshots: dict[str, Snapshot] = {}
@@ -127,12 +129,15 @@ class World(simulate.World):
     def kept_by(self, group: str) -> list[str]:
         """Who answers, and who would if its gate did not shut in time although its agent runs.
 
-        A gate is there for agents that are dead or frozen. One that runs must have let go by itself before.
+        A gate is there for agents that are dead or frozen. One that runs must have let go by itself before. What an
+        earlier life has left may be in another group now: then it is the addresses that count.
         """
         return [
             name
             for name, host in self.hosts.items()
-            if host.answers(group, self.t) or (group in host.served and host.served[group].is_kept)
+            if group in host.served
+            and (host.answers(group, self.t) or host.served[group].is_kept)
+            and not (self._are_named and host.served[group].ballot is None)
         ]
 
     def serving_address(self, address: int) -> list[str]:

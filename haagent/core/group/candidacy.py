@@ -41,7 +41,9 @@ def obstacle(group: Group, state: NodeState, now: float) -> str:
         return "maintenance is on"
     if keeper := reserved.keeper(state, group.name):
         is_there = reserved.is_there(state, state.left[group.name])
-        who, word = (keeper, f"confirm-down {keeper}") if is_there else (f"another {keeper}", "maintenance off --force")
+        who = keeper if is_there else f"another {keeper}"
+        is_known = keeper in state.membership.peers
+        word = f"confirm-down {keeper}" if is_there and is_known else "maintenance off --force"
         return (
             f"{who} had it in maintenance, and may have left it in place: start the agent there, or make sure that "
             f"the host is down and use `haagent {word}`"

@@ -135,6 +135,26 @@ def test_leaving_keeps_the_gate_for_what_is_there_and_not_ours_to_leave() -> Non
     live(story, has_two=True)
 
 
+def test_leaving_opens_nothing_that_was_found_behind_a_shut_gate() -> None:
+    """It is somebody's, or of an earlier life that did not end in peace."""
+
+    async def story(life: Life) -> None:
+        life.gate.gated = {VIP.packed}
+        life.activation.leave()
+        assert life.host.log[-1] == "kept"
+        assert life.gate.gated == {VIP.packed}
+
+    live(story, adopt=True, is_left=True)
+
+
+def test_leaving_leaves_open_what_was_found_open() -> None:
+    async def story(life: Life) -> None:
+        life.activation.leave()
+        assert life.host.log[-1] == "removed"
+
+    live(story, adopt=True, is_left=True)
+
+
 def test_an_end_before_the_core_has_decided_leaves_what_was_left() -> None:
     lives: list[Life] = []
 

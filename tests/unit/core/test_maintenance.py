@@ -7,6 +7,7 @@ import pytest
 
 from haagent.core import reserved
 from haagent.core.messages import GroupBeat
+from tests.sim.faults import with_voters
 from tests.sim.invariants import Watch
 from tests.sim.world import World
 from tests.support.node_stage import node_of, settled, web
@@ -86,6 +87,21 @@ def test_a_holder_that_has_heard_of_the_end_is_replaced_as_ever() -> None:
     world.crash("A")
     world.run(world.t + 1.0)
     assert world.serving("web") == ["B"]
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_files_that_do_not_name_it_any_more_end_nothing(*, consistent: bool) -> None:
+    world = stopped_unheard("ABC", consistent=consistent)
+    for name in "BC":
+        world.edit(name, with_voters(world, "BC"))
+    world.run(world.t + 5.0)
+    assert node_of(world, "B").state.voters == ("B", "C")
+    assert world.serving("web") == ["A"]
+    assert "`haagent maintenance off --force`" in web(world, "B").why
+    world.lose_host("A")
+    world.ask("B", "maintenance", on=False, force=True)
+    world.run(world.t + 1.0)
+    assert len(world.serving("web")) == 1
 
 
 @BOTH

@@ -21,6 +21,7 @@ class Stage:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.kernels: list[FakeKernel] = []
         self.next_refusals: list[Exception] = []
+        self.next_commits: list[Callable[[], None]] = []
         self.leftover: list[tuple[int, str]] = []
         self.notes: list[tuple[str, str]] = []
         self.at = 1000.0
@@ -39,6 +40,7 @@ class Stage:
     def open_channel(self) -> FakeKernel:
         kernel = FakeKernel()
         kernel.leftover, kernel.refusing = self.leftover, self.next_refusals
+        kernel.before_commit, self.next_commits = self.next_commits, []
         self.kernels.append(kernel)
         return kernel
 
@@ -62,6 +64,10 @@ def run(stage: Stage, story: Callable[[], Coroutine[Any, Any, None]], *, adoptin
             stage.gate.close()
 
     asyncio.run(main())
+
+
+def _refuse() -> None:
+    raise Refused(errno.ENOMEM, "no memory")
 
 
 def _overtake() -> None:
@@ -295,6 +301,36 @@ class TestGate:
             raise Refused(errno.ENOMEM, "no memory")
 
         run(stage, story)
+
+    def test_a_take_that_makes_the_gate_again_opens_what_is_held(self, stage: Stage) -> None:
+        async def story() -> None:
+            stage.gate.open([OTHER], 1000.45)
+            stage.gate.open([FOUR], 1000.35)
+            stage.kernel.before_commit.append(_refuse)
+            stage.next_refusals += [GateError("no memory")]
+            stage.gate.shut([FOUR])
+            assert stage.gate.state([OTHER]) == (GateState.UNAVAILABLE, "no memory")
+            stage.gate.open([SIX], 1000.35)  # before it is tried again
+            assert (stage.kernel.left_ms(SIX), stage.kernel.left_ms(OTHER)) == (350, 450)
+
+        run(stage, story)
+
+    def test_what_could_not_be_opened_again_is_with_the_next_renewal(self, stage: Stage) -> None:
+        async def story() -> None:
+            stage.gate.open([OTHER], 1000.45)
+            stage.gate.open([FOUR], 1000.35)
+            stage.kernel.before_commit.append(_refuse)
+            stage.next_refusals += [GateError("no memory")]
+            stage.gate.shut([FOUR])
+            stage.next_commits += [_refuse]
+            stage.gate.open([SIX], 1000.35)
+            assert (stage.kernel.left_ms(SIX), stage.kernel.left_ms(OTHER)) == (350, 0)
+            stage.gate.renew([OTHER], 1000.55)
+            await stage.until(lambda: stage.gate.state([OTHER]) == (GateState.OPEN, ""))
+            assert stage.kernel.left_ms(OTHER) == 550
+
+        run(stage, story)
+        assert ("blocked", "the gate could not be opened again: no memory") in stage.notes
 
     def test_a_reload_changes_what_is_gated(self, stage: Stage) -> None:
         async def story() -> None:
