@@ -32,6 +32,7 @@ from haagent.core.store.messages import Assembler, Batch, Slice, frames
 from haagent.core.store.replica import Replica
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.store import Store
+from tests.sim.store.links import Links
 
 START_MS = 1_796_000_000_000
 HORIZON_MS = 2_000  # and twice the drift of the clocks
@@ -72,8 +73,11 @@ class Node:
         return self.replica.store
 
 
-class World:
+class World(Links):
+    LINKED_WITHIN_S = 0.3
+
     def __init__(self, seed: int, **settings: object) -> None:
+        super().__init__()
         self.chance = random.Random(seed)
         self.now = 0.0
         self.count = 0
@@ -92,8 +96,6 @@ class World:
             "window_bytes": self.chance.choice((500, 5_000, 1_000_000)),
             **settings,
         }
-        self.links: dict[tuple[str, str], int] = {}  # those that are up: the number of the connection
-        self.cut: set[tuple[str, str]] = set()
         self.delay_s = dict.fromkeys(self.nodes, 0.001)
         self.arrivals: dict[tuple[str, str], float] = {}
         self.assemblers: dict[tuple[str, str, int], Assembler] = {}
@@ -198,21 +200,11 @@ class World:
 
     # Links
 
-    def connect(self) -> None:
-        """What should be linked is, after a while; what should not be is not, at once."""
-        for one in self.nodes:
-            for other in self.nodes:
-                pair = (one, other)
-                if one >= other:
-                    continue
-                both = all(self.nodes[name].replica is not None for name in pair)
-                if pair in self.links and (pair in self.cut or not both):
-                    self.unlink(pair)
-                elif pair not in self.links and pair not in self.cut and both:
-                    self.at(self.now + self.chance.uniform(0.01, 0.3), lambda pair=pair: self.link(pair))  # type: ignore[misc]
+    def is_up(self, name: str) -> bool:
+        return self.nodes[name].replica is not None
 
     def link(self, pair: tuple[str, str]) -> None:
-        if pair in self.links or pair in self.cut or any(self.nodes[name].replica is None for name in pair):
+        if not self.lacks(pair):
             return
         self.count += 1
         self.links[pair] = self.count

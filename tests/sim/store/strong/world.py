@@ -34,6 +34,7 @@ from haagent.core.store.strong.events import (
 from haagent.core.store.strong.machine import Machine
 from haagent.core.store.strong.messages import Message
 from haagent.core.store.strong.record import Record, Register, Said
+from tests.sim.store.links import Links
 
 START_MS = 1_796_000_000_000
 LEASE_S, LET_GO_S, INTERVAL_S = 1.0, 0.9, 0.1
@@ -68,8 +69,11 @@ class Node:
     tickets: dict[int, Callable[[Outcome], None]] = field(default_factory=dict)
 
 
-class World:
+class World(Links):
+    LINKED_WITHIN_S = 0.2
+
     def __init__(self, seed: int) -> None:
+        super().__init__()
         self.chance = random.Random(seed)
         self.now = 0.0
         self.count = 0
@@ -85,8 +89,6 @@ class World:
             "backlog_bytes": self.chance.choice((500, 20_000)),
             "window_bytes": self.chance.choice((300, 100_000)),
         }
-        self.cut: set[tuple[str, str]] = set()
-        self.links: dict[tuple[str, str], int] = {}
         self.delay_s = dict.fromkeys(self.nodes, 0.001)
         self.loss = 0.0  # of heartbeats
         self.arrivals: dict[tuple[str, str], float] = {}
@@ -288,24 +290,15 @@ class World:
 
     # Links
 
-    def connect(self) -> None:
-        for one in self.nodes:
-            for other in self.nodes:
-                pair = (one, other)
-                if one >= other:
-                    continue
-                both = all(self.nodes[name].machine is not None for name in pair)
-                if pair in self.links and (pair in self.cut or not both):
-                    self.unlink(pair)
-                elif pair not in self.links and pair not in self.cut and both:
-                    self.at(self.now + self.chance.uniform(0.01, 0.2), lambda pair=pair: self.link(pair))  # type: ignore[misc]
+    def is_up(self, name: str) -> bool:
+        return self.nodes[name].machine is not None
 
     def link(self, pair: tuple[str, str]) -> None:
-        ends = [self.nodes[name] for name in pair]
-        if pair in self.links or pair in self.cut or any(node.machine is None for node in ends):
+        if not self.lacks(pair):
             return
         self.count += 1
         connection = self.links[pair] = self.count
+        ends = [self.nodes[name] for name in pair]
         for node, peer in (ends, ends[::-1]):
             assert peer.machine is not None
             self.hear(node, Linked(peer.name, peer.machine.life), connection)
