@@ -93,7 +93,6 @@ class Member:
         for peer in peers:
             self._step(events.Died(peer))
             self.link.drop(peer, "its node is lost", cause=peerlink.Cause.LOST)
-        self.on_change()
 
     def find(self, peers: Iterable[str]) -> None:
         """Their nodes are heard, after a while or for the first time."""
