@@ -283,30 +283,19 @@ def test_the_store_is_told_who_comes_and_who_goes(port: int) -> None:
     assert said == [Found(["B"]), Lost(["B"]), Found(["C"]), Lost(["C", "W"])]
 
 
-def test_a_stop_waits_until_a_node_that_is_heard_has_all_sessions(port: int) -> None:
-    async def story() -> None:
-        part = about_to_stop(port)
-        part.alive(["B", "W"])
-        part._heard(told(linked=True))
-        stop = asyncio.create_task(part.kept_elsewhere())
-        await asyncio.wait({stop}, timeout=4 * sessions_part.LOOK_S)
-        assert not stop.done()
-        part._heard(told(linked=True, in_sync=True))
-        assert await stop == ""
-
-    asyncio.run(story())
-
-
-def test_a_stop_waits_for_a_node_that_is_back_and_not_for_what_it_had_before(port: int) -> None:
-    """The store tells of its peers each second only: A said of B that it had all, and B had just been started anew."""
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_stop_waits_until_a_node_that_is_heard_has_all_sessions(port: int, is_back: bool) -> None:
+    """One that is back has nothing of what it had: the store tells of its peers each second only, so A said of B that
+    it had all, and B had just been started anew."""
 
     async def story() -> None:
         part = about_to_stop(port)
         part._process = SimpleNamespace(tell=lambda _: None)  # type: ignore[assignment]
         part.alive(["B", "W"])
-        part._heard(told(linked=True, in_sync=True))
-        part.alive(["W"])
-        part.alive(["B", "W"])
+        part._heard(told(linked=True, in_sync=is_back))
+        if is_back:
+            part.alive(["W"])
+            part.alive(["B", "W"])
         stop = asyncio.create_task(part.kept_elsewhere())
         await asyncio.wait({stop}, timeout=4 * sessions_part.LOOK_S)
         assert not stop.done()
