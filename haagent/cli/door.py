@@ -35,12 +35,12 @@ class Refusal(NamedTuple):
     text: str
 
 
-class Door:
+class StoreClient:
     def __init__(self, connection: socket.socket, place: str) -> None:
         self._socket, self.place = connection, place
         self._lines = connection.makefile("rb")
 
-    def __enter__(self) -> Door:
+    def __enter__(self) -> StoreClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,7 +120,7 @@ def _packed(words: Iterable[Word]) -> bytes:
     return b"*%d\r\n" % len(texts) + b"".join(b"$%d\r\n%b\r\n" % (len(text), text) for text in texts)
 
 
-def open_door(invocation: Invocation, file: str) -> tuple[Door, tuple[bytes, ...]]:
+def open_client(invocation: Invocation, file: str) -> tuple[StoreClient, tuple[bytes, ...]]:
     """And how the keys of sessions begin. The Unix socket if there is one: nobody else can listen there."""
     from haagent.config import check
     from haagent.config.keys import load_password
@@ -138,19 +138,19 @@ def open_door(invocation: Invocation, file: str) -> tuple[Door, tuple[bytes, ...
             status=USAGE,
         )
     password = load_password(sessions.password_file) if sessions.password_file else ""
-    door = _connected(invocation, sessions.socket or sessions.listen)
-    replies = door.ask_all([("AUTH", password), ("PING",)] if password else [("PING",)])
+    client = _connected(invocation, sessions.socket or sessions.listen)
+    replies = client.ask_all([("AUTH", password), ("PING",)] if password else [("PING",)])
     if any(isinstance(reply, Refusal) for reply in replies):
         which = f"takes another password than the one in {sessions.password_file}" if password else "wants a password"
         raise Failure(
-            f"The session store at {door.place} {which}: it was started with another configuration. Restart the "
+            f"The session store at {client.place} {which}: it was started with another configuration. Restart the "
             "agents one after the other, or put the old one back.",
             status=REFUSED,
         )
-    return door, tuple(key.encode() for key in sessions.session_keys) or SESSION_KEYS
+    return client, tuple(key.encode() for key in sessions.session_keys) or SESSION_KEYS
 
 
-def _connected(invocation: Invocation, place: str) -> Door:
+def _connected(invocation: Invocation, place: str) -> StoreClient:
     from haagent.config.kinds import host_and_port
 
     connection = socket.socket(socket.AF_UNIX) if place.startswith("/") else None
@@ -165,7 +165,7 @@ def _connected(invocation: Invocation, place: str) -> Door:
         raise Failure(text, status=REFUSED) from None
     except OSError as error:
         raise _unreachable(invocation, place, error) from None
-    return Door(connection, place)
+    return StoreClient(connection, place)
 
 
 def _unreachable(invocation: Invocation, place: str, error: OSError) -> Failure:

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from haagent.cli.door import Door, open_door
+from haagent.cli.door import StoreClient, open_client
 from haagent.cli.invocation import CONFIG, Invocation
 from haagent.cli.outcome import FAILED, USAGE, Failure
 from haagent.cli.style import Style
@@ -60,12 +60,12 @@ def ls(invocation: Invocation, /, pattern: str, db: int | None, limit: int, file
     from haagent.cli.layout import duration
     from haagent.cli.transfer import known
 
-    door, prefixes = open_door(invocation, file)
+    client, prefixes = open_client(invocation, file)
     shown: list[Facts] = []
     count = 0
-    with door:
-        places = _databases(door, db)
-        found = ((at, one) for at in places for keys in door.keys(at, pattern) for one in known(door, keys))
+    with client:
+        places = _databases(client, db)
+        found = ((at, one) for at in places for keys in client.keys(at, pattern) for one in known(client, keys))
         for at, one in islice(found, limit or None):
             facts = _named(one.key, prefixes, reveal=reveal) | _extent(one.kind, one.size, one.expires_ms, at)
             if invocation.json:
@@ -101,11 +101,11 @@ def get(invocation: Invocation, /, key: str, db: int, file: str, *, reveal: bool
     from haagent.cli.layout import duration
     from haagent.cli.transfer import known, read
 
-    door, prefixes = open_door(invocation, file)
-    with door:
-        door.ask("SELECT", db)
-        found = known(door, [key.encode("utf-8", "surrogateescape")]) or _hashed(door, db, key, prefixes)
-        entry = next(read(door, db, [found[0].key]), None) if found else None
+    client, prefixes = open_client(invocation, file)
+    with client:
+        client.ask("SELECT", db)
+        found = known(client, [key.encode("utf-8", "surrogateescape")]) or _hashed(client, db, key, prefixes)
+        entry = next(read(client, db, [found[0].key]), None) if found else None
     if entry is None:
         raise Failure(f"There is no such session in database {db}. `haagent sessions ls` lists what there is.")
     one = found[0]
@@ -128,14 +128,14 @@ def get(invocation: Invocation, /, key: str, db: int, file: str, *, reveal: bool
     invocation.tell(facts, "\n".join(lines))
 
 
-def _hashed(door: Door, db: int, shown: str, prefixes: tuple[bytes, ...]) -> list[Any]:
+def _hashed(client: StoreClient, db: int, shown: str, prefixes: tuple[bytes, ...]) -> list[Any]:
     """The key that `ls` shows so."""
     from haagent.cli.transfer import known
 
     if (parts := HASHED.fullmatch(shown)) is None:
         return []
     pattern = re.sub(r"([\\*?\[])", r"\\\1", parts[1]) + "*"
-    return known(door, [key for keys in door.keys(db, pattern) for key in keys if _shown(key, prefixes) == shown])
+    return known(client, [key for keys in client.keys(db, pattern) for key in keys if _shown(key, prefixes) == shown])
 
 
 @sessions.command()
@@ -190,22 +190,22 @@ def flush(invocation: Invocation, /, pattern: str, db: int | None, file: str, *,
     """Delete all sessions, or those that match, on all nodes: their users are logged out."""
     if not is_sure and (invocation.json or not sys.stdin.isatty()):
         raise Failure("Nobody can be asked here: add --yes.", status=USAGE)
-    door, _ = open_door(invocation, file)
-    with door:
-        held = {at: count for at, count in door.databases().items() if db in (None, at)}
+    client, _ = open_client(invocation, file)
+    with client:
+        held = {at: count for at, count in client.databases().items() if db in (None, at)}
         count = sum(held.values())
         if not is_sure:
             if pattern:
-                count = sum(len(keys) for at in held for keys in door.keys(at, pattern))
+                count = sum(len(keys) for at in held for keys in client.keys(at, pattern))
             click.confirm(f"Delete {_sessions(count)} on all nodes?", abort=True, err=True)
         invocation.when_interrupted = "stopped; what has been deleted so far is gone."
         if pattern:
-            count = sum(door.ask("UNLINK", *keys) for at in held for keys in door.keys(at, pattern))
+            count = sum(client.ask("UNLINK", *keys) for at in held for keys in client.keys(at, pattern))
         elif db is None:
-            door.ask("FLUSHALL")
+            client.ask("FLUSHALL")
         else:
-            door.ask("SELECT", db)
-            door.ask("FLUSHDB")
+            client.ask("SELECT", db)
+            client.ask("FLUSHDB")
     invocation.tell({"deleted": count}, f"Deleted {_sessions(count)}.")
 
 
@@ -224,13 +224,13 @@ def export(invocation: Invocation, file: str, *, config: str, force: bool) -> No
     from haagent.cli.transfer import read
 
     invocation.when_interrupted = f"stopped; {file} is as it was before."
-    with saved(file, replaces=force) as opened, open_door(invocation, config)[0] as door:
+    with saved(file, replaces=force) as opened, open_client(invocation, config)[0] as client:
         writer = Writer(opened)
-        held = door.databases()
+        held = client.databases()
         progress = _Progress(invocation, sum(held.values()))
         for db in held:
-            for keys in door.keys(db):
-                for entry in read(door, db, keys):
+            for keys in client.keys(db):
+                for entry in read(client, db, keys):
                     writer.add(entry)
                 progress.tell(writer.count)
         writer.end()
@@ -257,11 +257,11 @@ def import_(invocation: Invocation, file: str, *, config: str, replaces: bool) -
     try:
         with open(file, "rb") as opened:
             total = sum(1 for _ in entries(opened))  # all of it is read once before anything is changed
-            door, _ = open_door(invocation, config)
+            client, _ = open_client(invocation, config)
             invocation.when_interrupted = "stopped; what has been imported so far stays, and a second run goes on."
             progress = _Progress(invocation, total)
-            with door:
-                result = write(door, entries(opened), replaces=replaces, tell=progress.tell)
+            with client:
+                result = write(client, entries(opened), replaces=replaces, tell=progress.tell)
             progress.end()
     except BadFile as error:
         raise Failure(f"{file} {error}.", status=USAGE) from error
@@ -292,8 +292,8 @@ class _Progress:
             click.echo("\r\x1b[K", nl=False, err=True)
 
 
-def _databases(door: Door, db: int | None) -> list[int]:
-    return list(door.databases()) if db is None else [db]
+def _databases(client: StoreClient, db: int | None) -> list[int]:
+    return list(client.databases()) if db is None else [db]
 
 
 def _shown(key: bytes, prefixes: tuple[bytes, ...]) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from haagent.cli.door import Door, Refusal, Word
+from haagent.cli.door import Refusal, StoreClient, Word
 from haagent.cli.outcome import Failure
 from haagent.cli.session_file import Entry
 
@@ -26,10 +26,10 @@ class Known(NamedTuple):
     size: int  # bytes, with what the store needs for it
 
 
-def known(door: Door, keys: list[bytes]) -> list[Known]:
+def known(client: StoreClient, keys: list[bytes]) -> list[Known]:
     """Without those that have gone meanwhile."""
     questions = [words for key in keys for words in (("TYPE", key), ("PEXPIRETIME", key), ("MEMORY", "USAGE", key))]
-    replies = door.ask_all(list(questions))
+    replies = client.ask_all(list(questions))
     return [
         Known(key, kind, max(0, expires_ms), size)
         for key, kind, expires_ms, size in zip(keys, *(replies[at::3] for at in range(3)), strict=True)
@@ -37,32 +37,34 @@ def known(door: Door, keys: list[bytes]) -> list[Known]:
     ]
 
 
-def read(door: Door, db: int, keys: list[bytes]) -> Iterator[Entry]:
+def read(client: StoreClient, db: int, keys: list[bytes]) -> Iterator[Entry]:
     """Those of them that are there, with their values."""
     portion: list[Known] = []
-    for one in known(door, keys):
+    for one in known(client, keys):
         if portion and sum(each.size for each in portion) + one.size > READ_BYTES:
-            yield from _values(door, db, portion)
+            yield from _values(client, db, portion)
             portion = []
         portion.append(one)
-    yield from _values(door, db, portion)
+    yield from _values(client, db, portion)
 
 
-def _values(door: Door, db: int, portion: list[Known]) -> Iterator[Entry]:
-    for one, reply in zip(portion, door.ask_all([(READS[one.kind], one.key) for one in portion]), strict=True):
+def _values(client: StoreClient, db: int, portion: list[Known]) -> Iterator[Entry]:
+    for one, reply in zip(portion, client.ask_all([(READS[one.kind], one.key) for one in portion]), strict=True):
         value = dict(zip(reply[::2], reply[1::2], strict=True)) if isinstance(reply, list) else reply
         if isinstance(reply, bytes) or (isinstance(reply, list) and reply):  # else it has gone, or is of another kind
             yield Entry(db, one.key, one.expires_ms, value)
 
 
-def write(door: Door, entries: Iterable[Entry], *, replaces: bool, tell: Callable[[int], None]) -> dict[str, int]:
+def write(
+    client: StoreClient, entries: Iterable[Entry], *, replaces: bool, tell: Callable[[int], None]
+) -> dict[str, int]:
     """How many were `imported`, `kept` as they were, `expired` and `refused`. `tell`: how many are done with."""
     counts = Counter(imported=0, kept=0, expired=0, refused=0)
-    told = door.ask("CONFIG", "GET", MOST_BYTES)
+    told = client.ask("CONFIG", "GET", MOST_BYTES)
     most = int(told[1]) if told else None
     try:
         for db, batch in _batches(entries, counts, most):
-            _put(door, db, batch, counts, replaces=replaces)
+            _put(client, db, batch, counts, replaces=replaces)
             tell(counts.total())
     except Failure as error:
         done = f"Before that, {counts['imported']} sessions were imported; a second run goes on."
@@ -93,17 +95,17 @@ def _size(value: bytes | dict[bytes, bytes]) -> int:
     return len(value) if isinstance(value, bytes) else sum(len(name) + len(text) for name, text in value.items())
 
 
-def _put(door: Door, db: int, batch: list[Entry], counts: Counter[str], *, replaces: bool) -> None:
+def _put(client: StoreClient, db: int, batch: list[Entry], counts: Counter[str], *, replaces: bool) -> None:
     """In one transaction. It is tried again when an application has changed one of its keys between look and change."""
-    door.ask("SELECT", db)
+    client.ask("SELECT", db)
     while batch:
         if not replaces:
-            door.ask("WATCH", *(entry.key for entry in batch))
-            there = door.ask_all([("EXISTS", entry.key) for entry in batch])
+            client.ask("WATCH", *(entry.key for entry in batch))
+            there = client.ask_all([("EXISTS", entry.key) for entry in batch])
             counts["kept"] += sum(there)
             batch = [entry for entry, is_there in zip(batch, there, strict=True) if not is_there]
         commands = [list(_commands(entry)) for entry in batch]
-        *queued, done = door.ask_all([("MULTI",), *(words for each in commands for words in each), ("EXEC",)])
+        *queued, done = client.ask_all([("MULTI",), *(words for each in commands for words in each), ("EXEC",)])
         if done is None:
             continue
         aborted = isinstance(done, Refusal)

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from haagent.sessions.sockets import bound
+from haagent.sessions.sockets import unix_listener
 from haagent.sessions.store.state import Limits
 
 BACKLOG = 511
@@ -49,7 +49,7 @@ class Listening(Generic[AnyConnection]):
             self._servers.append(await loop.create_server(self._come, options.host, options.port, backlog=BACKLOG))
             self.port = self._servers[0].sockets[0].getsockname()[1]
             if options.path:
-                listener = bound(options.path, options.mode)
+                listener = unix_listener(options.path, options.mode)
                 self.path = options.path
                 self._servers.append(await loop.create_unix_server(self._come, sock=listener, backlog=BACKLOG))
         except OSError:

@@ -27,7 +27,7 @@ def possible(clients: int) -> int:
     return max(1, min(clients, soft - SPARE_FILES))
 
 
-def bound(path: str, mode: int) -> socket.socket:
+def unix_listener(path: str, mode: int) -> socket.socket:
     """A socket of the wanted mode from its first moment on; one that a former life left there is replaced."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     beside = f"{path}.{os.getpid()}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from haagent.config import Config
 from haagent.parts import Commit, Ending, Facts, Still
 from haagent.web.agent import Agent, Verdict, ready, verdict
-from haagent.web.sockets import bound
+from haagent.web.sockets import tcp_listener
 
 WORDS = {
     Verdict.WELL: "up ready",
@@ -78,7 +78,7 @@ class AgentCheck(Still):
 
     async def _prepared(self, listen: str) -> asyncio.Server:
         """Whoever connects waits until it serves."""
-        sock = bound(listen, key="http.agent_check")
+        sock = tcp_listener(listen, key="http.agent_check")
         loop = asyncio.get_running_loop()
         return await loop.create_server(lambda: _Client(self._say), sock=sock, start_serving=False)
 

@@ -14,7 +14,7 @@ from haagent.config import Config, HttpConfig
 from haagent.config.keys import load_password
 from haagent.parts import Commit, Ending, Facts, Still
 from haagent.web.agent import Agent, ready
-from haagent.web.sockets import CannotServe, bound
+from haagent.web.sockets import CannotServe, tcp_listener
 
 if TYPE_CHECKING:
     from haagent.web.listener import Listener
@@ -88,7 +88,7 @@ class Web(Still):
             raise CannotServe(f"`http:` needs {missing.name}, which is not here; {hint}") from missing
         token = await self._token(wanted)
         return Listener(
-            bound(wanted.listen, key="http.listen"),
+            tcp_listener(wanted.listen, key="http.listen"),
             self._agent,
             is_stepped=self._is_stepped,
             why_unready=self._why_unready,

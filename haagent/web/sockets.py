@@ -14,7 +14,7 @@ class CannotServe(Exception):
     """The text is for an operator: what, and what to do."""
 
 
-def bound(listen: str, *, key: str) -> socket.socket:
+def tcp_listener(listen: str, *, key: str) -> socket.socket:
     host, port = host_and_port(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

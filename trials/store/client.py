@@ -26,12 +26,12 @@ NOTE = struct.Struct("<HIQ")  # connection, number of the write, instant of the 
 PIPELINED = 500
 
 
-class Door:
+class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer, self._parser = reader, writer, hiredis.Reader()
 
     @classmethod
-    async def opened(cls) -> Door:
+    async def opened(cls) -> Client:
         return cls(*await asyncio.open_connection("127.0.0.1", PORT))
 
     async def ask(self, *commands: Sequence[str | bytes]) -> list[Any]:
@@ -56,11 +56,11 @@ async def write(path: str, connections: int) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def go_on(connection: int) -> None:
-        door, number = await Door.opened(), 0
+        client, number = await Client.opened(), 0
         while True:
             number += 1
             command = ("SETEX", key_of(connection, number), "3600", f"{number:<200}")
-            if await door.ask(command) == [b"OK"]:
+            if await client.ask(command) == [b"OK"]:
                 os.write(file, NOTE.pack(connection, number, time.monotonic_ns()))
 
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
@@ -82,19 +82,19 @@ def notes(path: Path) -> Iterator[tuple[int, int, int]]:
 
 
 async def fill(count: int, size: int) -> None:
-    door = await Door.opened()
+    client = await Client.opened()
     for first in range(0, count, PIPELINED):
         numbers = range(first, min(count, first + PIPELINED))
         commands = [("SETEX", f"session:{number:032x}", "3600", os.urandom(size)) for number in numbers]
-        if bad := [answer for answer in await door.ask(*commands) if answer != b"OK"]:
+        if bad := [answer for answer in await client.ask(*commands) if answer != b"OK"]:
             raise SystemExit(f"the store answers: {bad[0]}")
 
 
 async def dump() -> None:
-    door, cursor, found = await Door.opened(), b"0", {}
+    client, cursor, found = await Client.opened(), b"0", {}
     while True:
-        ((cursor, keys),) = await door.ask(("SCAN", cursor, "COUNT", "1000"))
-        answers = await door.ask(*(command for key in keys for command in (("GET", key), ("PEXPIRETIME", key))))
+        ((cursor, keys),) = await client.ask(("SCAN", cursor, "COUNT", "1000"))
+        answers = await client.ask(*(command for key in keys for command in (("GET", key), ("PEXPIRETIME", key))))
         for key, value, until in zip(keys, answers[::2], answers[1::2], strict=True):
             if value is not None:
                 found[key.decode()] = [value.decode("latin-1"), until]
@@ -104,9 +104,9 @@ async def dump() -> None:
 
 
 async def ask(*commands: str) -> None:
-    door = await Door.opened()
+    client = await Client.opened()
     for command in commands:
-        (answer,) = await door.ask(command.split(" "))
+        (answer,) = await client.ask(command.split(" "))
         print(answer.decode() if isinstance(answer, bytes) else len(answer) if isinstance(answer, list) else answer)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from haagent.cli.door import Door
+from haagent.cli.door import StoreClient
 from haagent.cli.session_file import BadFile, Entry, Writer, entries
 from haagent.core.store.settings import StoreSettings
 from tests.support.door import door, redis_server
@@ -93,14 +93,14 @@ def test_many_in_portions_and_a_key_that_changes_meanwhile(
     before, file = stage.everything(), str(tmp_path / "saved")
     assert stage.json("export", file)["sessions"] == 3000
     stage.ask("FLUSHALL")
-    own, interfered = Door.ask_all, []
+    own, interfered = StoreClient.ask_all, []
 
-    def ask_all(self: Door, commands: list[tuple[object, ...]]) -> list[object]:
+    def ask_all(self: StoreClient, commands: list[tuple[object, ...]]) -> list[object]:
         if commands[0] == ("MULTI",) and not interfered:  # an application is faster
             interfered.append(stage.ask("SET", commands[1][1], "newer"))  # type: ignore[arg-type]
         return own(self, commands)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Door, "ask_all", ask_all)
+    monkeypatch.setattr(StoreClient, "ask_all", ask_all)
     assert stage.json("import", file) == {"imported": 2999, "kept": 1, "expired": 0, "refused": 0}
     after = stage.everything()
     assert [value for value, _ in after.values()].count(b"newer") == 1

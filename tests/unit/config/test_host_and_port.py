@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from haagent.config.kinds import HostPort, Wrong, host_and_port
-from haagent.web.sockets import CannotServe, bound
+from haagent.web.sockets import CannotServe, tcp_listener
 
 TEXTS = [
     ("127.0.0.1:6380", HostPort("127.0.0.1", 6380)),
@@ -72,4 +72,4 @@ def test_two_that_cannot_listen_beside_each_other(one: str, other: str, *, is_sa
 def test_a_link_local_address_is_looked_for_on_its_link() -> None:
     """Without the link the kernel calls it invalid; with it, it says that the address is not there."""
     with pytest.raises(CannotServe, match="cannot assign requested address"):
-        bound("[fe80::dead%lo]:7266", key="http.listen").close()
+        tcp_listener("[fe80::dead%lo]:7266", key="http.listen").close()

@@ -22,7 +22,7 @@ from haagent.parts import CannotReload, Facts, Parts, Still
 from haagent.status.report import Cluster
 from haagent.web import Web, listener
 from haagent.web.metrics import METRICS, exposition
-from haagent.web.sockets import CannotServe, bound
+from haagent.web.sockets import CannotServe, tcp_listener
 from tests.support.ports import free_port
 from tests.support.small_agent import FILE, ON_B, SmallAgent, group, whole_view
 
@@ -347,6 +347,6 @@ def test_nothing_is_loaded_where_nothing_is_configured() -> None:
 
 def test_addresses() -> None:
     for host in ("127.0.0.1", "[::1]"):
-        bound(f"{host}:{free_port()}", key="http.listen").close()
+        tcp_listener(f"{host}:{free_port()}", key="http.listen").close()
     with pytest.raises(CannotServe, match="cannot assign requested address"):
-        bound("192.0.2.1:7266", key="http.listen")
+        tcp_listener("192.0.2.1:7266", key="http.listen")
