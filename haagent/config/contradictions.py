@@ -12,6 +12,7 @@ from haagent.config.coordination import PATIENCE, USUAL_LEASE_S, etcd_section, f
 from haagent.config.durations import format_duration
 from haagent.config.faults import quoted, suggestion
 from haagent.config.kinds import Found, host_and_port
+from haagent.config.listeners import find_collisions
 from haagent.config.place import Place
 from haagent.config.schema import Draft
 from haagent.config.sessions import find_session_contradictions
@@ -67,6 +68,7 @@ def find_contradictions(top: Draft) -> None:
         heartbeat.refuse("insecure", "`true`, and yet there is a `key_file`", "remove one of them")
     _http(top.section("http"))
     find_session_contradictions(top)
+    find_collisions(top)
     if heartbeat.get("transport") in ("unicast", "both"):
         _unicast_addresses(nodes, heartbeat)
     _voters(top, nodes)
@@ -115,9 +117,6 @@ def _http(http: Draft | None) -> None:
     listen = http.get("listen") if http is not None else None
     if http is None or listen is None:
         return
-    check = http.get("agent_check")
-    if check and host_and_port(check).collides(host_and_port(listen)):
-        http.refuse("agent_check", f"{listen} is taken by `http.listen`", "write another port")
     if not http.get("token_file") and not host_and_port(listen).address.is_loopback:
         http.refuse(
             "listen",

@@ -52,9 +52,10 @@ class HostPort(NamedTuple):
         return HostPort({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)
 
     def collides(self, other: HostPort) -> bool:
-        """Nobody can listen on one of them while the other is taken."""
+        """Nobody can listen on one of them while the other is taken. All of IPv6 is nothing of IPv4."""
         mine, theirs = self.address, other.address
-        return self.port == other.port and (mine == theirs or mine.is_unspecified or theirs.is_unspecified)
+        is_one_place = mine.version == theirs.version and (mine.is_unspecified or theirs.is_unspecified)
+        return self.port == other.port and (mine == theirs or is_one_place)
 
 
 def host_and_port(text: str, hint: str = "write `10.0.0.1:443` or `[fd00::1]:443`") -> HostPort:

@@ -36,7 +36,6 @@ MAX_SOCKET = 107  # bytes: what the kernel takes for the name of a socket
 ONLY_SYNC = ("sync_timeout", "strict", "replicas")
 ONLY_PEER = ("max_memory", "eviction", "max_value", "session_keys", "logout_guard", "horizon")
 ONLY_REDIS = ("url", "sentinels", "master", "replicas")
-HTTP_DOORS = ("listen", "agent_check")
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(rf"([1-9][0-9]{{0,9}})({'|'.join(UNITS)})")
 
@@ -250,12 +249,12 @@ class SessionsConfig(Section, frozen=True):
 
 
 def find_session_contradictions(top: Draft) -> None:
-    sessions, heartbeat = top.section("sessions"), top.get("heartbeat")
+    sessions = top.section("sessions")
     if sessions is None:
         return
     if why := _lack_of_hiredis():
         sessions.place.refuse(f"needs the Python package hiredis, {why}", "install `haagent[sessions]` with pip")
-    _door(sessions, top.section("http"), heartbeat.get("port"))
+    _door(sessions)
     if sessions.get("replication") == "async":
         for key in ONLY_SYNC:
             if sessions.written(key):
@@ -329,24 +328,14 @@ def _numbers(top: Draft) -> None:
             node.place.refuse(message, "give one of them another name")
 
 
-def _door(sessions: Draft, http: Draft | None, port: int | None) -> None:
+def _door(sessions: Draft) -> None:
     listen = sessions.get("listen")
-    if listen is None:
-        return
-    place = host_and_port(listen)
-    if not place.address.is_loopback:
-        if not sessions.get("password_file"):
-            sessions.refuse(
-                "listen",
-                f"{listen} is not on the loopback, and anybody there could read and change sessions",
-                "name a `password_file` too, or write `127.0.0.1:6380`",
-            )
-        if place.port == port:
-            sessions.refuse("listen", f"port {port} is that of the link between peers", "write another port")
-    for key in HTTP_DOORS:
-        other = http.get(key) if http is not None else None
-        if other and place.collides(host_and_port(other)):
-            sessions.refuse("listen", f"{other} is taken by `http.{key}`", "write another port")
+    if listen and not host_and_port(listen).address.is_loopback and not sessions.get("password_file"):
+        sessions.refuse(
+            "listen",
+            f"{listen} is not on the loopback, and anybody there could read and change sessions",
+            "name a `password_file` too, or write `127.0.0.1:6380`",
+        )
 
 
 def _addresses(nodes: dict[str, Draft]) -> None:

@@ -92,7 +92,7 @@ ONE_MISTAKE = [
     ("consistency: strong", "consistency", "unknown key"),
     ("listen: '6380'", "listen", "write `127.0.0.1:"),
     ("listen: '10.20.1.10:6380'", "listen", "could read and change sessions; name a `password_file` too"),
-    ("listen: '10.20.1.10:7265', password_file: /p", "listen", "port 7265 is that of the link between peers"),
+    ("listen: '10.20.1.10:7265', password_file: /p", "listen", "10.20.1.10:7265 is taken by the link between peers"),
     ("socket: haagent.sock", "socket", "begin with `/`"),
     ("socket: /s, socket_mode: 0777", "socket_mode", "write one of: 0600, 0660, 0666"),
     ("socket_mode: 0600", "socket_mode", "there is no `socket`; name one, or remove this"),
@@ -185,6 +185,33 @@ def test_it_does_not_listen_where_the_agent_answers_http() -> None:
     assert "taken by `http.agent_check`" in the_fault(check).message
     text = FILE % "listen: '127.0.0.2:7000'"
     assert parse((text + "http: {listen: '127.0.0.1:7000'}\n").encode(), "test.yaml").sessions
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("http: {listen: '0.0.0.0:7265', token_file: /t}", "http.listen"),
+        ("http: {listen: '10.20.1.11:7265', token_file: /t}", "http.listen"),
+        ("http: {agent_check: '0.0.0.0:7265'}", "http.agent_check"),
+    ],
+)
+def test_nobody_else_listens_where_the_link_does(written: str, path: str) -> None:
+    fault = the_fault(FILE % "" + written)
+    assert (fault.path, fault.hint) == (path, "write another port")
+    assert "10.20.1.1" in fault.message
+    assert "is taken by the link between peers" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("sessions", "written"),
+    [
+        ("", "http: {listen: '[::]:7265', token_file: /t}"),  # of the other family
+        ("", "http: {listen: '127.0.0.1:7265'}"),
+        ("store: redis, url: 'redis://10.0.0.5'", "http: {listen: '0.0.0.0:7265', token_file: /t}"),  # there is no link
+    ],
+)
+def test_beside_the_link_there_is_room(sessions: str, written: str) -> None:
+    assert parse((FILE % sessions + written).encode(), "test.yaml").sessions
 
 
 def test_the_link_needs_an_address_of_each_node_that_keeps_sessions() -> None:
