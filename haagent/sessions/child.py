@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,6 +30,8 @@ _PR_SET_DUMPABLE, _PR_CAP_AMBIENT, _CLEAR_ALL = 4, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _DECODER = msgspec.msgpack.Decoder(Changed | Found | Lost)
 _LIBC = ctypes.CDLL(None, use_errno=True)
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -47,9 +51,10 @@ def main() -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(work)
+        status = asyncio.run(work)
     else:
-        uvloop.run(work)
+        status = uvloop.run(work)
+    sys.exit(status)
 
 
 def _member(settings: Settings, peers: PeerSettings, channel: socket.socket) -> Member:
@@ -86,13 +91,25 @@ def _relay(settings: Settings) -> Relay:
     )
 
 
-async def _live(channel: socket.socket, member: Member | Relay) -> None:
+async def _live(channel: socket.socket, member: Member | Relay) -> int:
+    """Until the agent wants no more, or a bug is found: what it returns is the status with which the process ends."""
+    ended, status = asyncio.Event(), 0
+
+    def fail(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal status
+        if not _is_a_bug(context):
+            loop.default_exception_handler(context)
+            return
+        logger.critical("a bug ends this store: %s", context["message"], exc_info=context.get("exception"))
+        status = 1
+        ended.set()
+
+    asyncio.get_running_loop().set_exception_handler(fail)
     try:
         await member.open()
     except OSError as error:
         _tell(channel, Refused(os.strerror(error.errno) if error.errno else str(error)))
-        return
-    ended = asyncio.Event()
+        return status
 
     def hear() -> None:
         """The agent's next message; when it says nothing more, this is its end."""
@@ -127,6 +144,12 @@ async def _live(channel: socket.socket, member: Member | Relay) -> None:
     finally:
         member.on_change = lambda: None  # the agent does not listen any more
         await member.close()
+    return status
+
+
+def _is_a_bug(context: dict[str, Any]) -> bool:
+    """Of what goes on for all. One that a single connection has met ends that connection; and the kernel may refuse."""
+    return "task" in context or ("protocol" not in context and not isinstance(context.get("exception"), OSError))
 
 
 def _tell(channel: socket.socket, what: News) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import resource
 import socket
@@ -13,8 +12,6 @@ from typing import Any
 
 KEEPALIVE_S = 300
 SPARE_FILES = 64  # descriptors that are not for clients
-
-logger = logging.getLogger(__name__)
 
 
 def possible(clients: int) -> int:
@@ -62,12 +59,13 @@ def address_of(transport: asyncio.Transport) -> str:
 
 
 def going_on(work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
-    """Until it is cancelled. If it ends before, that is a bug, and logged."""
+    """Until it is cancelled. If it ends before, that is a bug, and the loop's exception handler is told."""
+    loop = asyncio.get_running_loop()
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            logger.error("a bug: %s has ended", what, exc_info=task.exception())
+            loop.call_exception_handler({"message": f"{what} has ended", "exception": task.exception(), "task": task})
 
-    task = asyncio.get_running_loop().create_task(work)
+    task = loop.create_task(work)
     task.add_done_callback(ended)
     return task
