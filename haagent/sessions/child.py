@@ -61,14 +61,8 @@ def _member(settings: Settings, peers: PeerSettings, channel: socket.socket) -> 
     from haagent.sessions.store.member import Member, MemberOptions
     from haagent.sessions.store.server import Options
 
-    door = Options(
-        host=settings.host,
-        port=settings.port,
-        path=settings.path,
-        mode=settings.mode,
-        password=settings.password,
-        node_number=peers.replica.number,
-        store=peers.store,
+    door = msgspec.structs.replace(
+        msgspec.convert(settings, Options, from_attributes=True), node_number=peers.replica.number, store=peers.store
     )
     member = Member(MemberOptions(door=door, link=peers.link, replica=peers.replica))
     member.on_note = lambda note: _tell(channel, Noted(note.kind, note.peer, note.text))
@@ -78,17 +72,7 @@ def _member(settings: Settings, peers: PeerSettings, channel: socket.socket) -> 
 def _relay(settings: Settings) -> Relay:
     from haagent.sessions.relay.server import Options, Relay
 
-    assert settings.relay is not None  # there is one of the two
-    return Relay(
-        Options(
-            host=settings.host,
-            port=settings.port,
-            path=settings.path,
-            mode=settings.mode,
-            password=settings.password,
-            relay=settings.relay,
-        )
-    )
+    return Relay(msgspec.convert(settings, Options, from_attributes=True))
 
 
 async def _live(channel: socket.socket, member: Member | Relay) -> int:
