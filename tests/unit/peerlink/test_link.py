@@ -15,7 +15,6 @@ from haagent.peerlink import MAX_MESSAGE, Cause, HasRoom, Linked, Unlinked
 from haagent.peerlink.connection import MOST_WAITING, STUCK_TICKS, Connection
 from haagent.peerlink.identity import derive
 from tests.support.peer_stage import KEY, NEXT_KEY, Node, address, nodes, settings, until
-from tests.support.ports import free_port
 
 
 def run(story: Any) -> None:
@@ -243,32 +242,6 @@ def test_a_peer_that_takes_nothing_is_dropped_though_it_goes_on_sending() -> Non
             going_on.cancel()
             its_end._transport.abort()
             await until(lambda: linked(a, b))
-
-    run(story())
-
-
-def test_a_peer_that_is_known_to_be_there_is_dialled_without_a_pause() -> None:
-    """With ticks of minutes, so that nobody links by himself before the test has given up."""
-
-    async def story() -> None:
-        port = free_port(address("A"))
-        a, b = (Node(msgspec.structs.replace(settings(name, "AB", port=port), tick_s=600.0)) for name in "AB")
-        a.link.redial("B")  # there is nobody yet who dials
-        a.start()
-        await until(lambda: a.link.counts[Cause.UNREACHABLE] == 1)
-        b.start()
-        await until(lambda: b.link._servers)
-        a.link.redial("nobody")
-        b.link.redial("A")  # it is the other end that dials
-        a.link.redial("B")
-        await until(lambda: linked(a, b))
-        dialling = a.link._dialling["B"]
-        a.link.redial("B")
-        assert a.link._dialling["B"] is dialling, "a link that stands is left alone"
-        assert (a.story(), b.story()) == (["Linked B"], ["Linked A"])
-        for node in (a, b):
-            await node.stop()
-        a.link.redial("B")
 
     run(story())
 
