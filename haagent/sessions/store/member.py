@@ -3,8 +3,9 @@
 The machine (`core.store.replica`) decides; here its events come about and its actions are done. All of it is in one
 loop, so what a command has changed, the batch that ships it and the replies that wait for it keep their order.
 
-What goes to a peer waits here while its link has no room: no more than the machine allows to be under way, and it is
-forgotten with the link. While the store is not ready the door says so (`-LOADING`).
+What goes to a peer waits (outgoing.py) while its link has no room: no more than the machine allows to be under way, and
+what answers a few questions of the peer. It is forgotten with the link. While the store is not ready the door says so
+(`-LOADING`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
@@ -22,17 +24,19 @@ from haagent import peerlink
 from haagent.core.store import events
 from haagent.core.store.effects import Effect
 from haagent.core.store.events import Answer, HangUp, Note, Outcome, Ready, ReplicaSettings, Send
-from haagent.core.store.messages import Assembler, frames
+from haagent.core.store.messages import Ask, Assembler, Behind, Compare, Hello, Resume, frames
 from haagent.core.store.replica import Replica
 from haagent.peerlink import LinkSettings, PeerLink
 from haagent.sessions.messages import Facts, PeerFacts
 from haagent.sessions.sockets import going_on
+from haagent.sessions.store.outgoing import Outgoing
 from haagent.sessions.store.replies import NO_REPLICAS
 from haagent.sessions.store.server import Options, Server
 from haagent.sessions.store.state import Ticket
 
 LONGEST_WAIT_S = 60.0  # a deadline may be never
 MAX_MESSAGE = 64 * 1024 * 1024  # of a peer; a value is at most a small part of it
+QUESTIONS = (Ask, Behind, Compare, Hello, Resume)  # each makes us say something, and perhaps much
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +64,7 @@ class Member:
         self._tickets: dict[int, Ticket] = {}
         self._last_ticket = 0
         self._assemblers: dict[str, Assembler] = {}
-        self._outgoing: dict[str, deque[bytes]] = {}
+        self._outgoing: dict[str, Outgoing] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,7 +126,8 @@ class Member:
     def _heard(self, event: peerlink.Linked | peerlink.Unlinked | peerlink.Received | peerlink.HasRoom) -> None:
         match event:
             case peerlink.Linked(peer, life, _):
-                self._assemblers[peer], self._outgoing[peer] = Assembler(MAX_MESSAGE), deque()
+                self._assemblers[peer] = Assembler(MAX_MESSAGE)
+                self._outgoing[peer] = Outgoing(partial(self.link.send, peer))
                 self._step(events.Linked(peer, life))
             case peerlink.Unlinked(peer, _):
                 self._assemblers.pop(peer, None)
@@ -132,7 +137,8 @@ class Member:
             case peerlink.Received(peer, frame):
                 self._receive(peer, frame)
             case peerlink.HasRoom(peer):
-                self._flush(peer)
+                if (outgoing := self._outgoing.get(peer)) is not None:
+                    outgoing.flush()
 
     def _receive(self, peer: str, frame: bytes) -> None:
         if (assembler := self._assemblers.get(peer)) is None:
@@ -142,8 +148,14 @@ class Member:
         except (ValueError, RecursionError) as error:  # the first is msgspec's too
             self.link.drop(peer, f"it says what no store says: {error}")
             return
-        if message is not None:
-            self._step(events.Received(peer, message))
+        if message is None:
+            return
+        self._step(events.Received(peer, message))
+        if (outgoing := self._outgoing.get(peer)) is not None:
+            if isinstance(message, QUESTIONS):
+                outgoing.answered()
+            if outgoing.is_too_much:
+                self.link.drop(peer, "it asks for more than it takes in")
 
     # ------------------------------------------------------------------ what is to be done
 
@@ -152,9 +164,8 @@ class Member:
         for action in self.replica.step(time.monotonic(), self.server.door.tick(), event):
             match action:
                 case Send(peer, message):
-                    if (waiting := self._outgoing.get(peer)) is not None:
-                        waiting.extend(frames(message))
-                        self._flush(peer)
+                    if (outgoing := self._outgoing.get(peer)) is not None:
+                        outgoing.put(frames(message))
                 case HangUp():
                     nonsense.append(action)
                 case Answer(number, outcome):
@@ -169,11 +180,6 @@ class Member:
         self._wake_at(self.replica.deadline)
         for peer, why in nonsense:  # last: it is heard of at once, and what is done then must not come in between
             self.link.drop(peer, f"it says what no store says: {why}")
-
-    def _flush(self, peer: str) -> None:
-        waiting = self._outgoing.get(peer)
-        while waiting and self.link.send(peer, waiting[0]):
-            waiting.popleft()
 
     def _answer(self, number: int, outcome: Outcome) -> None:
         ticket = self._tickets.pop(number)

@@ -6,15 +6,18 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
+from zlib import crc32
 
 import hiredis
 import pytest
 
 from haagent.core.store.events import ReplicaSettings
-from haagent.core.store.messages import Ack, frames
+from haagent.core.store.messages import Ack, Ask, Behind, Compare, Message, Resume, frames
+from haagent.core.store.space import MASK
 from haagent.peerlink import LinkSettings
 from haagent.peerlink.identity import derive
 from haagent.sessions.store.member import Member, MemberOptions
+from haagent.sessions.store.outgoing import MOST_QUESTIONS
 from haagent.sessions.store.server import Options
 from tests.support.ports import free_port
 
@@ -284,5 +287,51 @@ def test_a_peer_that_talks_nonsense_is_dropped_and_links_itself_anew() -> None:
         a, b = await stage.client("A"), await stage.client("B")
         assert await a("SET", "x", "1") == b"OK"
         assert await b("GET", "x") == b"1"
+
+    play(story, Stage())
+
+
+@pytest.mark.parametrize("question", [Compare(1, True), Ask(1, 0, [], {}, 0), Resume(0, False), Behind(1 << 40)])
+def test_a_peer_that_asks_without_end_is_dropped(question: Message) -> None:
+    """Each answer takes time and room: 180 KB of them held up the store for half a minute, and took a gigabyte."""
+
+    async def story(stage: Stage) -> None:
+        await stage.start("A", "B")
+        await stage.are_ready()
+        counts = stage.members["A"].link.counts
+        (frame,) = frames(question)
+
+        def is_dropped() -> bool:
+            for _ in range(100):
+                stage.members["B"].link.send("A", frame)
+            return counts["garbled"] > 0
+
+        await until(is_dropped, "A has dropped B")
+        await stage.are_ready()
+
+    play(story, Stage())
+
+
+def test_a_peer_that_asks_and_takes_nothing_in_is_dropped() -> None:
+    """And not that quickly: what it asks for within a turn would be all right."""
+
+    async def story(stage: Stage) -> None:
+        await stage.start("A", "B")
+        await stage.are_ready()
+        a, b = (stage.members[name].link for name in "AB")
+        client = await stage.client("A")
+        assert await client("SET", "large", b"x" * 1_000_000) == b"OK"
+        b._links["A"]._transport.pause_reading()
+        (frame,) = frames(Ask(1, crc32(b"large") & MASK, [], {}, 0))
+        answers = stage.members["A"]._outgoing["B"]
+        asked = 0
+        while not a.counts["garbled"]:
+            before = a._links["B"].received
+            b.send("A", frame)
+            await until(lambda: a.counts["garbled"] or a._links["B"].received > before, "A has heard it")  # noqa: B023
+            asked += 1
+            assert asked < 2 * MOST_QUESTIONS
+        assert asked > MOST_QUESTIONS
+        assert answers.is_too_much
 
     play(story, Stage())
