@@ -8,6 +8,8 @@ A life that begins is not ready. It finds a ready peer, drops what it has kept o
 confirm it, takes the peer's store, and compares once more; then it is ready, and compares with the others. Where all
 peers are there and none is ready, the one with the most keys is. Who meets nobody for `join_timeout_s` is ready alone.
 
+A peer that is linked and does not go on answering is hung up on: another one may be asked meanwhile.
+
 A peer that was away for longer than removals are remembered may hold what was removed here, and we what was removed
 there. What each has seen tells (seen.py).
 
@@ -63,6 +65,7 @@ from haagent.core.store.stream import Stream
 
 LATEST = 1 << 64  # later than any stamp
 RETRY_S = 5.0  # after a comparison that has failed: the clocks differ
+ANSWER_S = 30.0  # until a peer that does not go on telling what it has is given up: one that lives takes milliseconds
 
 
 class Replica:
@@ -77,6 +80,7 @@ class Replica:
         self.counters = dict.fromkeys(("compared", "differed", "behind", "refused", "locks", "nonsense"), 0)
         self._sync = InSync(settings, self.peers, self._do)
         self._comparison: Comparison | None = None
+        self._answer_by = NEVER  # of a comparison
         self._round = 0
         self._join_by = now + settings.join_timeout_s
         self._joins_since: float | None = None
@@ -286,6 +290,7 @@ class Replica:
     def _compare(self, now_ms: int, peer: Peer, *, with_traces: bool) -> None:
         self._round += 1
         self._comparison = Comparison(peer.name, self._round, with_traces and not self.is_ready)
+        self._answer_by = self.stream.now + ANSWER_S
         self.stream.release_touches()
         self._pump(peer)
         self.store.expire_some(now_ms, 10_000)
@@ -295,6 +300,7 @@ class Replica:
         comparison = self._comparison
         if comparison is None or (peer.name, message.round) != (comparison.peer, comparison.round):
             return  # an answer to one that was given up
+        self._answer_by = now + ANSWER_S
         if isinstance(message, Digests):
             comparison.hear_digests(self.store, message)
         else:
@@ -343,6 +349,10 @@ class Replica:
             if now >= peer.parted_at + self.settings.dead_after_s:
                 peer.parted_at = NEVER
                 self._end_locks(now, now_ms, peer, LATEST)
+        if self._comparison is not None and now >= self._answer_by:
+            peer = self.peers[self._comparison.peer]
+            self._unlinked(now, peer)
+            self._do(HangUp(peer.name, "nothing, where it was asked what it has"))
         if self._comparison is None and now >= self._not_before:
             self._start_comparison(now, now_ms)
         for peer in self.peers.values():
@@ -365,7 +375,7 @@ class Replica:
         compare_at = max(compare_at, self._not_before)
         self.deadline = min(
             self.stream.touches_due,
-            compare_at if compare_at > now and self._comparison is None else NEVER,
+            self._answer_by if self._comparison is not None else compare_at if compare_at > now else NEVER,
             self._sync.deadline,
             *(peer.parted_at + self.settings.dead_after_s for peer in self.peers.values()),
         )

@@ -7,6 +7,7 @@ import pytest
 from haagent.core.store.effects import Put
 from haagent.core.store.events import Died, Linked, Outcome, Received, Woke, Wrote
 from haagent.core.store.messages import Ack, Batch, Behind
+from haagent.core.store.replica import ANSWER_S
 from haagent.core.store.settings import StoreSettings
 from haagent.core.store.snapshot import weight
 from tests.unit.core.store.pairs import Pair, joined
@@ -350,3 +351,22 @@ def test_a_message_of_a_link_that_is_gone_means_nothing() -> None:
     pair = joined()
     pair.unlink("A", "B")
     assert pair.replicas["A"].step(pair.now, pair.ms(), Received("B", Ack(5))) == []
+
+
+def test_who_joins_turns_to_another_when_one_does_not_say_what_it_has() -> None:
+    """It is linked and pings, so its link stands: all waited for it, for ever."""
+    pair = Pair("ABC", join_timeout_s=1.0)
+    pair.link("A", "B")
+    pair.pass_time(1.5)
+    pair.put("B", KEY, b"x")
+    pair.begin("C")
+    assert pair.ready == {"A", "B"}
+    pair.slow = {"A"}
+    pair.link("A", "C")
+    pair.link("B", "C")
+    pair.pass_time(ANSWER_S - 1)
+    assert "C" not in pair.ready
+    pair.pass_time(2)
+    assert pair.hung_up == [("C", "A", "nothing, where it was asked what it has")]
+    assert "C" in pair.ready
+    assert pair.find("C", KEY) == b"x"
