@@ -35,7 +35,7 @@ RUNS ?= 20
 MINUTES ?= 30
 
 .PHONY: help setup lab lab-sessions lab-down test suites system-test floors newest lint lock campaign one-order teeth explore replay golden docs chaos \
-        sequences sessions bench deb dist clean
+        sequences sessions fuzz bench deb dist clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | column -t -s '|'
@@ -215,6 +215,10 @@ sequences: setup .make/testing  ## what has made two answer somewhere, again and
 
 sessions: setup  ## stores under faults: lost hosts, cuts, joins, a million sessions: make sessions RUNS=50
 	@$(BIN)/python -m trials.store --runs $(RUNS) --markdown docs/reports/sessions.md
+
+fuzz: setup  ## hostile input for a store, at its door and its link to the peers: make fuzz RUNS=200000 SEED=7
+	@$(BIN)/python -m trials.fuzz --runs $(if $(filter file,$(origin RUNS)),200000,$(RUNS)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(ONLY),--only $(ONLY) --first $(if $(filter file,$(origin FIRST)),0,$(FIRST)),--markdown docs/reports/fuzz.md)
 
 bench: setup .make/testing  ## beside keepalived, fault by fault: make bench RUNS=20
 	@$(ASROOT) $(BIN)/python -m trials.bench --runs $(RUNS) --markdown docs/reports/benchmarks.md
