@@ -121,7 +121,8 @@ def freeze(world: World, rng: random.Random) -> None:
     And it is ended by somebody who may not know of the stop yet, or before all is taken back.
     """
     name = rng.choice(list(world.hosts))
-    if world.settings.consistent and rng.random() < 0.4:  # else a cut makes two at once, maintenance or not
+    # Else a cut makes two at once, maintenance or not.
+    if world.settings.consistent and not world.only_a_witness_hears_both and rng.random() < 0.4:
         world.say(f"cut {name} off")
         for other in world.hosts:
             world.cut(name, other)

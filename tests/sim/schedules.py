@@ -210,7 +210,8 @@ def _waits_for_somebody(world: World, name: str) -> bool:
 def _settle(world: World, plan: Plan) -> None:
     world.at(FAULTS_S, lambda: _calm(world))
     # A stop under way may end only now; the operator speaks when all are back and can hear.
-    world.at(FAULTS_S + 1.1, lambda: [world.start(name) for name in world.hosts])
+    for at in (1.1, 1.4 + VOUCHING_S):
+        world.at(FAULTS_S + at, lambda: [world.start(name) for name in world.hosts])
     mended_at = FAULTS_S + 1.4
     world.at(mended_at, lambda: _operator_mends(world))
     world.at(mended_at + VOUCHING_S, lambda: _operator_vouches(world))
@@ -336,6 +337,7 @@ def _doubled(plan: Plan) -> World:
     """Another host has the name of a node, all hear all, and two never hold. In `available` they may while nobody else
     is there. In the end one of the two is left, or both."""
     world, rng = _build(plan, consistent=rng_bool(plan.seed))
+    world.may_be_doubled = True
     Watch(world, never_two=world.settings.consistent, ordered=False)
 
     def play() -> None:

@@ -43,6 +43,8 @@ class World(simulate.World):
         self._kills: dict[Node | None, PlannedKill] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._retired: set[str] = set()
+        # Two hosts may come to have one name. In a cluster of two nodes and a witness nobody else could tell them.
+        self.may_be_doubled = False
 
     # ------------------------------------------------------------------ doing
 
@@ -125,6 +127,10 @@ class World(simulate.World):
             what()
 
     # ------------------------------------------------------------------ looking and telling
+
+    @property
+    def only_a_witness_hears_both(self) -> bool:
+        return self.may_be_doubled and len(self.settings.voters) == 3 and bool(self.settings.witnesses)
 
     def kept_by(self, group: str) -> list[str]:
         """Who answers, and who would if its gate did not shut in time although its agent runs.
