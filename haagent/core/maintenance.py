@@ -12,8 +12,9 @@ reached nobody: the others would wait for the lease to end, elect one of themsel
     it.
 
 A node has it when it has said so: its newest heartbeat carries our order, or a newer one, and it has heard all of one
-of ours that says we serve what we hold. It is alive, or it has stopped and kept the order (`memory.json`); an agent
-that died may not have come to write it.
+of ours that has the order and says we serve what we hold. (That others told it of the order does not do: its file may
+not name us any more, so that it hears and keeps nothing of us.) It is alive, or it has stopped and kept the order
+(`memory.json`); an agent that died may not have come to write it.
 
 An agent that is asked to stop waits one lease for that, and serves on. Then it lets go, as without maintenance.
 
@@ -71,7 +72,9 @@ def hear(state: NodeState, beat: Heartbeat) -> None:
 def freeze(state: NodeState) -> None:
     """A holder may learn of it from us, and stop at once."""
     if not state.orders.in_maintenance:
+        state.frozen_seq = 0
         return
+    state.frozen_seq = state.frozen_seq or state.next_seq
     for name, group in state.groups.items():
         peer = state.membership.peers.get(group.service.by)
         said = peer.groups.get(name) if peer is not None else None
@@ -114,6 +117,7 @@ def _electorate(state: NodeState) -> tuple[tuple[str, ...], int]:
 def _has_it(state: NodeState, now: float, peer: Peer) -> bool:
     if peer.beat is None or not state.orders.has_word(peer.beat.orders):
         return False
-    if any(group.state in SERVING and peer.known_seq < group.served_seq for group in state.groups.values()):
+    said = [max(group.served_seq, state.frozen_seq) for group in state.groups.values() if group.state in SERVING]
+    if peer.known_seq < max(said, default=0):
         return False
     return peer.is_alive(now) or (peer.beat.stopping and not peer.beat.died)

@@ -66,6 +66,7 @@ class NodeState:
     gateway: bool | None = None
     gateway_lost_at: float = float("inf")
     stop_asked_at: float = NEVER  # NEVER: it was not
+    frozen_seq: int = 0  # our first heartbeat in this maintenance
     has_stopped: bool = False
     why_over: str = ""  # this life must end (`identity`); empty: it need not
     stands_down: bool = False  # another host uses this node's name (`twins`)
