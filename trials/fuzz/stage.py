@@ -33,7 +33,6 @@ HOSTS = {name: f"127.{64 + os.getpid() % 64}.{os.getpid() // 64 % 256}.{number}"
 STRANGER = HOSTS["A"].rpartition(".")[0] + ".99"
 CLUSTER, KEY = "shop", b"k" * 32
 OURS = derive((KEY,), cluster=CLUSTER)
-TICK_S = 0.1  # of the link: every time-out there is a number of these
 PATIENCE_S = 30.0
 ANSWER_S = 1.0  # that a PING may take
 MEMORY = 32 * 1024 * 1024  # that the sessions of a store may take
@@ -212,7 +211,6 @@ def _settings(name: str, port: int, link_port: int) -> Settings:
                 peers={other: (HOSTS[other],) for other in others},
                 port=link_port,
                 identity=OURS,
-                tick_s=TICK_S,
             ),
             replica=ReplicaSettings(
                 me=name,
