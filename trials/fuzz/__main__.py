@@ -26,8 +26,8 @@ twenty that are asked for are there, and one more that it stores comes over. Eac
 byte, and none is an internal error. What a member says within the protocol is believed: when it says that all sessions
 are gone, they are. Such inputs are left out.
 
-The slowest PING comes after a flood: 2 MB of messages of a few bytes, which a member sends at once, are 100,000 that are
-heard out, if none of them is a question. More than 16 questions at once end the link.
+After a flood a PING is sent at once: 400 kB of messages of a few bytes, sent by a member in one go, are heard out if
+none of them is a question. More than 16 questions at once end the link.
 
 ```
 {{command}}

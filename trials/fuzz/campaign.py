@@ -80,7 +80,7 @@ def attack(where: str, *, seed: int, numbers: range, tell: Callable[[str], None]
             for number in numbers:
                 attacker.attack(random.Random(f"{seed}:{where}:{number}"))
                 if (number + 1 - numbers.start) % BATCH == 0 or number == numbers[-1]:
-                    slowest_s = max(slowest_s, stage.attacked.check_answers())
+                    slowest_s = max(slowest_s, attacker.slowest_s, stage.attacked.check_answers())
                     _check(stage, honest, before, where, random.Random(number))
                     if (number + 1) % (SELDOM * BATCH) == 0:
                         tell(f"{number + 1} at the {where}: slowest PING {slowest_s * 1000:.0f} ms")

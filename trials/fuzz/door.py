@@ -21,6 +21,7 @@ class Door:
 
     def __init__(self, stage: Stage) -> None:
         self.counts: Counter[str] = Counter()
+        self.slowest_s = 0.0  # PING: nothing that it does makes one worth looking at by itself
         self._stage = stage
         self._half_open: deque[socket.socket] = deque()
         self._slow: deque[socket.socket] = deque()
