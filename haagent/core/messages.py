@@ -146,6 +146,11 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     parts: int = 0  # and how many there are; 0: of a release that does not read slices
     outline: Outline | None = None  # of the sender's file, while a peer has another; None: an older release as well
     host: int = 0  # where the sender's memory is: the boot of the first life that has written it; 0: an older release
+    # The next one is `said` of `store.strong.beat`: it has this place, and moves here before anything is appended.
+
+    def is_rest_sound(self) -> bool:
+        """What a kind of heartbeat says beyond this."""
+        return True
 
 
 def is_well_formed(beat: Heartbeat) -> bool:
@@ -172,6 +177,7 @@ def is_well_formed(beat: Heartbeat) -> bool:
         and all(_is_sound_group(group) for group in (*beat.groups, *beat.former))
         and all(_is_sound_order(order) for order in beat.orders)
         and all(_is_sound_record(record) for record in beat.records)
+        and beat.is_rest_sound()
     )
 
 
@@ -179,7 +185,7 @@ def _are_names(*texts: str) -> bool:
     return all(len(text) <= MAX_NAME for text in texts)
 
 
-def _is_sound_ballot(ballot: Ballot | None) -> bool:
+def is_sound_ballot(ballot: Ballot | None) -> bool:
     return ballot is None or (0 <= ballot.round <= MAX_ROUND and len(ballot.node) <= MAX_NAME)
 
 
@@ -194,7 +200,7 @@ def _is_sound_group(group: GroupBeat) -> bool:
         and math.isfinite(group.gap_ms)
         and math.isfinite(group.down_ms)
         and len(group.addresses) <= limits.MAX_ADDRESSES
-        and all(_is_sound_ballot(ballot) for ballot in ballots)
+        and all(is_sound_ballot(ballot) for ballot in ballots)
     )
 
 
@@ -205,7 +211,7 @@ def _is_sound_record(record: Record) -> bool:
 
 def _is_sound_agreement(agreed: Agreed | None) -> bool:
     return agreed is None or (
-        _is_sound_ballot(agreed.term)
+        is_sound_ballot(agreed.term)
         and 0 <= agreed.version <= MAX_ROUND
         and 0 < len(agreed.voters) <= MAX_NODES
         and _are_names(*agreed.voters)
@@ -233,5 +239,5 @@ def _is_sound_order(order: Order) -> bool:
         and _are_names(order.writer, order.target)
         and 0 < order.version <= MAX_ROUND
         and 0 <= order.ttl_ms <= limits.MAX_WAIT_MS
-        and _is_sound_ballot(order.ballot)
+        and is_sound_ballot(order.ballot)
     )

@@ -195,10 +195,18 @@ class Sealer:
 
 
 class Opener:
-    """Opens the datagrams of the other nodes. `boot`: this node's own life, 0 if the caller does not care."""
+    """Opens the datagrams of the other nodes. `boot`: this node's own life, 0 if the caller does not care.
+    `form`: a kind of heartbeat that says more, where that is to be read."""
 
     def __init__(
-        self, *, keys: tuple[bytes, ...], cluster: str, node: str, nodes: frozenset[str], boot: int = 0
+        self,
+        *,
+        keys: tuple[bytes, ...],
+        cluster: str,
+        node: str,
+        nodes: frozenset[str],
+        boot: int = 0,
+        form: type[Heartbeat] = Heartbeat,
     ) -> None:
         self._cluster, self._node, self._boot = cluster, node, boot
         self._cluster_id = cluster_id(cluster)
@@ -210,7 +218,7 @@ class Opener:
         }
         self._ciphers: OrderedDict[tuple[bytes, str, int], ChaCha20Poly1305] = OrderedDict()
         self._kept_ciphers = KEPT_LIVES * len(self._node_keys)
-        self._decoder = msgspec.msgpack.Decoder(Heartbeat)
+        self._decoder = msgspec.msgpack.Decoder(form)
         self._begun: dict[str, tuple[Header, list[bytes]]] = {}  # per node: what it began to say in pieces
 
     def open(self, datagram: bytes) -> Heartbeat | None:

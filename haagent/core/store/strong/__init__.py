@@ -12,9 +12,11 @@ those that are in step with it. Four rules:
 
 record   the register of that record: in each agent, a witness's too, carried by heartbeats
 log      what was changed, numbered, until all have it
+beat     what a heartbeat says of the record, as it is sent and checked
 leading  the leader's half of a store: who is in step, who joins, who waits for an answer
 machine  a store: follows or leads
 messages, events
 
-The shell that this is for does not exist yet: nothing outside the tests imports it (tests/sim/store/strong).
+The shell that this is for does not exist yet: heartbeats can carry the record (`wire.Opener`), and no agent makes such
+ones. The rest is imported by tests alone (tests/sim/store/strong).
 """
