@@ -100,7 +100,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Fence:
-    """Also break the connections of clients."""
+    """Then break the connections of clients, and end a pause: not before, or a write slips in."""
 
 
 @dataclass(frozen=True)

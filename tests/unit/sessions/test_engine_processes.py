@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from haagent.core.messages import Ballot
-from haagent.core.store.engine import Action, Copy, Engine, Fence, Follow, Holder, Holds, LetGo, Promote, Propose, Said
+from haagent.core.store.engine import (
+    Action,
+    Copy,
+    Engine,
+    Fence,
+    Follow,
+    Holder,
+    Holds,
+    LetGo,
+    Move,
+    Pause,
+    Promote,
+    Propose,
+    Said,
+)
 from haagent.core.store.engine import Started as Begun
 from haagent.core.store.strong.record import Record
 from tests.support.redis_stage import Server, Stage, stage, until
@@ -38,8 +52,11 @@ class Node:
             match action:
                 case Fence():
                     self.server.ask(*NOBODY)
+                    self.server.ask("CLIENT", "UNPAUSE")
                 case Follow(name=name):
                     self.server.ask("REPLICAOF", "127.0.0.1", str(self.others[name].server.port))
+                case Pause(seconds=seconds):
+                    self.server.ask("CLIENT", "PAUSE", str(round(1000 * seconds)), "WRITE")
                 case Promote():
                     self.server.ask("REPLICAOF", "NO", "ONE")
         return actions
@@ -80,3 +97,24 @@ def test_the_replica_that_is_in_step_takes_over_and_the_new_life_has_its_data() 
         again.tell(1.1, Holder("b"))
         until(lambda: again.server.ask("GET", "k") == b"1")
         assert "READONLY" in str(again.server.ask("SET", "k", "2"))
+
+
+def test_a_planned_move_hands_over_all_of_it() -> None:
+    ballot = Ballot(1, "a")
+    both = {"a": 1, "b": 2}
+    with stage() as made:
+        nodes: dict[str, Node] = {}
+        a, b = Node(made, "a", 1, nodes), Node(made, "b", 2, nodes)
+        a.tell(0.0, Holds(Record(ballot, 1, both, ballot)))
+        b.tell(0.0, Holder("a"))
+        until(lambda: a.server.ask("WAIT", "1", "1000"))
+        assert [a.server.ask("INCR", "n") for _ in range(100)][-1] == 100
+        assert [type(action) for action in a.tell(0.1, Move("b"))] == [Pause]
+        moved: list[Action] = []
+        until(lambda: moved.extend(a.look(0.2)) or moved)
+        assert [type(action) for action in moved] == [Fence, LetGo]
+        assert "READONLY" in str(a.server.ask("INCR", "n"))
+        assert b.tell(0.3, Holds(Record(Ballot(2, "b"), 1, both, ballot))) == [Promote()]
+        assert b.server.ask("INCR", "n") == 101
+        a.tell(0.3, Holder("b"))
+        until(lambda: a.server.ask("GET", "n") == b"101")
