@@ -84,8 +84,9 @@ def _is_outlived(state: NodeState, peer: Peer, now: float) -> bool:
 
 def _is_new(state: NodeState, peer: Peer, now: float) -> bool:
     """We have just met it. If an elder one is there, which we did not hear either as we were cut off, that is heard
-    within an interval, and known to be alive with the next. (Who has just started is silent for longer anyway.)"""
-    return now < peer.met_at + GETTING_ACQUAINTED * state.settings.interval_s
+    within an interval, and known to be alive with the next. (Who has just started is silent for longer anyway.) In
+    `available` a holder needs the vote of whomever it meets, and nothing is promised about two of one name."""
+    return state.settings.consistent and now < peer.met_at + GETTING_ACQUAINTED * state.settings.interval_s
 
 
 def _is_one_of_two(state: NodeState, peer: Peer, now: float) -> bool:

@@ -99,6 +99,17 @@ def leave_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "is_known", lambda state, now: True)
 
 
+def count_who_was_told_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the maintenance, and may keep nothing for us."""
+    genuine = maintenance.freeze
+
+    def freeze(state: NodeState) -> None:
+        genuine(state)
+        state.frozen_seq = 0
+
+    monkeypatch.setattr(maintenance, "freeze", freeze)
+
+
 def keep_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reserved, "keeper", lambda state, group: "")
 

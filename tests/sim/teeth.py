@@ -49,6 +49,11 @@ RULES = (
     Rule("and for a lease", mutants.change_within_a_lease, ("--edits",)),
     Rule("one voter comes or goes at a time", mutants.change_many, ("--edits",)),
     Rule("what a majority does not know to be frozen is not left behind", mutants.leave_unheard, ("--freezes",)),
+    Rule(
+        "who was told by others of what is frozen does not count",
+        mutants.count_who_was_told_by_others,
+        ("--edits", "--slews", "--freezes"),
+    ),
     Rule("what may have been left behind is kept for who left it", mutants.keep_for_nobody, ("--freezes",)),
     Rule("and not for a host of its name", mutants.keep_for_a_name, ("--twins", "--freezes")),
     Rule("a lease is renewed and released by the life that has it", mutants.believe_a_name, ("--twins",)),

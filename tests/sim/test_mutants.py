@@ -200,6 +200,14 @@ def test_the_vote_of_a_life_whose_elder_was_heard_a_moment_ago_is_caught(monkeyp
         run_seed(5_000_111, has_twins=True, has_slews=True, has_guardians=True)
 
 
+def test_a_maintenance_of_which_others_were_told_by_others_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three files do not name A any more, which stops in a maintenance that two of them know of by B."""
+    run_seed(8_100_127, has_edits=True, has_slews=True, has_freezes=True)
+    mutants.count_who_was_told_by_others(monkeypatch)
+    with pytest.raises(Violation, match="both answer"):
+        run_seed(8_100_127, has_edits=True, has_slews=True, has_freezes=True)
+
+
 @pytest.mark.parametrize(
     ("seed", "without_a_rule"),
     [(6_000_450, mutants.keep_for_a_name), (8_000_265, mutants.vote_before_the_elder_is_known)],

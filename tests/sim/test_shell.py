@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from haagent.activation import Activation
 from haagent.core.group import counting
 from haagent.gate import ruleset
 from haagent.gate.gate import Gate
@@ -36,7 +35,7 @@ def test_a_gate_that_is_believed_to_be_shut_is_caught(monkeypatch: pytest.Monkey
 
 def test_a_gate_that_opens_however_late_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     mutants.open_a_gate_however_late(monkeypatch)
-    assert _caught(0) is not None
+    assert _caught(300) is not None
 
 
 def test_a_gate_that_goes_with_whoever_leaves_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,18 +55,6 @@ def test_what_a_node_that_has_just_started_has_not_heard_proves_nothing(monkeypa
     monkeypatch.setattr(counting, "_heard_by_starters", lambda *_: float("inf"))
     with pytest.raises(Violation, match="both answer"):
         held_up_before_it_speaks()
-
-
-def tried_again_when_another_has_it() -> None:
-    """A reload takes an address from www, and the kernel refuses to remove it until web has taken it."""
-    run_seed(4_000_204, has_shell=True, has_moves=True, has_slews=True)
-
-
-def test_a_removal_that_is_tried_again_takes_nothing_from_who_has_it_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried_again_when_another_has_it()
-    monkeypatch.setattr(Activation, "_pass_on", lambda *_: None)
-    with pytest.raises(Violation, match="nobody answers for web"):
-        tried_again_when_another_has_it()
 
 
 def test_addresses_that_are_there_before_the_gate_knows_them_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
