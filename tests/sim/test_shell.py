@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from haagent.activation import Activation
 from haagent.core.group import counting
 from haagent.gate import ruleset
 from haagent.gate.gate import Gate
@@ -55,6 +56,18 @@ def test_what_a_node_that_has_just_started_has_not_heard_proves_nothing(monkeypa
     monkeypatch.setattr(counting, "_heard_by_starters", lambda *_: float("inf"))
     with pytest.raises(Violation, match="both answer"):
         held_up_before_it_speaks()
+
+
+def tried_again_when_another_has_it() -> None:
+    """A reload takes an address from a group, and the kernel refuses to remove it until another group has taken it."""
+    run_seed(4_005_435, has_shell=True, has_moves=True, has_slews=True)
+
+
+def test_a_removal_that_is_tried_again_takes_nothing_from_who_has_it_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried_again_when_another_has_it()
+    monkeypatch.setattr(Activation, "_pass_on", lambda *_: None)
+    with pytest.raises(Violation, match="address 2 is with"):
+        tried_again_when_another_has_it()
 
 
 def test_addresses_that_are_there_before_the_gate_knows_them_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
