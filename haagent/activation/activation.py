@@ -16,7 +16,7 @@ from haagent.activation.steps import Leftover
 from haagent.activation.surroundings import Surroundings
 from haagent.config import Config, GroupConfig
 from haagent.core.event_kinds import Kind
-from haagent.core.events import AddressFound, Dropped, TakeFailed
+from haagent.core.events import AddressFound, Dropped, Lingering, TakeFailed
 from haagent.core.messages import Ballot
 from haagent.core.settings import LEADER
 from haagent.gate import GateError, gate_warnings
@@ -233,8 +233,15 @@ class Activation(Still):
             if any(going.values()):
                 Leftover([vip for vips in going.values() for vip in vips], self._host, self._gate).drop(NO_BALLOT)
         except (GateError, AddressError):  # told by those that try again
+            self._tell_what_lingers(going)
             return {name: Leftover(vips, self._host, self._gate) for name, vips in going.items() if vips}
         return {}
+
+    def _tell_what_lingers(self, going: Mapping[str, Sequence[Vip]]) -> None:
+        for name, vips in going.items():
+            answering = {vip.packed for vip in vips if not self._gate.holds_back([vip.packed])}
+            if answering and (group := self._groups.get(name)) is not None:
+                self._post(Lingering(name, group.share.numbers(answering)))
 
     async def _end(self, endings: Sequence[Ending]) -> None:
         await asyncio.gather(*endings)

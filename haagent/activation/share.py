@@ -24,6 +24,9 @@ class Share:
         self.served_packed, self.withheld_packed = _packed(self.served), _packed(self.withheld)
         return self.served != before
 
+    def numbers(self, packed: Collection[bytes]) -> tuple[int, ...]:
+        return tuple(number for number, vip in self._vips.items() if vip.packed in packed)
+
     def lose(self, packed: Collection[bytes]) -> None:
         """Another group of this node serves them: they are not for this one to let go of any more."""
         self._have({number: vip for number, vip in self._vips.items() if vip.packed not in packed})

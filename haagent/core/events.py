@@ -132,6 +132,13 @@ class Reconfigured(Event, frozen=True, tag=True):
     settings: Settings
 
 
+class Lingering(Event, frozen=True, tag=True):
+    """Another configuration has taken these from the group, and the kernel does not let go of them yet."""
+
+    group: str
+    addresses: tuple[int, ...]
+
+
 class ClockSet(Event, frozen=True, tag=True):
     """Wall-clock seconds at `now` = 0, for the history only."""
 
@@ -170,6 +177,7 @@ AnyEvent = (
     | Recorded
     | Asked
     | Reconfigured
+    | Lingering
     | ClockSet
     | ClockSteered
     | Noticed

@@ -39,7 +39,7 @@ class Process:
         self.elapsed_s = 0.0  # of the turn under way
         self.is_beside = False  # a thread works, and not the loop
         self.thawing: list[Work] = []  # what threads were at when the process was frozen
-        self._busy_until = 0.0
+        self.busy_until = 0.0
         self._is_running = False
         self._ready: deque[asyncio.Handle] = deque()
         self._news: list[Work | asyncio.Handle] = []
@@ -119,7 +119,7 @@ class Process:
         self.go_on()
 
     def go_on(self) -> None:
-        while not (self._is_running or self.is_over or self.host.is_paused or self.world.t < self._busy_until):
+        while not (self._is_running or self.is_over or self.host.is_paused or self.world.t < self.busy_until):
             if self._ready:
                 self._run(self._ready.popleft())
             elif self._news:
@@ -149,12 +149,12 @@ class Process:
             raise self._bug
         self.turned()
         if self.elapsed_s:
-            self._busy_until = self.world.t + self.elapsed_s
+            self.busy_until = self.world.t + self.elapsed_s
             if self.elapsed_s > NOTICEABLE_S:
                 for served in self.host.served.values():
                     served.is_kept = False
             self.elapsed_s = 0.0
-            self.world.at(self._busy_until, self.go_on)
+            self.world.at(self.busy_until, self.go_on)
 
 
 class Loop(asyncio.AbstractEventLoop):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from haagent.core.events import Lingering
 from tests.sim import mutants
 from tests.sim.invariants import Violation, Watch
 from tests.sim.schedules import first_that_shows
@@ -115,6 +116,21 @@ def test_each_rule_is_needed(
     without(monkeypatch)
     with pytest.raises(Violation, match="both answer for address"):
         story()
+
+
+def test_what_lingers_on_the_host_is_named_for_one_lease() -> None:
+    world = cluster("web:A@1,2;db:B@3")
+    node = world.hosts["A"].node
+    assert node is not None
+    world._feed(world.hosts["A"], Lingering("web", (2,)))
+    reload(world, "A", "web:A@1;db:B@3")
+    reload(world, "B", "web:A@1;db:B@2,3")
+    world.run(world.t + 0.3)
+    assert node.state.groups["web"].share.named.keys() == {1, 2}
+    assert world.serving_address(2) == []
+    world.run(world.t + 0.3)
+    assert node.state.groups["web"].share.named.keys() == {1}
+    assert world.serving_address(2) == ["B"]
 
 
 def test_who_asks_nobody_loses_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

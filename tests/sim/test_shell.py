@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from haagent.activation import Activation
-from haagent.core.group import counting
+from haagent.core.group import counting, ownership
 from haagent.gate import ruleset
 from haagent.gate.gate import Gate
 from tests.sim import mutants, whole
@@ -56,6 +56,19 @@ def test_what_a_node_that_has_just_started_has_not_heard_proves_nothing(monkeypa
     monkeypatch.setattr(counting, "_heard_by_starters", lambda *_: float("inf"))
     with pytest.raises(Violation, match="both answer"):
         held_up_before_it_speaks()
+
+
+def reloaded_while_the_kernel_lets_nothing_go() -> None:
+    """C has another file, which takes an address from the group that it holds, while the kernel neither shuts its gate
+    nor removes addresses. D has that file too, and would serve it in another group."""
+    run_seed(4_001_253, has_shell=True, has_moves=True, has_slews=True)
+
+
+def test_what_a_reload_could_not_take_is_named_for_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    reloaded_while_the_kernel_lets_nothing_go()
+    monkeypatch.setattr(ownership, "linger", lambda *_: None)
+    with pytest.raises(Violation, match="both answer for address 2"):
+        reloaded_while_the_kernel_lets_nothing_go()
 
 
 def tried_again_when_another_has_it() -> None:

@@ -283,8 +283,13 @@ class World(seen.World):
             self.agents[name].thaw()
 
     def steer(self, name: str, slew: float) -> None:
+        """A process that is ahead of the world has been told what the kernel's clock will show."""
+        agent = self.agents.get(name)
+        if agent is not None and not agent.is_over and agent.busy_until > self.t:
+            self.at(agent.busy_until, lambda: self.steer(name, slew))
+            return
         super().steer(name, slew)
-        if (agent := self.agents.get(name)) is not None:
+        if agent is not None:
             agent.steered()
 
     def lose_host(self, name: str) -> None:

@@ -10,7 +10,8 @@ may be held. So a claim names the addresses that would be served with it, by num
 2.  A holder serves an address only when a majority has accepted a heartbeat that named it. Two that serve one address
     would need two majorities, and these share a voter, which was bound to the first.
 3.  A holder that has named an address names it until it serves it no more: a reload takes it from the host before the
-    core hears of that.
+    core hears of that. If the kernel does not let it, it is named for one lease more: the gate is not told anew, and
+    has shut by then.
 
 The rest is courtesy. A vote that is refused for one address is refused for the whole group. So a node names only what
 it sees with nobody else: it asks the last word of each node, for as long as that one's lease, and what each has
@@ -158,13 +159,17 @@ def _elsewhere(state: NodeState, now: float, text: str, other: tuple[str, str]) 
 
 
 def begin(group: Group, state: NodeState, now: float) -> None:
-    group.share.named, group.share.served = {}, ()
+    group.share.named, group.share.served, group.share.lingering = {}, (), {}
     _name(group, state, now)
 
 
 def advance(group: Group, state: NodeState, now: float) -> None:
     """In every step while it is wanted or held."""
     share, wanted = group.share, group.settings.addresses
+    if min(share.lingering.values(), default=math.inf) <= now:
+        share.lingering = {address: until for address, until in share.lingering.items() if until > now}
+        _name_only_ours(group)
+        state.urge()
     if len(share.served) == len(wanted):
         return
     _name(group, state, now)
@@ -232,9 +237,19 @@ def reconfigure(group: Group) -> None:
     """The host has let go of what is not its own any more. What comes from another group of ours is named and proved
     like anything else: a voter that has heard of its loss may not have heard of its gain."""
     share, wanted = group.share, group.settings.addresses
-    share.named = {address: at for address, at in share.named.items() if address in wanted}
+    _name_only_ours(group)
     share.served = tuple(address for address in wanted if address in share.served)
     share.missed &= wanted.keys()
+
+
+def linger(group: Group, state: NodeState, now: float, addresses: tuple[int, ...]) -> None:
+    """Before the reload that takes them."""
+    group.share.lingering |= dict.fromkeys(addresses, now + state.settings.lease_s)
+
+
+def _name_only_ours(group: Group) -> None:
+    share, ours = group.share, group.settings.addresses
+    share.named = {address: at for address, at in share.named.items() if address in ours or address in share.lingering}
 
 
 # --- two holders

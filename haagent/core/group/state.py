@@ -80,6 +80,7 @@ class Share:
     served: tuple[int, ...] = ()  # of these what a majority has accepted
     missed: set[int] = field(default_factory=set)  # what was found elsewhere, and said to be
     not_before: float = NEVER  # another has named the same
+    lingering: dict[int, float] = field(default_factory=dict)  # lost by a reload, and named until then all the same
 
 
 @dataclass

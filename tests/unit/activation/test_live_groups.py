@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import IPv4Address
 
 import msgspec
 import pytest
 
-from haagent.core.events import AddressFound, Dropped, Taken
+from haagent.core.events import AddressFound, Dropped, Lingering, Taken
 from haagent.core.messages import Ballot
 from haagent.kernel.facts import TAG, Vip
 from tests.support.activation_stage import ONE, Stage, run, web
@@ -78,6 +79,24 @@ def test_an_address_that_a_reload_moves_between_two_held_groups_waits_for_the_co
         assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.120/24"]
         stage.activation.withhold("db", ())
         assert stage.host.addresses() == ["10.20.1.100/24", "10.20.1.101/24", "10.20.1.120/24"]
+
+    run(stage, story)
+
+
+def test_the_core_hears_before_the_new_settings_what_the_kernel_does_not_let_go_of() -> None:
+    stage = Stage(web("10.20.1.100/24", "10.20.1.101/24"))
+
+    async def story() -> None:
+        stage.activation.take("web", ONE, stage.time + 60)
+        stage.host.refusing["remove"] = "cannot remove it now"
+        await stage.reload(web("10.20.1.100/24"))
+        lingering = Lingering(group="web", addresses=(int(IPv4Address("10.20.1.101")),))
+        assert [one for one in stage.said if isinstance(one, Lingering)] == [lingering]
+        stage.host.refusing.clear()
+        await stage.reload(web("10.20.1.100/24", "10.20.1.102/24"))
+        await stage.reload(web("10.20.1.100/24"))
+        assert stage.said.count(lingering) == 1
+        assert not any(isinstance(one, Lingering) for one in stage.said if one != lingering)
 
     run(stage, story)
 
