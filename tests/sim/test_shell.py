@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from haagent.activation import Activation
 from haagent.core.group import counting, ownership
 from haagent.gate import ruleset
 from haagent.gate.gate import Gate
@@ -69,18 +68,6 @@ def test_what_a_reload_could_not_take_is_named_for_a_lease(monkeypatch: pytest.M
     monkeypatch.setattr(ownership, "linger", lambda *_: None)
     with pytest.raises(Violation, match="both answer for address 2"):
         reloaded_while_the_kernel_lets_nothing_go()
-
-
-def tried_again_when_another_has_it() -> None:
-    """A reload takes an address from a group, and the kernel refuses to remove it until another group has taken it."""
-    run_seed(4_005_435, has_shell=True, has_moves=True, has_slews=True)
-
-
-def test_a_removal_that_is_tried_again_takes_nothing_from_who_has_it_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried_again_when_another_has_it()
-    monkeypatch.setattr(Activation, "_pass_on", lambda *_: None)
-    with pytest.raises(Violation, match="address 2 is with"):
-        tried_again_when_another_has_it()
 
 
 def test_addresses_that_are_there_before_the_gate_knows_them_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
