@@ -152,7 +152,7 @@ class Space:
                 break
             del self.graves[oldest]
             self.forgotten = max(self.forgotten, stamp)
-            if not before_ms:
+            if not before_ms or wall_ms(stamp) >= before_ms:  # too early: there are too many
                 self.horizon = max(self.horizon, stamp)
             done += 1
         while self.field_graves and done < limit:

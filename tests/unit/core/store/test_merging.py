@@ -261,3 +261,19 @@ def test_removals_are_forgotten_after_the_horizon() -> None:
     assert (len(s.spaces[0].graves), len(s.spaces[0].field_graves)) == (1, 1)
     s.expire_some(NOW + 3_621_000, 100)
     assert (len(s.spaces[0].graves), len(s.spaces[0].field_graves)) == (0, 0)
+
+
+def test_a_removal_that_was_one_too_many_still_wins_over_who_has_not_heard_of_it() -> None:
+    """It was forgotten early, and with nobody away."""
+    s = store(1)
+    for key in (KEY, b"sess:2"):
+        s.put(NOW, 0, key, b"v", 0)
+    puts = {effect.key: effect for effect in s.take_effects() if isinstance(effect, Put)}
+    for key in (KEY, b"sess:2"):
+        s.remove(NOW, 0, key)
+    s.seen.add(1, 0, s.clock.last)
+    s.spaces[0].forget(NOW - 1000, 1, 100)
+    assert s.spaces[0].graves.keys() == {b"sess:2"}
+    born = puts[KEY].born
+    s.apply(NOW + 500, Put(0, KEY, b"a slow request's", 0, at(500), born))
+    assert s.spaces[0].entry(KEY) is None
