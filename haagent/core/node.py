@@ -158,8 +158,7 @@ class Node:
             case events.Asked():
                 state.do(commands.answer(state, now, event))
             case events.Lingering(name, addresses):
-                if (group := state.groups.get(name)) is not None:
-                    ownership.linger(group, state, now, addresses)
+                ownership.linger(name, state, now, addresses)
             case events.Reconfigured(settings):
                 reload.reconfigure(state, now, settings)
             case events.ClockSet(offset_s):

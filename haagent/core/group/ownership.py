@@ -242,9 +242,10 @@ def reconfigure(group: Group) -> None:
     share.missed &= wanted.keys()
 
 
-def linger(group: Group, state: NodeState, now: float, addresses: tuple[int, ...]) -> None:
+def linger(name: str, state: NodeState, now: float, addresses: tuple[int, ...]) -> None:
     """Before the reload that takes them."""
-    group.share.lingering |= dict.fromkeys(addresses, now + state.settings.lease_s)
+    if (group := state.groups.get(name)) is not None:
+        group.share.lingering |= dict.fromkeys(addresses, now + state.settings.lease_s)
 
 
 def _name_only_ours(group: Group) -> None:

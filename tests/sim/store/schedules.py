@@ -64,7 +64,7 @@ def request(world: World, node: Node, sessions: list[bytes]) -> None:
     elif deed < 0.65:
         store.expire(now_ms, 0, key, far_ms)
     elif deed < 0.75:
-        if store.remove(now_ms, 0, key):
+        if store.remove(now_ms, 0, key) and world.are_clocks_right:
             node.removed.add(key)
     elif deed < 0.85:
         store.put(now_ms, 0, b"plain%d" % chance.randrange(5), value, 0)

@@ -121,6 +121,12 @@ class World(Links):
     def wall_ms(self, node: Node) -> int:
         return START_MS + int(self.now * 1000) + node.skew_ms
 
+    @property
+    def are_clocks_right(self) -> bool:
+        """Else what one changes does not count with another one yet, which then does not know what it has missed."""
+        skews_ms = [node.skew_ms for node in self.nodes.values()]
+        return max(skews_ms) - min(skews_ms) <= STORE.max_drift_ms
+
     # Nodes
 
     def start(self, name: str, kept: Store | None = None) -> None:
